@@ -1,0 +1,1 @@
+"""What processes say to each other: messages as classes, and their bytes."""
