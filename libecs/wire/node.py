@@ -1,0 +1,319 @@
+"""Messages between the core and an executor, one per node and step whatever the number of tasks.
+
+The executor dials in. NodeHello, then Welcome, open a *session*: a number that the core gives and that every later
+message of both sides carries; a message of another session is old and is dropped. The core's *epoch* grows with each
+life of the core; an executor obeys the highest it has ever seen and remembers it on disk, so that an old core that
+wakes up is fenced.
+
+*Exactly once.* Commands carry an id and are repeated by the core until they are answered; the executor works on each
+(id, task) once and repeats its answer.
+
+*Truth.* Every change of a task is an Update with a sequence number; NodeKeepalive tells the last one. Whoever sees a
+gap asks for (Inquire) or sends (Announce) the whole picture. A status older than what is known is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+import attrs
+
+from libecs.fsm import TaskEvent, TaskState
+from libecs.wire.codec import Table
+from libecs.workflow.role import Limits, Mode
+
+NODE = Table("node link")
+
+
+class Phase(IntEnum):
+    """What a task's process does, as its executor knows it."""
+
+    ASSIGNED = 1
+    """Accepted; a basic task or a hook without a process, or one that is about to get it."""
+    STARTING = 2
+    """Has a process, is not in its first steady state yet."""
+    ACTIVE = 3
+    """Reachable and controlled."""
+    SUSPECT = 4
+    """Has a process that does not answer."""
+    EXITED = 5
+    """Ended; `exit` says how."""
+
+
+class ExitCause(IntEnum):
+    """Why a process ended."""
+
+    EXITED = 1
+    SIGNALED = 2
+    LAUNCH_FAILED = 3
+    UNKNOWN = 4
+    """It is gone and nobody saw how: its shim was killed."""
+    ORPHANED = 5
+    """It was stopped because nobody owned it any more."""
+    NEVER_STARTED = 6
+
+
+@attrs.frozen(kw_only=True)
+class Exit:
+    """How a process ended."""
+
+    cause: ExitCause
+    code: int = 0
+    signal: int = 0
+    text: str = ""
+    """Why a launch failed, in words."""
+    wanted: bool = False
+    """We told it to end."""
+
+    def describe(self) -> str:
+        """Return the end in words, for people."""
+        if self.cause is ExitCause.EXITED:
+            return f"exited with code {self.code}"
+        if self.cause is ExitCause.SIGNALED:
+            return f"killed by signal {self.signal}"
+        if self.cause is ExitCause.LAUNCH_FAILED:
+            return f"could not be started: {self.text}"
+        if self.cause is ExitCause.ORPHANED:
+            return "stopped as an orphan"
+        if self.cause is ExitCause.NEVER_STARTED:
+            return "was never started"
+        return "ended, nobody saw how"
+
+
+@attrs.frozen(kw_only=True)
+class Command:
+    """What to execute. `argv` is never passed through a shell; where a shell is wanted it is argv[0]."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = attrs.field(factory=dict)
+    user: str = ""
+    """"" = the executor's own."""
+    stdout: str = "none"
+    stderr: str = "none"
+
+
+@attrs.frozen(kw_only=True)
+class TaskSpec:
+    """All that an executor must know to run and control one task."""
+
+    task: str
+    """Task id, unique for ever."""
+    environment: str
+    role: str
+    class_name: str
+    mode: Mode
+    critical: bool
+    command: Command
+    endpoint: str = ""
+    """Control endpoint; "" = the executor makes an ipc one. Attached tasks name theirs."""
+    attached: bool = False
+    limits: Limits = attrs.field(factory=Limits)
+    timeout_s: float = 0.0
+    """Life of the process of a basic task or hook, 0 = no limit."""
+    start_s: float = 45.0
+    """Seconds from launch to the first steady state."""
+    liveness: bool = False
+    stop_signal: int = 9
+    """Asks a basic task to stop."""
+
+
+@attrs.frozen(kw_only=True)
+class TaskStatus:
+    """What is true of one task now."""
+
+    task: str
+    phase: Phase
+    state: TaskState
+    pid: int = 0
+    exit: Exit | None = None
+    end_of_stream: bool = False
+    error: str = ""
+    """What the task or its link last complained of."""
+    last_log: str = ""
+    run: int = 0
+    stalled: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Held:
+    """A task that an executor holds, as it announces it: enough for a core without records to show it."""
+
+    status: TaskStatus
+    environment: str
+    role: str
+    class_name: str
+
+
+# core to executor
+
+
+@NODE.message(1)
+@attrs.frozen(kw_only=True)
+class Welcome:
+    """NodeHello is accepted."""
+
+    version: int
+    epoch: int
+    session: int
+    instance: str
+
+
+@NODE.message(2)
+@attrs.frozen(kw_only=True)
+class Launch:
+    """Take these tasks and start the processes of those that have one from the beginning. Repeating it is harmless."""
+
+    session: int
+    epoch: int
+    tasks: tuple[TaskSpec, ...]
+
+
+@NODE.message(3)
+@attrs.frozen(kw_only=True)
+class Transit:
+    """Take these tasks through one event. Answered by Answer, in parts if need be."""
+
+    session: int
+    epoch: int
+    id: str
+    event: TaskEvent
+    tasks: tuple[str, ...]
+    arguments: Mapping[str, str] = attrs.field(factory=dict)
+    """For all of them."""
+    each: tuple[Mapping[str, str], ...] = ()
+    """One map a task, in the order of `tasks`, or empty. They win over `arguments`."""
+    deadline_s: float = 30.0
+    """For each task, from the moment it is told."""
+
+
+@NODE.message(4)
+@attrs.frozen(kw_only=True)
+class Trigger:
+    """Run these hook tasks once, now. Their ends come as Answer."""
+
+    session: int
+    epoch: int
+    id: str
+    tasks: tuple[TaskSpec, ...]
+
+
+@NODE.message(5)
+@attrs.frozen(kw_only=True)
+class Kill:
+    """End these tasks, softly first, and forget them. Their ends come as Update, then Answer."""
+
+    session: int
+    epoch: int
+    id: str
+    tasks: tuple[str, ...]
+
+
+@NODE.message(6)
+@attrs.frozen(kw_only=True)
+class CoreKeepalive:
+    """Every 0.5 s. `seen`: highest Update number that the core has."""
+
+    session: int
+    epoch: int
+    seen: int
+
+
+@NODE.message(7)
+@attrs.frozen(kw_only=True)
+class Inquire:
+    """Send Announce."""
+
+    session: int
+    epoch: int
+
+
+@NODE.message(8)
+@attrs.frozen(kw_only=True)
+class NodeRefused:
+    """NodeHello is not accepted; `reason` is a sentence."""
+
+    epoch: int
+    reason: str
+
+
+# executor to core
+
+
+@NODE.message(16)
+@attrs.frozen(kw_only=True)
+class NodeHello:
+    """An executor is here."""
+
+    node: str
+    life: str
+    """Unique to one life of the executor."""
+    host: str
+    """Where its tasks' TCP addresses are reached."""
+    attributes: Mapping[str, str]
+    cpus: float
+    memory_mb: float
+    ports: tuple[tuple[int, int], ...]
+    """Ranges of TCP ports that tasks may use, both ends included."""
+    epoch_seen: int
+    version_low: int = 1
+    version_high: int = 1
+
+
+@NODE.message(17)
+@attrs.frozen(kw_only=True)
+class Announce:
+    """All tasks that the executor holds, as of Update `sequence`."""
+
+    session: int
+    sequence: int
+    tasks: tuple[Held, ...]
+
+
+@NODE.message(18)
+@attrs.frozen(kw_only=True)
+class Update:
+    """Tasks that changed."""
+
+    session: int
+    sequence: int
+    tasks: tuple[TaskStatus, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """Why one task did not do what a command told it."""
+
+    task: str
+    state: TaskState
+    reason: str
+    last_log: str = ""
+
+
+@NODE.message(19)
+@attrs.frozen(kw_only=True)
+class Answer:
+    """Tasks that have finished command `id`: those in `done` are in the state that the event leads to."""
+
+    session: int
+    id: str
+    done: tuple[str, ...] = ()
+    failed: tuple[Failure, ...] = ()
+
+
+@NODE.message(20)
+@attrs.frozen(kw_only=True)
+class NodeKeepalive:
+    """Every 0.5 s. `sequence`: number of the last Update."""
+
+    session: int
+    sequence: int
+
+
+@NODE.message(21)
+@attrs.frozen(kw_only=True)
+class Fenced:
+    """I obey epoch `epoch`, which is higher than yours."""
+
+    session: int
+    epoch: int
