@@ -82,6 +82,15 @@ class Status(IntEnum):
     INVARIANT = 5
 
 
+class Mode(IntEnum):
+    """Control mode of a task: which transitioner speaks to it."""
+
+    DIRECT = 1
+    FAIRMQ = 2
+    BASIC = 3
+    HOOK = 4
+
+
 ENVIRONMENT: Mapping[EnvState, Mapping[EnvEvent, EnvState]] = {
     EnvState.STANDBY: {
         EnvEvent.DEPLOY: EnvState.DEPLOYED,

@@ -1,0 +1,1 @@
+"""The engines that decide: core and executor, their plans, placement and reconciliation. No I/O, no clock."""

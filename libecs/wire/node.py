@@ -19,9 +19,8 @@ from enum import IntEnum
 
 import attrs
 
-from libecs.fsm import TaskEvent, TaskState
+from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire.codec import Table
-from libecs.workflow.role import Limits, Mode
 
 NODE = Table("node link")
 
@@ -79,6 +78,15 @@ class Exit:
         if self.cause is ExitCause.NEVER_STARTED:
             return "was never started"
         return "ended, nobody saw how"
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Resources a task wants or may not exceed: CPUs, memory in MB, fixed TCP ports."""
+
+    cpu: float = 0.0
+    memory_mb: float = 0.0
+    ports: tuple[int, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -5,7 +5,8 @@ version byte and the payload. The first message is Hello; nothing else is answer
 
 *One controller.* Hello(CONTROLLER, epoch) takes the task if it is free or held by an older epoch (or the same
 controller says Hello again, recognised by `name`), else it is refused: CONFLICT for an equal epoch of another name,
-STALE for an older one. A holder that is superseded gets Refused(SUPERSEDED). Observers see states and events and may not command.
+STALE for an older one. A holder that is superseded gets Refused(SUPERSEDED). Observers
+see states and events and may not command.
 
 *Exactly once.* A Transition carries an id. The task keeps its last 16 answers; an id it knows is answered from there
 and has no second effect; an id whose transition is still going on is answered when it ends.

@@ -14,6 +14,9 @@ from enum import IntEnum
 
 import attrs
 
+from libecs.fsm import Mode as Mode
+from libecs.wire.node import Limits as Limits
+
 
 class RoleKind(IntEnum):
     """What a role is after expansion: iterators and includes have become aggregators, tasks and calls."""
@@ -21,15 +24,6 @@ class RoleKind(IntEnum):
     AGGREGATOR = 1
     TASK = 2
     CALL = 3
-
-
-class Mode(IntEnum):
-    """Control mode of a task: which transitioner speaks to it."""
-
-    DIRECT = 1
-    FAIRMQ = 2
-    BASIC = 3
-    HOOK = 4
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +37,8 @@ class Constraint:
 @attrs.frozen(kw_only=True)
 class Channel:
     """One end of a data channel. `target` is for outbound channels and fixed addresses; `addressing` and
-    `global_` (alias) are for inbound ones. Buffer sizes count messages."""
+    `global_` (alias) are for inbound ones. Buffer sizes count messages.
+    """
 
     name: str
     type: str
@@ -124,15 +119,6 @@ class Role:
     """Of an aggregator: how many of its members a run needs; 0 = all."""
     start_after: tuple[str, ...] = ()
     """Paths of roles that must be RUNNING before this one is started, and stop after it."""
-
-
-@attrs.frozen(kw_only=True)
-class Limits:
-    """Resources a task wants or may not exceed: CPUs, memory in MB, fixed TCP ports."""
-
-    cpu: float = 0.0
-    memory_mb: float = 0.0
-    ports: tuple[int, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
