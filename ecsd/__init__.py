@@ -1,0 +1,1 @@
+"""Thin processes around libecs: daemons and command-line tools."""
