@@ -50,7 +50,12 @@ CHECKS: Mapping[str, Callable[[], Sequence[str]]] = {
 def run_check(name: str) -> tuple[bool, str]:
     """Run one check from the root of the project; return whether it passed, and what it printed."""
     done = subprocess.run(
-        CHECKS[name](), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        CHECKS[name](),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
     return done.returncode == 0, done.stdout.decode(errors="replace").strip()
 
