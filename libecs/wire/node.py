@@ -301,9 +301,13 @@ class Failure:
 @NODE.message(19)
 @attrs.frozen(kw_only=True)
 class Answer:
-    """Tasks that have finished command `id`: those in `done` are in the state that the event leads to."""
+    """Tasks that have finished command `id`: those in `done` are in the state that the event leads to.
+
+    It is numbered with the Updates and says as much as one: the states of its tasks as of `sequence`.
+    """
 
     session: int
+    sequence: int
     id: str
     done: tuple[str, ...] = ()
     failed: tuple[Failure, ...] = ()

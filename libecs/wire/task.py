@@ -146,6 +146,8 @@ class Result:
     event: int
     trigger: Trigger = Trigger.EXECUTOR
     error: str = ""
+    sequence: int = 0
+    """Number of the StateChanged that `state` is as of: a Result that comes late can't undo newer truth."""
 
 
 @TASK.message(19)
