@@ -1,0 +1,1 @@
+"""I/O: everything that touches the world performs effects and returns inputs."""
