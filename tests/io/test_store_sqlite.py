@@ -1,0 +1,227 @@
+"""Records and journal on disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from libecs.engine.effects import Persist
+from libecs.errors import Conflict, DecodeError, EcsError, InvalidInput
+from libecs.fsm import TaskState
+from libecs.io.store_sqlite import SqliteStore
+from libecs.wire.client import Event
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "state")
+    yield store
+    store.close()
+
+
+def event(sequence: int = 0, environment: str = "e1", unix_ms: int = 1000) -> Event:
+    return Event(
+        sequence=sequence,
+        unix_ms=unix_ms,
+        kind="tasks",
+        environment=environment,
+        tasks=(("root.a", TaskState.RUNNING),),
+    )
+
+
+def test_records_and_events_are_found_again_by_the_next_owner(tmp_path: Path) -> None:
+    first = SqliteStore(tmp_path)
+    first.commit([Persist("env", "a", b"1"), Persist("env", "b", b"2"), Persist("run", "a", b"3")], [event(1)])
+    first.commit([Persist("env", "a", b"new"), Persist("env", "b", None)], [event(2)])
+    first.close()
+
+    second = SqliteStore(tmp_path)
+
+    assert second.load() == {"env": {"a": b"new"}, "run": {"a": b"3"}}
+    assert [loaded.event() for loaded in second.events_since(0)] == [event(1), event(2)]
+    assert second.last_event == 2
+    second.close()
+
+
+def test_the_folder_is_private_and_commits_are_synchronous(store: SqliteStore) -> None:
+    assert store.folder.stat().st_mode & 0o777 == 0o700
+    assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+def test_a_temporary_store_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path, durable=False)
+
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (0,)
+    store.close()
+
+
+def test_events_without_a_number_get_the_next_one(store: SqliteStore) -> None:
+    store.commit([], [event(), event()])
+    store.commit([], [event(3)])
+
+    assert [loaded.sequence for loaded in store.events_since(0)] == [1, 2, 3]
+    assert store.events_since(0)[1].event().sequence == 2
+
+
+@pytest.mark.parametrize("wrong", [1, 3])
+def test_a_gap_or_a_repetition_in_event_numbers_is_refused_and_nothing_is_written(
+    store: SqliteStore, wrong: int
+) -> None:
+    store.commit([], [event(1)])
+
+    with pytest.raises(EcsError, match=f"event {wrong} .* as number 2"):
+        store.commit([Persist("t", "k", b"v")], [event(wrong)])
+
+    assert store.load() == {}
+    assert store.last_event == 1
+    store.commit([], [event(2)])
+
+
+def test_events_are_read_by_environment_and_with_a_limit(store: SqliteStore) -> None:
+    store.commit([], [event(environment=name) for name in ("a", "b", "a", "a")])
+
+    assert [loaded.sequence for loaded in store.events_since(1, environment="a")] == [3, 4]
+    assert [loaded.sequence for loaded in store.events_since(0, limit=2)] == [1, 2]
+
+
+def test_retention_keeps_the_numbers_going(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store.commit([], [event(unix_ms=unix_ms) for unix_ms in (10, 20, 30)])
+
+    assert store.retain(since_ms=25, at_least=2) == 1
+    assert store.retain(since_ms=100) == 2
+    assert store.events_since(0) == []
+    store.close()
+
+    again = SqliteStore(tmp_path)
+    again.commit([], [event()])
+    assert again.events_since(0)[0].sequence == 4
+    again.close()
+
+
+def test_one_bad_event_costs_one_event(store: SqliteStore) -> None:
+    store.commit([], [event(1), event(2)])
+    store._db.execute("UPDATE events SET body = x'c1' WHERE seq = 1")
+
+    bad, good = store.events_since(0)
+
+    with pytest.raises(DecodeError):
+        bad.event()
+    assert good.event() == event(2)
+
+
+def test_a_second_owner_is_told_the_pid_of_the_first(store: SqliteStore) -> None:
+    program = (
+        "import sys, pathlib\n"
+        "from libecs.io.store_sqlite import SqliteStore\n"
+        "from libecs.errors import Conflict\n"
+        "try: SqliteStore(pathlib.Path(sys.argv[1]))\n"
+        "except Conflict as error: print(error)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(store.folder)], capture_output=True, text=True, check=True
+    )
+
+    assert f"in use by process {os.getpid()}" in done.stdout
+    with pytest.raises(Conflict, match=str(os.getpid())):
+        SqliteStore(store.folder)
+
+
+def test_the_lock_goes_with_a_killed_owner(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, pathlib\n"
+        "from libecs.io.store_sqlite import SqliteStore\n"
+        "from libecs.engine.effects import Persist\n"
+        "SqliteStore(pathlib.Path(sys.argv[1]), durable=False).commit([Persist('t', 'k', b'v')], [])\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+
+    store = SqliteStore(tmp_path)
+
+    assert store.load() == {"t": {"k": b"v"}}
+    store.close()
+
+
+def test_a_newer_schema_is_refused_in_clear_words(tmp_path: Path) -> None:
+    SqliteStore(tmp_path).close()
+    with sqlite3.connect(tmp_path / "state.sqlite") as db:
+        db.execute("PRAGMA user_version=99")
+    db.close()
+
+    with pytest.raises(InvalidInput, match="schema version 99; this program knows 1"):
+        SqliteStore(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "state.sqlite").write_bytes(b"this is not a database" * 100)
+
+    with pytest.raises(EcsError, match="cannot be read") as caught:
+        SqliteStore(tmp_path)
+    assert "move the folder away" in caught.value.hint
+
+    (tmp_path / "state.sqlite").unlink()
+    SqliteStore(tmp_path).close()  # the failed attempt holds no lock
+
+
+def test_when_the_disk_is_full_the_reserve_is_given_up_and_the_write_repeated_once(store: SqliteStore) -> None:
+    """A limit on pages stands for the disk: it says SQLITE_FULL as a full disk does."""
+    assert (store.folder / "reserve").stat().st_size == 8 * 1024 * 1024
+    store._db.execute("PRAGMA max_page_count=1")  # rounded up by SQLite to what is in use
+
+    with pytest.raises(EcsError, match="the disk is full"):
+        store.commit([Persist("t", "k", bytes(100_000))], [event()])
+
+    assert not (store.folder / "reserve").exists()
+    assert (store.load(), store.last_event) == ({}, 0)
+
+    with pytest.raises(EcsError, match="cannot be written"):  # no reserve, no second attempt
+        store.commit([Persist("t", "k", bytes(100_000))], [])
+
+    store._db.execute("PRAGMA max_page_count=1000000")
+    store.commit([Persist("t", "k", b"v")], [event()])
+    assert store.refill_reserve()
+    assert (store.folder / "reserve").exists()
+
+
+FILL_THE_DISK = """
+import pathlib, sys
+from libecs.engine.effects import Persist
+from libecs.io.store_sqlite import SqliteStore
+folder = pathlib.Path(sys.argv[1])
+store = SqliteStore(folder / 'state', reserve_bytes=1024 * 1024)
+try:
+    with open(folder / 'filler', 'wb', buffering=0) as filler:
+        while True: filler.write(bytes(4096))
+except OSError: pass
+for i in range(8): store.commit([Persist('t', str(i), bytes(50_000))], [])
+print(len(store.load()['t']), (folder / 'state/reserve').exists())
+(folder / 'filler').unlink()
+print(store.refill_reserve())
+store.close()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="mounting a small disk needs root")
+def test_on_a_really_full_disk_the_reserve_lets_the_last_commits_through(tmp_path: Path) -> None:
+    program = tmp_path / "fill.py"
+    program.write_text(FILL_THE_DISK)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = 'mount -t tmpfs -o size=4m tmpfs "$3" || exit 77; exec "$1" "$2" "$3"'
+
+    command = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, str(program), str(disk)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+
+    assert done.stdout == "8 False\nTrue\n", done.stderr
