@@ -1,0 +1,236 @@
+"""Which task runs where, and on which addresses its channels are. Pure: the same question has the same answer.
+
+Every choice and every refusal has a reason that people can read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+
+from libecs.errors import Unplaceable
+from libecs.fsm import Mode
+from libecs.wire.node import Limits
+from libecs.workflow.role import Channel, Constraint, RoleKind, Workflow
+
+FIRST_PORT = 9000
+"""Data channels take the lowest free ports from here on."""
+
+
+@attrs.frozen(kw_only=True)
+class NodeOffer:
+    """A node as placement sees it."""
+
+    name: str
+    host: str
+    attributes: Mapping[str, str]
+    cpus: float = 0.0
+    """0 = not known: no limit."""
+    memory_mb: float = 0.0
+    ports: tuple[tuple[int, int], ...] = ()
+    used_cpus: float = 0.0
+    used_memory_mb: float = 0.0
+    used_ports: frozenset[int] = frozenset()
+
+
+@attrs.frozen(kw_only=True)
+class Placed:
+    """Where one task role runs."""
+
+    role: int
+    task: str
+    """Task id."""
+    node: str
+    host: str
+    endpoints: Mapping[str, str] = attrs.field(factory=dict)
+    """Inbound channel name to `tcp://host:port` or `ipc://@name`, as others connect to it."""
+    ports: tuple[int, ...] = ()
+    cpu: float = 0.0
+    memory_mb: float = 0.0
+    reason: str = ""
+
+
+@attrs.define
+class _Room:
+    offer: NodeOffer
+    cpus: float
+    memory_mb: float
+    taken: set[int]
+
+    @classmethod
+    def of(cls, offer: NodeOffer) -> _Room:
+        return cls(offer, offer.used_cpus, offer.used_memory_mb, set(offer.used_ports))
+
+    def free_ports(self, count: int) -> list[int]:
+        found: list[int] = []
+        for low, high in sorted(self.offer.ports):
+            port = max(low, FIRST_PORT)
+            while port <= high and len(found) < count:
+                if port not in self.taken:
+                    found.append(port)
+                port += 1
+        return found
+
+    def refuses(self, constraints: Iterable[Constraint], wants: Limits, dynamic_ports: int) -> str:
+        """Return why this node can't take such a task, "" if it can."""
+        for constraint in constraints:
+            if reason := unsatisfied(constraint, self.offer.attributes):
+                return reason
+        if self.offer.cpus and self.cpus + wants.cpu > self.offer.cpus:
+            return f"wants {wants.cpu:g} CPUs, {max(self.offer.cpus - self.cpus, 0):g} of {self.offer.cpus:g} are free"
+        if self.offer.memory_mb and self.memory_mb + wants.memory_mb > self.offer.memory_mb:
+            free = max(self.offer.memory_mb - self.memory_mb, 0)
+            return f"wants {wants.memory_mb:g} MB of memory, {free:g} of {self.offer.memory_mb:g} are free"
+        for port in wants.ports:
+            if port in self.taken:
+                return f"port {port} is in use"
+        if len(self.free_ports(dynamic_ports)) < dynamic_ports:
+            return f"needs {dynamic_ports} TCP ports, too few are free in {_ranges(self.offer.ports)}"
+        return ""
+
+
+def unsatisfied(constraint: Constraint, attributes: Mapping[str, str]) -> str:
+    """Return why a node with these attributes does not meet a constraint, "" if it does."""
+    have = attributes.get(constraint.attribute)
+    if have is None:
+        return f"has no attribute {constraint.attribute} (wanted {constraint.value})"
+    if have == constraint.value or ("," in have and constraint.value in have.split(",")):
+        return ""
+    return f"{constraint.attribute} is {have}, not {constraint.value}"
+
+
+def place(
+    workflow: Workflow,
+    nodes: Sequence[NodeOffer],
+    task_ids: Mapping[int, str],
+    keep: Mapping[int, str] | None = None,
+) -> tuple[Placed, ...]:
+    """Place the task roles that `task_ids` names; `keep` ties roles to nodes they were on before.
+
+    Among the nodes that can take a task, the one with the fewest tasks of this placement wins, then the first by
+    name. Tasks are taken in the order of the tree, those with constraints first.
+
+    Raises:
+        Unplaceable: with the reason of each node, for every *critical* task that fits nowhere. Others are left out.
+    """
+    rooms = {offer.name: _Room.of(offer) for offer in sorted(nodes, key=lambda offer: offer.name)}
+    by_attribute = _index(nodes)
+    load = dict.fromkeys(rooms, 0)
+    placed: list[Placed] = []
+    refused: dict[str, str] = {}
+    for index in sorted(task_ids, key=lambda i: (not workflow.roles[i].constraints, i)):
+        role = workflow.roles[index]
+        assert role.kind is RoleKind.TASK and role.task is not None
+        wants = workflow.classes[role.task.class_name].wants
+        inbound = role.bind
+        tcp = sum(1 for channel in inbound if not channel.target and channel.addressing != "ipc")
+        candidates = _candidates(role.constraints, by_attribute, rooms, (keep or {}).get(index))
+        reasons = {}
+        chosen = None
+        for name in sorted(candidates, key=lambda name: (load[name], name)):
+            reason = rooms[name].refuses(role.constraints, wants, tcp)
+            if not reason:
+                chosen = name
+                break
+            reasons[name] = reason
+        if chosen is None:
+            if role.critical:
+                refused[role.path] = _why_not(role.constraints, reasons, rooms)
+            continue
+        room = rooms[chosen]
+        load[chosen] += 1
+        ports = room.free_ports(tcp)
+        room.taken.update(ports)
+        room.taken.update(wants.ports)
+        room.cpus += wants.cpu
+        room.memory_mb += wants.memory_mb
+        placed.append(
+            Placed(
+                role=index,
+                task=task_ids[index],
+                node=chosen,
+                host=room.offer.host,
+                endpoints=_endpoints(inbound, iter(ports), room.offer.host, task_ids[index]),
+                ports=(*ports, *wants.ports),
+                cpu=wants.cpu,
+                memory_mb=wants.memory_mb,
+                reason=_why(role.constraints, len(candidates)),
+            )
+        )
+    if refused:
+        raise Unplaceable(refused, hint="coconut environment plan shows every node's reason")
+    return tuple(placed)
+
+
+def runnable(workflow: Workflow) -> list[int]:
+    """Return the indices of all task roles that need a place: tasks and hooks, not attached ones."""
+    return [index for index, role in enumerate(workflow.roles) if role.task is not None and role.kind is RoleKind.TASK]
+
+
+def has_process(workflow: Workflow, index: int) -> bool:
+    """Return whether a task role gets its process at launch: it speaks to us and is no hook."""
+    role = workflow.roles[index]
+    return role.task is not None and role.task.trigger is None and role.task.mode in (Mode.DIRECT, Mode.FAIRMQ)
+
+
+def _index(nodes: Sequence[NodeOffer]) -> dict[tuple[str, str], set[str]]:
+    found: dict[tuple[str, str], set[str]] = {}
+    for offer in nodes:
+        for attribute, text in offer.attributes.items():
+            for value in {text, *text.split(",")}:
+                found.setdefault((attribute, value), set()).add(offer.name)
+    return found
+
+
+def _candidates(
+    constraints: Iterable[Constraint],
+    by_attribute: Mapping[tuple[str, str], set[str]],
+    rooms: Mapping[str, _Room],
+    kept: str | None,
+) -> set[str]:
+    if kept is not None and kept in rooms:
+        return {kept}
+    found: set[str] | None = None
+    for constraint in constraints:
+        these = by_attribute.get((constraint.attribute, constraint.value), set())
+        found = these if found is None else found & these
+    return set(rooms) if found is None else found
+
+
+def _endpoints(channels: Iterable[Channel], ports: Iterable[int], host: str, task: str) -> dict[str, str]:
+    remaining = iter(ports)
+    endpoints = {}
+    for number, channel in enumerate(channels):
+        if channel.target:
+            endpoints[channel.name] = channel.target
+        elif channel.addressing == "ipc":
+            endpoints[channel.name] = f"ipc://@o2ipc-{task}-{number}"
+        else:
+            endpoints[channel.name] = f"tcp://{host}:{next(remaining)}"
+    return endpoints
+
+
+def _why(constraints: Sequence[Constraint], candidates: int) -> str:
+    if constraints:
+        return ", ".join(f"{c.attribute} = {c.value}" for c in constraints)
+    return f"least loaded of {candidates}"
+
+
+def _why_not(constraints: Sequence[Constraint], reasons: Mapping[str, str], rooms: Mapping[str, _Room]) -> str:
+    if not rooms:
+        return "there are no nodes"
+    if reasons:
+        return "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())[:5])
+    details = []
+    for constraint in constraints:
+        near = {name: unsatisfied(constraint, room.offer.attributes) for name, room in rooms.items()}
+        wrong = {name: reason for name, reason in near.items() if reason}
+        if len(wrong) == len(rooms):
+            example = "; ".join(f"{name}: {reason}" for name, reason in list(wrong.items())[:3])
+            details.append(f"no node with {constraint.attribute} = {constraint.value} ({example})")
+    return "; ".join(details) or "no node meets " + " and ".join(f"{c.attribute} = {c.value}" for c in constraints)
+
+
+def _ranges(ports: Iterable[tuple[int, int]]) -> str:
+    return ", ".join(f"{low}-{high}" for low, high in ports) or "no range at all"
