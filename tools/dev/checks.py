@@ -36,8 +36,8 @@ def python_check(module: str, *arguments: str) -> Callable[[], list[str]]:
 
 
 CHECKS: Mapping[str, Callable[[], Sequence[str]]] = {
-    "style": lambda: [program("ruff"), "check", "--quiet", "."],
-    "format": lambda: [program("ruff"), "format", "--check", "--quiet", "."],
+    "style": lambda: [program("ruff"), "check", "--quiet", "--output-format=concise", "."],
+    "format": lambda: [program("ruff"), "format", "--check", "--quiet", "--output-format=concise", "."],
     "types": lambda: [program("mypy"), "--no-error-summary"],
     "types-of-dev": lambda: [program("mypy"), "--no-error-summary", "--scripts-are-modules", "dev"],
     "floors": lambda: [program("lint-imports"), "--no-cache"],
