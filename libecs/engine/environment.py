@@ -1,0 +1,502 @@
+"""A living environment: its tasks and their states, and the plan that it goes through.
+
+`Environment` owns what is true of one environment; `steps` performs single steps; the core owns nodes, clients and
+operations and passes itself as `Context`. Nothing here waits: a step that can't finish leaves `waiting` filled, and
+whatever happens later empties it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import attrs
+
+from libecs.engine import plan as plans
+from libecs.engine.effects import Effect, Now
+from libecs.engine.placement import NodeOffer, Placed
+from libecs.engine.plan import Plan, StepKind
+from libecs.engine.records import EnvironmentRecord
+from libecs.engine.tree import RoleTree
+from libecs.fsm import EnvEvent, EnvState, Mode, Status, TaskState
+from libecs.wire.client import EnvironmentInfo, Finished, RoleInfo, RunInfo, TaskInfo
+from libecs.wire.node import Exit, Phase, TaskStatus
+from libecs.workflow.role import Workflow
+
+HOOK_STEPS = (StepKind.CALLS, StepKind.AWAIT, StepKind.HOOKS)
+
+
+@attrs.define(kw_only=True)
+class Task:
+    """A task of an environment as the core knows it."""
+
+    id: str
+    role: int
+    path: str
+    node: str
+    mode: Mode
+    critical: bool
+    hook: bool
+    phase: Phase = Phase.ASSIGNED
+    state: TaskState = TaskState.UNKNOWN
+    pid: int = 0
+    exit: Exit | None = None
+    error: str = ""
+    last_log: str = ""
+    end_of_stream: bool = False
+    as_of: int = -1
+    """Sequence number of the node's message that this is known from; -1 = never heard of."""
+    lost: bool = False
+    """Its node does not answer: what is known is how it was."""
+
+    @property
+    def dead(self) -> bool:
+        """Whether the task can't go on: its process ended, or it is in ERROR."""
+        return self.phase is Phase.EXITED or self.state is TaskState.ERROR
+
+    @property
+    def status(self) -> Status:
+        """Deployment status of its role."""
+        return Status.ACTIVE if self.phase in (Phase.ACTIVE, Phase.SUSPECT) else Status.INACTIVE
+
+    def reason(self) -> str:
+        """Return what is wrong with it, in words."""
+        if self.exit is not None:
+            return self.exit.describe()
+        return self.error or ("went to ERROR" if self.state is TaskState.ERROR else "is not reachable")
+
+    def why(self) -> str:
+        """Return what is wrong with it, where, and its last log line."""
+        log = f"; last log: {self.last_log}" if self.last_log else ""
+        return f"on node {self.node} {self.reason()}{log}"
+
+
+class Context(Protocol):
+    """What an environment needs of the core around it."""
+
+    now: Now
+
+    def emit(self, effect: Effect) -> None:
+        """Add an effect."""
+
+    def event(self, kind: str, environment: str = "", **fields: object) -> None:
+        """Publish and journal an event."""
+
+    def send_node(self, node: str, message: Callable[[int, int], object]) -> bool:
+        """Send what `message(session, epoch)` makes, if the node is there; tell whether it was."""
+
+    def defer(self, action: Callable[[], None]) -> None:
+        """Do this in a later `handle` of its own."""
+
+    def offers(self) -> list[NodeOffer]:
+        """Return the nodes that can take tasks now."""
+
+    def node_announced(self, node: str) -> bool:
+        """Whether the node is there and has told what it holds."""
+
+    def node_problem(self, node: str) -> str:
+        """Return why a node can't be reached, "" if it can."""
+
+    def new_id(self) -> str:
+        """Return an id that was never used."""
+
+    def condemn(self, node: str, tasks: Iterable[str]) -> None:
+        """End tasks for certain, however long that takes; `Environment.gone` is called for each."""
+
+    def adopt_tasks(self, environment: Environment) -> None:
+        """Route what nodes say of the environment's tasks to it."""
+
+    def save_run(self, run: RunInfo) -> None:
+        """Write a run record."""
+
+    def run(self, number: int) -> RunInfo:
+        """Return a run record."""
+
+    def finish(self, environment: Environment, answer: Finished) -> None:
+        """End the operation that is going on."""
+
+    def remove(self, environment: Environment) -> None:
+        """Forget an environment that is DONE."""
+
+    def perform(self, environment: Environment) -> None:
+        """Enter the present step."""
+
+    def expire(self, environment: Environment) -> None:
+        """The present step has taken too long."""
+
+    def idempotent(self, function: str) -> bool:
+        """Whether a call may be repeated when nobody knows how it ended."""
+
+
+class Environment:
+    """One environment. Fields that must survive are in `record`; the core saves it when `changed`."""
+
+    def __init__(
+        self,
+        record: EnvironmentRecord,
+        workflow: Workflow | None = None,
+        placed: Iterable[Placed] = (),
+        plan: Plan | None = None,
+    ) -> None:
+        self.record = record
+        self.workflow = workflow
+        self.plan = plan
+        self.placed: dict[int, Placed] = {}
+        self.tasks: dict[str, Task] = {}
+        self.by_role: dict[int, Task] = {}
+        self.tree: RoleTree | None = None
+        self.waiting: set[str] = set()
+        """Names of what the present step waits for: task ids, hook ids, call ids."""
+        self.step_failures: dict[str, tuple[bool, str]] = {}
+        """Role path to (critical, reason), of the present step."""
+        self.entered = False
+        self.deadline: float | None = None
+        self.resend_at: float | None = None
+        self.hooks: dict[str, int] = {}
+        """Hook task id of the present step to role."""
+        self.channels: Mapping[int, Mapping[str, str]] | None = None
+        self.changed = True
+        self.moved: dict[str, TaskState] = {}
+        """Role path to state, of tasks that changed and were not published yet."""
+        if workflow is not None:
+            self.tree = RoleTree(workflow)
+            self.set_placed(placed)
+
+    @property
+    def id(self) -> str:
+        """The environment's id."""
+        return self.record.environment
+
+    @property
+    def state(self) -> EnvState:
+        """The environment's state."""
+        return self.record.state
+
+    @property
+    def busy(self) -> bool:
+        """Whether a plan or an expansion is going on."""
+        return self.plan is not None or self.workflow is None
+
+    def update(self, **fields: object) -> None:
+        """Change fields of the record."""
+        self.record = attrs.evolve(self.record, **fields)
+        self.changed = True
+
+    def set_var(self, name: str, value: str | None, path: str = "") -> None:
+        """Set (or with None delete) a runtime variable, of the root role unless `path` says otherwise."""
+        assert self.workflow is not None
+        path = path or self.workflow.roles[0].path
+        table = dict(self.record.overlay.get(path, {}))
+        if value is None:
+            table.pop(name, None)
+        else:
+            table[name] = value
+        self.update(overlay={**self.record.overlay, path: table})
+
+    def var(self, name: str) -> str | None:
+        """Return a runtime variable of the root role."""
+        assert self.workflow is not None
+        return self.record.overlay.get(self.workflow.roles[0].path, {}).get(name)
+
+    # tasks
+
+    def set_placed(self, placed: Iterable[Placed]) -> None:
+        """Take over where tasks are. Tasks whose id stays keep what is known of them."""
+        assert self.workflow is not None
+        old = self.tasks
+        self.placed = {one.role: one for one in placed}
+        self.tasks, self.by_role, self.channels = {}, {}, None
+        for index, one in self.placed.items():
+            role = self.workflow.roles[index]
+            assert role.task is not None
+            task = old.get(one.task) or Task(
+                id=one.task,
+                role=index,
+                path=role.path,
+                node=one.node,
+                mode=role.task.mode,
+                critical=role.critical,
+                hook=role.task.trigger is not None,
+            )
+            self.tasks[one.task] = self.by_role[index] = task
+
+    def runners(self) -> Iterable[Task]:
+        """Return the tasks that take part in transitions: all but hooks."""
+        return (task for task in self.tasks.values() if not task.hook)
+
+    def learn(self, task: Task, status: TaskStatus, sequence: int) -> bool:
+        """Take over what a node says of a task as of `sequence`; tell whether anything changed."""
+        if sequence <= task.as_of:
+            return False
+        task.as_of = sequence
+        before = (task.phase, task.state, task.exit, task.error, task.end_of_stream, task.lost)
+        task.phase, task.state, task.pid = status.phase, status.state, status.pid
+        task.exit, task.error, task.last_log = status.exit, status.error, status.last_log or task.last_log
+        task.end_of_stream = status.end_of_stream
+        task.lost = False
+        if before == (task.phase, task.state, task.exit, task.error, task.end_of_stream, task.lost):
+            return False
+        self.show(task)
+        return True
+
+    def show(self, task: Task) -> None:
+        """Carry the state of a task up the tree, and remember to publish it."""
+        assert self.tree is not None
+        state = TaskState.UNKNOWN if task.lost else task.state
+        if task.hook:
+            return
+        if self.tree.set(task.role, state, task.status):
+            self.moved[task.path] = state
+
+    def publish_moved(self, ctx: Context) -> None:
+        """Publish the tasks that changed since the last time, as one event."""
+        if self.moved:
+            tasks = tuple(self.moved.items())
+            self.moved = {}
+            ctx.event("tasks", self.id, state=self.state.name, tasks=tasks)
+
+    # the plan
+
+    def begin(self, ctx: Context, event: str) -> None:
+        """Make the plan of a transition and start on it."""
+        assert self.workflow is not None
+        if event == plans.DESTROY:
+            self.plan = plans.destruction(self.workflow, self.state)
+        else:
+            self.plan = plans.transition(self.workflow, EnvEvent[event], self.state)
+        self.update(plan_number=self.record.plan_number + 1, index=0, skip_half=0, failures={})
+        self.entered = False
+        self.waiting.clear()
+        ctx.event(
+            "transition.begin",
+            self.id,
+            transition=event,
+            state=self.state.name,
+            run_number=self.record.run_number,
+            text=self.record.cause if event == EnvEvent.GO_ERROR.name else "",
+        )
+
+    def advance(self, ctx: Context) -> None:
+        """Go on with the plan as far as it goes without waiting."""
+        while self.plan is not None:
+            if self.record.index >= len(self.plan.steps):
+                self._end_plan(ctx)
+                continue
+            step = self.plan.steps[self.record.index]
+            if step.half == self.record.skip_half and step.kind in HOOK_STEPS:
+                self.update(index=self.record.index + 1)
+                continue
+            if not self.entered:
+                self.entered = True
+                self.waiting.clear()
+                self.step_failures.clear()
+                self.deadline = self.resend_at = None
+                ctx.perform(self)
+            if self.waiting:
+                return
+            if not self._leave_step(ctx):
+                return
+
+    def _leave_step(self, ctx: Context) -> bool:
+        """Judge the step that is over; False if the plan was given up."""
+        assert self.plan is not None
+        step = self.plan.steps[self.record.index]
+        self.deadline = self.resend_at = None
+        critical = {path: reason for path, (counts, reason) in self.step_failures.items() if counts}
+        for path, (counts, reason) in self.step_failures.items():
+            if not counts:
+                ctx.event("transition.step", self.id, transition=self.plan.event, role=path, ok=False, text=reason)
+        self.step_failures.clear()
+        self.entered = False
+        if critical and not step.lenient and self.plan.event != plans.DESTROY:
+            self.update(failures={**self.record.failures, **critical})
+            if step.abort:
+                self.fail(ctx, self._describe(critical))
+                return True
+            self.update(skip_half=step.half)
+        ctx.event(
+            "transition.step",
+            self.id,
+            transition=self.plan.event,
+            moment=step.moment,
+            text=step.describe(),
+            ok=not critical,
+        )
+        self.update(index=self.record.index + 1)
+        return True
+
+    def _describe(self, failures: Mapping[str, str]) -> str:
+        path, reason = next(iter(failures.items()))
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        return f"{path}: {reason}{more}"
+
+    def _end_plan(self, ctx: Context) -> None:
+        """The last step is done: judge the transition, then take the next one of the agenda."""
+        assert self.plan is not None
+        event = self.plan.event
+        failures = dict(self.record.failures)
+        if failures and event not in (EnvEvent.GO_ERROR.name, plans.DESTROY):
+            self.fail(ctx, self._describe(failures))
+            return
+        self.plan = None
+        self.changed = True
+        self.publish_moved(ctx)
+        ctx.event("transition.end", self.id, transition=event, state=self.state.name, ok=event != "GO_ERROR")
+        if event == plans.DESTROY:
+            ctx.finish(self, Finished(operation=self.record.operation, environment=self.id, state=self.state))
+            ctx.remove(self)
+            return
+        if self.record.destroying:
+            rest = self.record.agenda if event != EnvEvent.GO_ERROR.name else ()
+            self.update(agenda=rest[1:])
+            self.begin(ctx, rest[0] if rest else plans.DESTROY)
+            return
+        if event == EnvEvent.GO_ERROR.name:
+            ctx.finish(self, self.failed_answer())
+            return
+        if event == EnvEvent.RECOVER.name:
+            self.update(cause="", error_failures={})
+        broken = self.first_dead()
+        if broken is not None:
+            self.fail(ctx, self._cause(broken), {broken.path: broken.why()})
+            return
+        if self.record.agenda:
+            agenda = self.record.agenda
+            self.update(agenda=agenda[1:])
+            self.begin(ctx, agenda[0])
+            return
+        ctx.finish(
+            self,
+            Finished(
+                operation=self.record.operation,
+                environment=self.id,
+                state=self.state,
+                run_number=self.record.run_number,
+            ),
+        )
+
+    def failed_answer(self) -> Finished:
+        """Return the answer for whoever asked for a transition that ended in ERROR."""
+        record = self.record
+        return Finished(
+            operation=record.operation,
+            environment=self.id,
+            state=self.state,
+            run_number=record.last_run_number,
+            code="E_TRANSITION",
+            message=f"environment {self.id} ({record.name}) went to ERROR",
+            cause=record.cause,
+            failures=record.error_failures,
+            hint=f"recover it or destroy it (environment {self.id})",
+        )
+
+    # failure
+
+    def fail(self, ctx: Context, cause: str, failures: Mapping[str, str] | None = None) -> None:
+        """Give up the present plan, if any, and go to ERROR."""
+        record = self.record
+        event = self.plan.event if self.plan is not None else ""
+        if self.plan is not None:
+            ctx.event("transition.end", self.id, transition=event, state=self.state.name, ok=False, text=cause)
+        self.plan = None
+        self.entered = False
+        self.waiting.clear()
+        self.deadline = self.resend_at = None
+        details = dict(failures or record.failures)
+        if event:
+            cause = f"{event} failed: {cause}"
+        if self.state in (EnvState.ERROR, EnvState.DONE):
+            self.update(cause=cause, error_failures=details, agenda=())
+            ctx.finish(self, self.failed_answer())
+            return
+        agenda = record.agenda if record.destroying else ()
+        self.update(cause=cause, error_failures=details, agenda=agenda)
+        self.begin(ctx, EnvEvent.GO_ERROR.name)
+
+    def first_dead(self) -> Task | None:
+        """Return a critical task that can't go on, if the environment holds one."""
+        if self.state in (EnvState.STANDBY, EnvState.ERROR, EnvState.DONE):
+            return None
+        if self.tree is not None and self.tree.root is not TaskState.ERROR:
+            return None
+        return next((task for task in self.runners() if task.critical and task.dead), None)
+
+    def _cause(self, task: Task) -> str:
+        return f"critical task {task.path} {task.why()}"
+
+    def broken(self, ctx: Context, task: Task) -> None:
+        """A task died or went to ERROR. Critical ones take the environment with them, others degrade its run."""
+        event = self.plan.event if self.plan is not None else ""
+        if event in (EnvEvent.GO_ERROR.name, plans.DESTROY, EnvEvent.RECOVER.name):
+            return
+        if self.state in (EnvState.STANDBY, EnvState.ERROR, EnvState.DONE):
+            return
+        if task.critical:
+            self.fail(ctx, self._cause(task), {task.path: task.why()})
+        else:
+            ctx.event(
+                "task.lost", self.id, role=task.path, ok=False, text=task.why(), run_number=self.record.run_number
+            )
+
+    # for people
+
+    def info(self, now: Now, ages: Mapping[str, int], tasks: bool = True) -> EnvironmentInfo:
+        """Return the environment as clients see it. `ages`: node to milliseconds since it was heard, if it is late."""
+        record = self.record
+        step = ""
+        if self.plan is not None and record.index < len(self.plan.steps):
+            step = self.plan.steps[record.index].describe()
+        return EnvironmentInfo(
+            environment=self.id,
+            name=record.name,
+            workflow=self.workflow.name if self.workflow else record.request,
+            revision=self.workflow.revision if self.workflow else "",
+            state=record.state,
+            transition=self.plan.event if self.plan else "",
+            step=step,
+            run_number=record.run_number,
+            last_run_number=record.last_run_number,
+            created_ms=record.created_ms,
+            cause=record.cause,
+            failures=record.error_failures,
+            requester=record.requester,
+            tasks=tuple(self._task_info(task, ages) for task in self.tasks.values()) if tasks else (),
+            roles=self._role_infos() if tasks else (),
+        )
+
+    def _task_info(self, task: Task, ages: Mapping[str, int]) -> TaskInfo:
+        assert self.workflow is not None
+        traits = self.workflow.roles[task.role].task
+        assert traits is not None
+        late = task.node in ages
+        return TaskInfo(
+            task=task.id,
+            role=task.path,
+            class_name=traits.class_name,
+            mode=traits.mode.name.lower(),
+            node=task.node,
+            critical=task.critical,
+            phase=Phase.SUSPECT if late and task.phase is Phase.ACTIVE else task.phase,
+            state=TaskState.UNKNOWN if task.lost else task.state,
+            pid=task.pid,
+            hook=task.hook,
+            exit=task.exit,
+            error=task.error,
+            last_log=task.last_log,
+            age_ms=ages.get(task.node, 0),
+        )
+
+    def _role_infos(self) -> tuple[RoleInfo, ...]:
+        if self.workflow is None or self.tree is None:
+            return ()
+        tree = self.tree
+        return tuple(
+            RoleInfo(
+                path=role.path,
+                kind=role.kind.name.lower(),
+                state=tree.state(index),
+                status=tree.status(index),
+                critical=role.critical,
+            )
+            for index, role in enumerate(self.workflow.roles)
+        )

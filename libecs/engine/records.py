@@ -1,0 +1,88 @@
+"""What the core writes down: the records from which a new life goes on. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from libecs.engine.placement import Placed
+from libecs.fsm import EnvState
+
+CORE = "core"
+ENVIRONMENT = "environment"
+WORKFLOW = "workflow"
+PLACEMENT = "placement"
+PLAN = "plan"
+OPERATION = "operation"
+RUN = "run"
+CONDEMNED = "condemned"
+"""Tables. Keys are ids; of `core`: epoch, sequence, session."""
+
+
+@attrs.frozen(kw_only=True)
+class PendingCall:
+    """A call that was started and not awaited yet."""
+
+    call: str
+    role: int
+    function: str
+    begun_ms: int
+    timeout_s: float
+    done: bool = False
+    error: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class EnvironmentRecord:
+    """An environment, but for its workflow, its placement and the steps of its plan, which are records of their own."""
+
+    environment: str
+    name: str
+    request: str
+    """The workflow expression that was asked for."""
+    variables: Mapping[str, str]
+    requester: str
+    created_ms: int
+    state: EnvState
+    operation: str = ""
+    """Operation that is going on for it, "" = none."""
+    agenda: tuple[str, ...] = ()
+    """Transitions still to be done after the present plan."""
+    destroying: bool = False
+    plan_number: int = 0
+    index: int = 0
+    skip_half: int = 0
+    failures: Mapping[str, str] = attrs.field(factory=dict)
+    """Critical failures of the present plan, role path to reason."""
+    cause: str = ""
+    """Why it is in ERROR, or going there."""
+    error_failures: Mapping[str, str] = attrs.field(factory=dict)
+    run_number: int = 0
+    last_run_number: int = 0
+    run_comment: str = ""
+    end_reason: str = ""
+    overlay: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict)
+    """Variables set while it lives: role path to names and values."""
+    pending: tuple[PendingCall, ...] = ()
+    launched: bool = False
+    """All tasks of the placement have been launched once: one that is missing is lost."""
+
+
+@attrs.frozen(kw_only=True)
+class PlacementRecord:
+    """Where the tasks of an environment are."""
+
+    placed: tuple[Placed, ...]
+
+
+@attrs.frozen(kw_only=True)
+class OperationRecord:
+    """What somebody asked for once, and the answer if there is one."""
+
+    operation: str
+    environment: str
+    verb: str
+    requester: str
+    answer: bytes = b""
+    """A packed Finished."""
