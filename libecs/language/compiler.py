@@ -335,11 +335,24 @@ def _binary(operate: Binary, left: Code, right: Code, offset: int) -> Code:
 
 
 def _arithmetic(compiler: _Compiler, tree: Tree[Token]) -> Code:
-    code = compiler.compile(tree.children[0])
-    for sign, operand in zip(tree.children[1::2], tree.children[2::2], strict=True):
-        token = _token(sign)
-        code = _binary(ARITHMETIC[str(token)], code, compiler.compile(operand), token.start_pos or 0)
-    return code
+    operands = [compiler.compile(child) for child in tree.children[::2]]
+    signs = [(ARITHMETIC[str(sign)], _offset(sign)) for sign in tree.children[1::2]]
+    if len(signs) == 1:
+        return _binary(signs[0][0], operands[0], operands[1], signs[0][1])
+    steps = list(zip(signs, operands[1:], strict=True))
+
+    def arithmetic(frame: Frame) -> Value:
+        """A loop, so that a sum of many terms does not nest."""
+        left = operands[0](frame)
+        for (operate, offset), operand in steps:
+            right = operand(frame)
+            try:
+                left = operate(frame.budget, left, right)
+            except ExpressionError as error:
+                raise place(error, offset) from None
+        return left
+
+    return arithmetic
 
 
 def _comparison(compiler: _Compiler, tree: Tree[Token]) -> Code:
@@ -348,10 +361,11 @@ def _comparison(compiler: _Compiler, tree: Tree[Token]) -> Code:
     signs = [_comparator(child) for child in tree.children[1::2]]
     if len(signs) == 1:
         return _binary(signs[0][0], operands[0], operands[1], signs[0][1])
+    steps = list(zip(signs, operands[1:], strict=True))
 
     def chain(frame: Frame) -> Value:
         left = operands[0](frame)
-        for (operate, offset), operand in zip(signs, operands[1:], strict=True):
+        for (operate, offset), operand in steps:
             right = operand(frame)
             try:
                 if not operate(frame.budget, left, right):
@@ -568,7 +582,7 @@ _LOOPS: Final[dict[str, Loop]] = {
     "filter": lambda answers, items: [item for item, answer in zip(items, answers, strict=True) if answer],
     "map": lambda answers, items: None,
 }
-"""Functions with a closure: what they make of the answers, item by item. The answers of `map` are no bools: see `_loop`."""
+"""Functions with a closure: what they make of the answers, item by item. `map` has no bools: see `_loop`."""
 
 
 def _loop_names() -> str:

@@ -45,7 +45,7 @@ _TYPE_NAMES: Final[dict[type, str]] = {
 
 
 def type_name(value: Value) -> str:
-    """Return the name of a value's type as messages and signatures spell it: string, bool, int, float, nil, list, map."""
+    """Return the name of a value's type in messages and signatures: string, bool, int, float, nil, list, map, role."""
     return _TYPE_NAMES[type(value)]
 
 

@@ -9,8 +9,8 @@ a duplicate key. Plain scalars are never converted, so YAML 1.1's surprises (`no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, cast
 
 import attrs
 import yaml
@@ -39,6 +39,7 @@ MAX_ALIASED_NODES: Final = 10_000
 
 PUBLIC: Final = "!public"
 
+_QUOTED: Final = frozenset("'\"|>")
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _CORE: Final = "tag:yaml.org,2002:"
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -228,8 +229,9 @@ class _Builder:
     """Makes one document's tree from the parser's events. Depth is bounded, so recursion is safe."""
 
     def __init__(self, parser: yaml.CSafeLoader, source: Source) -> None:
-        self._parser = parser
+        self._next: Callable[[], Event] = cast("Callable[[], Event]", parser.get_event)  # None after the end only
         self._source = source
+        self._file = source.file
         self._anchors: dict[str, tuple[Node, int] | None] = {}
         self._nodes = 0
         self._aliased = 0
@@ -238,7 +240,7 @@ class _Builder:
         """Return the root, or raise `TemplateError`; `yaml.MarkedYAMLError` if the text is no YAML."""
         self._next()  # the stream's begin
         if isinstance(self._next(), StreamEndEvent):
-            mark = Mark(self._source.file, 1, 1, self._source)
+            mark = Mark(self._file, 1, 1, self._source)
             raise mark.error("the file is empty", hint="a template begins with `name:`")
         node = self._node(self._next(), 0)
         self._next()  # the document's end
@@ -247,20 +249,17 @@ class _Builder:
             raise self._mark(event).error("a second document begins here", hint="one document per file: remove `---`")
         return node
 
-    def _next(self) -> Event:
-        event = self._parser.get_event()
-        assert event is not None, "asked beyond the end of the stream"
-        return event
-
     def _mark(self, event: Event) -> Mark:
         start = event.start_mark
         assert start is not None, "libyaml marks every event"
-        return Mark(self._source.file, start.line + 1, start.column + 1, self._source)
+        return Mark(self._file, start.line + 1, start.column + 1, self._source)
 
     def _node(self, event: Event, depth: int) -> Node:
-        mark = self._mark(event)
+        if type(event) is ScalarEvent and event.anchor is None:  # nearly all nodes
+            self._nodes += 1
+            return self._scalar(event)
         if isinstance(event, AliasEvent):
-            return self._alias(event.anchor or "", mark)
+            return self._alias(event.anchor or "", self._mark(event))
         assert isinstance(event, (ScalarEvent, SequenceStartEvent, MappingStartEvent))
         before = self._nodes + self._aliased
         self._nodes += 1
@@ -269,13 +268,14 @@ class _Builder:
             self._anchors[anchor] = None
         node: Node
         if isinstance(event, ScalarEvent):
-            node = self._scalar(event, mark)
+            node = self._scalar(event)
         elif depth >= MAX_DEPTH:
-            raise mark.error(f"more than {MAX_DEPTH} levels inside each other", hint="cut it into includes")
+            hint = "cut it into includes"
+            raise self._mark(event).error(f"more than {MAX_DEPTH} levels inside each other", hint=hint)
         elif isinstance(event, SequenceStartEvent):
-            node = self._sequence(event, mark, depth)
+            node = self._sequence(event, depth)
         else:
-            node = self._mapping(event, mark, depth)
+            node = self._mapping(event, depth)
         if anchor is not None:
             self._anchors[anchor] = (node, self._nodes + self._aliased - before)
         return node
@@ -295,16 +295,17 @@ class _Builder:
         if self._aliased > MAX_ALIASED_NODES:
             raise mark.error(f"aliases add more than {MAX_ALIASED_NODES} nodes", hint="write the values out")
 
-    def _scalar(self, event: ScalarEvent, mark: Mark) -> Scalar:
-        text, tag = event.value, event.tag or ""
-        quoted = event.style in ("'", '"', "|", ">")
+    def _scalar(self, event: ScalarEvent) -> Scalar:
+        text, tag, mark = event.value, event.tag or "", self._mark(event)
+        quoted = event.style in _QUOTED
         if tag and tag != PUBLIC:
             self._check_tag(tag, mark, ("str", "null", "bool", "int", "float"))
             quoted = quoted or tag == _CORE + "str"
             tag = ""
-        return Scalar(text, mark=mark, tag=tag, quoted=quoted, is_null=not quoted and text in _NULLS)
+        return Scalar(text, not quoted and text in _NULLS, quoted, mark=mark, tag=tag)
 
-    def _sequence(self, event: SequenceStartEvent, mark: Mark, depth: int) -> Sequence:
+    def _sequence(self, event: SequenceStartEvent, depth: int) -> Sequence:
+        mark = self._mark(event)
         if event.tag:
             self._check_tag(event.tag, mark, ("seq",))
         items: list[Node] = []
@@ -312,8 +313,8 @@ class _Builder:
             items.append(self._node(inner, depth + 1))
         return Sequence(tuple(items), mark=mark)
 
-    def _mapping(self, event: MappingStartEvent, mark: Mark, depth: int) -> Mapping:
-        tag = event.tag or ""
+    def _mapping(self, event: MappingStartEvent, depth: int) -> Mapping:
+        tag, mark = event.tag or "", self._mark(event)
         if tag and tag != PUBLIC:
             self._check_tag(tag, mark, ("map",))
             tag = ""
