@@ -1,0 +1,473 @@
+"""What scripts hold: the control system and its environments, as asyncio objects over one link to a core.
+
+`AsyncEcs` speaks the messages of `wire/client.py` and nothing else, so it does not know whether its core is in this
+process or on another machine. Every operation has an id of its own and is over when the core says so: a wait that ends
+earlier (`WaitTimeout`, a cancelled task) ends the wait and not the operation.
+
+An environment is in `environment.py`, a run in `run.py`; the same objects for scripts without asyncio are in `sync.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import json
+import os
+import secrets
+import socket
+import weakref
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol, TypeVar
+
+from libecs.environment import AsyncEnvironment, EnvironmentRequest
+from libecs.errors import Conflict, EcsError, NotFound, Unreachable, WaitTimeout
+from libecs.failure import of_finished
+from libecs.fsm import EnvState
+from libecs.mirror import Mirror
+from libecs.wire.client import (
+    Accepted,
+    Control,
+    Create,
+    Destroy,
+    EnvironmentInfo,
+    Environments,
+    Event,
+    Events,
+    Finished,
+    RunInfo,
+    Runs,
+    Show,
+    ShowRuns,
+    Subscribe,
+)
+
+T = TypeVar("T")
+
+ACCEPT_S = 5.0
+"""How long a core may take to write an operation down, before a cancelled creation is given up."""
+
+QUEUE_LIMIT = 65536
+"""Events that one slow reader of `events()` may be behind before the oldest are dropped."""
+
+
+class Link(Protocol):
+    """The way to a core. `send` never blocks; what comes back is given to the callback that made the link."""
+
+    def send(self, message: object) -> None:
+        """Send one message of `wire/client.py`."""
+
+
+def requester() -> str:
+    """Return who asks: user@host, as written into the records of environments and runs."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+class EventReader:
+    """The events of a session, or of one environment, from the moment it was made. One reader for one loop of `for`."""
+
+    def __init__(self, environment: str) -> None:
+        self._environment = environment
+        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        self.dropped = 0
+        """Events lost because this reader was too slow."""
+
+    def put(self, event: Event | None) -> None:
+        """Take one event; None is the end."""
+        if event is not None and self._environment and event.environment != self._environment:
+            return
+        if self._queue.qsize() >= QUEUE_LIMIT:
+            self._queue.get_nowait()
+            self.dropped += 1
+        self._queue.put_nowait(event)
+
+    async def next(self) -> Event | None:
+        """Wait for the next event; None at the end."""
+        event = await self._queue.get()
+        if event is None:
+            self._queue.put_nowait(None)  # the end stays the end
+        return event
+
+    def __aiter__(self) -> EventReader:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self.next()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+
+class Operation:
+    """One request that changes something, from the moment it is sent until the core says how it ended."""
+
+    def __init__(self, message: Create | Control | Destroy, loop: asyncio.AbstractEventLoop) -> None:
+        self.message = message
+        self.id = message.operation
+        self.environment: asyncio.Future[str] = loop.create_future()
+        """Done when the core has written the operation down: id of its environment, "" if it was refused."""
+        self.finished: asyncio.Future[Finished] = loop.create_future()
+
+    def close(self, error: EcsError) -> None:
+        """Fail both futures: nobody will answer any more."""
+        for future in (self.environment, self.finished):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # nobody may be waiting; that is no reason for a warning
+
+
+class AsyncEcs:
+    """A control system: its environments and runs.
+
+    `connect` is given the function that takes incoming messages and returns the link. Make it inside a running event
+    loop, then `await open()`.
+    """
+
+    def __init__(self, connect: Callable[[Callable[[object], None]], Link], *, requester: str) -> None:
+        self.requester = requester
+        self._pid = os.getpid()
+        self._loop = asyncio.get_running_loop()
+        self._name = secrets.token_hex(4)
+        self._counter = 0
+        self._mirror = Mirror()
+        self._operations: dict[str, Operation] = {}
+        self._requests: dict[str, tuple[object, asyncio.Future[Any]]] = {}
+        self._readers: weakref.WeakSet[EventReader] = weakref.WeakSet()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
+        self._closed: EcsError | None = None
+        self._link = connect(self.receive)
+
+    async def open(self) -> None:
+        """Subscribe to events and learn what there is."""
+        self._send(Subscribe(request=self._id()))
+        await self._snapshot()
+
+    async def close(self) -> None:
+        """Let go of the link; everything that still waits fails with Unreachable."""
+        self.fail("this session is closed")
+        for task in tuple(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    def fail(self, reason: str) -> None:
+        """The link is gone for good: nobody will answer any more."""
+        if self._closed is not None:
+            return
+        self._closed = error = Unreachable(reason)
+        for operation in self._operations.values():
+            operation.close(error)
+        for _, future in self._requests.values():
+            if not future.done():
+                future.set_exception(error)
+                future.exception()
+        self._operations.clear()
+        self._requests.clear()
+        for reader in self._readers:
+            reader.put(None)
+        self._wake()
+
+    def resend(self) -> None:
+        """Send again what is not answered, after the link was down. The core does nothing twice."""
+        self._send(Subscribe(request=self._id(), since=(self._mirror.last or -1) + 1))
+        for operation in self._operations.values():
+            self._send(operation.message)
+        for message, _ in self._requests.values():
+            self._send(message)
+
+    # what comes in
+
+    def receive(self, message: object) -> None:
+        """Take one message of the core."""
+        if isinstance(message, Events):
+            self._take_events(message)
+        elif isinstance(message, Accepted):
+            operation = self._operations.get(message.operation)
+            if operation is not None and not operation.environment.done():
+                operation.environment.set_result(message.environment)
+        elif isinstance(message, Finished):
+            operation = self._operations.pop(message.operation, None)
+            if operation is not None:
+                if not operation.environment.done():
+                    operation.environment.set_result(message.environment)
+                if not operation.finished.done():
+                    operation.finished.set_result(message)
+        elif isinstance(message, Environments | Runs):
+            _, future = self._requests.pop(message.request, (None, None))
+            if future is not None and not future.done():
+                future.set_result(message)
+        self._wake()
+
+    def _take_events(self, message: Events) -> None:
+        was_behind = self._mirror.behind
+        fresh = self._mirror.take_events(message.events)
+        for reader in self._readers:
+            for event in fresh:
+                reader.put(event)
+        if self._mirror.behind and not was_behind:
+            self._spawn(self._snapshot())
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    # what goes out
+
+    def _id(self) -> str:
+        self._counter += 1
+        return f"{self._name}-{self._counter}"
+
+    def _send(self, message: object) -> None:
+        if self._closed is not None:
+            raise self._closed
+        if os.getpid() != self._pid:
+            raise Conflict(
+                f"this session belongs to process {self._pid}, of which this one is a fork",
+                hint="make a session of its own in each process, after the fork",
+            )
+        self._link.send(message)
+
+    async def request(self, message: Show | ShowRuns) -> Any:
+        """Send a question, return its answer."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._requests[message.request] = (message, future)
+        try:
+            self._send(message)
+            return await future
+        finally:
+            self._requests.pop(message.request, None)
+
+    async def _snapshot(self) -> None:
+        answer = await self.request(Show(request=self._id(), tasks=False))
+        self._mirror.take_snapshot(answer.sequence, answer.environments, whole=True)
+        self._wake()
+
+    def begin(self, message: Create | Control | Destroy) -> Operation:
+        """Send a request that changes something."""
+        operation = Operation(message, self._loop)
+        self._operations[operation.id] = operation
+        try:
+            self._send(message)
+        except EcsError:
+            del self._operations[operation.id]
+            raise
+        return operation
+
+    async def finish(self, operation: Operation, timeout_s: float | None = None) -> Finished:
+        """Wait for the end of an operation.
+
+        Raises:
+            WaitTimeout: after `timeout_s` seconds; the operation goes on.
+            EcsError: the operation failed; its class says how.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                finished = await asyncio.shield(operation.finished)
+        except TimeoutError:
+            name = getattr(operation.message, "event", type(operation.message).__name__).upper()
+            raise WaitTimeout(
+                f"{name} did not end within {timeout_s:g} s; it goes on as operation {operation.id}",
+                hint="wait again, or destroy the environment",
+            ) from None
+        if finished.code:
+            raise of_finished(finished)
+        return finished
+
+    async def until(
+        self, true: Callable[[], bool], timeout_s: float | None = None, *, poll_s: float | None = None
+    ) -> bool:
+        """Wait until `true()` is; look after each message, and every `poll_s` seconds if given. False: timed out."""
+        end = None if timeout_s is None else self._loop.time() + timeout_s
+        while not true():
+            if self._closed is not None:
+                raise self._closed
+            left = None if end is None else end - self._loop.time()
+            if left is not None and left <= 0:
+                return False
+            waits = [wait for wait in (left, poll_s) if wait is not None]
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiters.add(waiter)
+            try:
+                async with asyncio.timeout(min(waits) if waits else None):
+                    await waiter
+            except TimeoutError:
+                pass
+            finally:
+                self._waiters.discard(waiter)
+        return True
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        async def quiet() -> None:
+            with contextlib.suppress(Unreachable):
+                await coroutine
+
+        task = self._loop.create_task(quiet())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    # for scripts
+
+    def environment(
+        self,
+        workflow: str,
+        vars: Mapping[str, object] | None = None,
+        *,
+        name: str = "",
+        target: str = "CONFIGURED",
+        keep: bool = False,
+        reuse: bool = False,
+        timeout: float | None = None,
+    ) -> EnvironmentRequest:
+        """Make an environment: `await` it, or use it in `async with`, which destroys it at the end.
+
+        Args:
+            workflow: `[repository/workflows/]name[@revision]`.
+            vars: variables of the request; values that are no text become JSON.
+            name: how people call it.
+            target: state to bring it to: STANDBY, DEPLOYED or CONFIGURED.
+            keep: do not destroy it when `async with` is left.
+            reuse: take the environment of that name, or of that workflow, if there is one.
+            timeout: seconds to wait; then WaitTimeout, and the operation goes on.
+        """
+        return EnvironmentRequest(self, workflow, texts(vars or {}), name, EnvState[target], keep, reuse, timeout)
+
+    async def create(
+        self, workflow: str, variables: Mapping[str, str], name: str, target: EnvState, timeout_s: float | None
+    ) -> AsyncEnvironment:
+        """Make an environment; if it does not come to `target`, nothing of it is left and its error is raised."""
+        operation = self.begin(
+            Create(
+                operation=self._id(),
+                workflow=workflow,
+                variables=variables,
+                name=name,
+                target=target,
+                requester=self.requester,
+            )
+        )
+        try:
+            finished = await self.finish(operation, timeout_s)
+        except WaitTimeout:
+            raise
+        except (EcsError, asyncio.CancelledError):
+            if (
+                operation.environment.done()
+                and not operation.environment.exception()
+                and operation.environment.result()
+            ):
+                await self._discard(operation.environment.result())
+            raise
+        return await self.get(finished.environment)
+
+    async def _discard(self, environment: str) -> None:
+        """Destroy what a failed or cancelled creation has left, if it has."""
+        with contextlib.suppress(EcsError):
+            operation = Destroy(
+                operation=self._id(), environment=environment, force=True, allow_running=True, requester=self.requester
+            )
+            await self.finish(self.begin(operation))
+
+    async def get(self, environment: str) -> AsyncEnvironment:
+        """Return the environment with this id or name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        await self._snapshot()
+        for info in self._mirror.environments.values():
+            if environment in (info.environment, info.name):
+                return AsyncEnvironment(self, info.environment)
+        raise NotFound(
+            f"no environment {environment!r}",
+            hint="environments are: " + (", ".join(self._mirror.environments) or "none"),
+        )
+
+    async def environments(self) -> list[AsyncEnvironment]:
+        """Return all environments, the oldest first."""
+        await self._snapshot()
+        infos = sorted(self._mirror.environments.values(), key=lambda info: info.created_ms)
+        return [AsyncEnvironment(self, info.environment) for info in infos if info.state is not EnvState.DONE]
+
+    def info(self, environment: str) -> EnvironmentInfo:
+        """Return what is known of an environment, without tasks and roles.
+
+        Raises:
+            NotFound: there is none of this id, or no longer.
+        """
+        try:
+            return self._mirror.environments[environment]
+        except KeyError:
+            raise NotFound(f"no environment {environment!r}, or no longer") from None
+
+    async def show(self, environment: str, *, tasks: bool = True) -> EnvironmentInfo:
+        """Ask the core for one environment with its roles and tasks."""
+        answer: Environments = await self.request(Show(request=self._id(), environment=environment, tasks=tasks))
+        if not answer.environments:
+            raise NotFound(f"no environment {environment!r}, or no longer")
+        self._mirror.take_snapshot(answer.sequence, answer.environments, whole=False)
+        self._wake()
+        return answer.environments[0]
+
+    async def runs(self, limit: int = 100) -> tuple[RunInfo, ...]:
+        """Return the records of the last runs, the newest first."""
+        answer: Runs = await self.request(ShowRuns(request=self._id(), limit=limit))
+        return answer.runs
+
+    async def run_record(self, number: int) -> RunInfo:
+        """Return the record of one run.
+
+        Raises:
+            NotFound: no run has this number.
+        """
+        answer: Runs = await self.request(ShowRuns(request=self._id(), number=number))
+        if not answer.runs:
+            raise NotFound(f"no run {number}")
+        return answer.runs[0]
+
+    def events(self, environment: str = "") -> EventReader:
+        """Return the events from now on, of one environment or of all, for `async for`; ends with the session."""
+        reader = EventReader(environment)
+        if self._closed is not None:
+            reader.put(None)
+        self._readers.add(reader)
+        return reader
+
+    def control(self, environment: str, event: str, *, comment: str = "", end_reason: str = "") -> Operation:
+        """Send an event to an environment; the caller waits with `finish`."""
+        return self.begin(
+            Control(
+                operation=self._id(),
+                environment=environment,
+                event=event,
+                comment=comment,
+                requester=self.requester,
+                end_reason=end_reason,
+            )
+        )
+
+    def destruction(self, environment: str, *, force: bool, allow_running: bool) -> Operation:
+        """Ask for the end of an environment; the caller waits with `finish`."""
+        return self.begin(
+            Destroy(
+                operation=self._id(),
+                environment=environment,
+                force=force,
+                allow_running=allow_running,
+                requester=self.requester,
+            )
+        )
+
+
+def texts(values: Mapping[str, object]) -> dict[str, str]:
+    """Return variables as the texts that workflows know: strings as they are, everything else as JSON."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        for name, value in values.items()
+    }

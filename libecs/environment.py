@@ -1,0 +1,195 @@
+"""An environment as a script holds it: made, controlled and destroyed by operations of its control system."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from libecs.errors import NotFound, RunFailed, TransitionFailed, WaitTimeout
+from libecs.fsm import EnvState
+from libecs.run import AsyncRun
+from libecs.taskset import TaskSet
+from libecs.wire.client import EnvironmentInfo
+
+if TYPE_CHECKING:
+    from libecs.client import AsyncEcs, EventReader
+
+
+class EnvironmentRequest:
+    """An environment that is made when it is awaited or entered."""
+
+    def __init__(
+        self,
+        ecs: AsyncEcs,
+        workflow: str,
+        variables: Mapping[str, str],
+        name: str,
+        target: EnvState,
+        keep: bool,
+        reuse: bool,
+        timeout_s: float | None,
+    ) -> None:
+        self._ecs = ecs
+        self._workflow, self._variables, self._name, self._target = workflow, variables, name, target
+        self._keep, self._reuse, self._timeout_s = keep, reuse, timeout_s
+        self._environment: AsyncEnvironment | None = None
+
+    async def _make(self) -> AsyncEnvironment:
+        if self._reuse:
+            for environment in await self._ecs.environments():
+                info = environment.info
+                if info.name == self._name if self._name else info.workflow == self._workflow:
+                    environment.keep = self._keep
+                    return environment
+        environment = await self._ecs.create(self._workflow, self._variables, self._name, self._target, self._timeout_s)
+        environment.keep = self._keep
+        return environment
+
+    def __await__(self) -> Generator[Any, None, AsyncEnvironment]:
+        return self._make().__await__()
+
+    async def __aenter__(self) -> AsyncEnvironment:
+        self._environment = await self._make()
+        return self._environment
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._environment is not None:
+            await self._environment.leave(error)
+
+
+class AsyncEnvironment:
+    """One environment: a workflow's tasks, deployed and controlled together."""
+
+    def __init__(self, ecs: AsyncEcs, id: str) -> None:
+        self._ecs = ecs
+        self.id = id
+        self.keep = False
+        """Do not destroy it when its `with` is left."""
+        self._told = False
+        """The script has been told of the ERROR that the environment is in."""
+
+    @property
+    def info(self) -> EnvironmentInfo:
+        """What is known now, without tasks and roles. Raises NotFound when the environment is gone."""
+        return self._ecs.info(self.id)
+
+    @property
+    def state(self) -> str:
+        """Name of the state; DONE when the environment is gone."""
+        try:
+            return self.info.state.name
+        except NotFound:
+            return EnvState.DONE.name
+
+    def __repr__(self) -> str:
+        return f"<environment {self.id} {self.state}>"
+
+    async def show(self) -> EnvironmentInfo:
+        """Ask the core for everything about it: roles, tasks, cause of an error."""
+        return await self._ecs.show(self.id)
+
+    async def tasks(self, glob: str = "**") -> TaskSet:
+        """Return the tasks whose role path matches: `*` is one element, `**` any number, `flp*` a part of one."""
+        info = await self._ecs.show(self.id)
+        return TaskSet.of(info.tasks, glob)
+
+    def events(self) -> EventReader:
+        """Return its events from now on, for `async for`."""
+        return self._ecs.events(self.id)
+
+    async def control(
+        self, event: str, *, comment: str = "", end_reason: str = "", timeout: float | None = None
+    ) -> str:
+        """Send an event (CONFIGURE, RESET, START_ACTIVITY, STOP_ACTIVITY, RECOVER, …); return the new state.
+
+        Raises:
+            IllegalTransition: not allowed in the present state; nothing has changed.
+            RunFailed: the environment is in ERROR already.
+            TransitionFailed: it did not get there.
+            WaitTimeout: after `timeout` seconds; the transition goes on.
+        """
+        event = {"START": "START_ACTIVITY", "STOP": "STOP_ACTIVITY"}.get(event.upper(), event.upper())
+        if event != "RECOVER":
+            await self.check()
+        operation = self._ecs.control(self.id, event, comment=comment, end_reason=end_reason)
+        try:
+            finished = await self._ecs.finish(operation, timeout)
+        except TransitionFailed:
+            self.told()
+            raise
+        self._told = False
+        return finished.state.name
+
+    async def recover(self, *, timeout: float | None = None) -> str:
+        """Bring it from ERROR back to DEPLOYED: dead tasks are launched again, live ones reset."""
+        return await self.control("RECOVER", timeout=timeout)
+
+    async def destroy(self, *, force: bool = False, allow_running: bool = False, timeout: float | None = None) -> None:
+        """End it and its tasks.
+
+        Raises:
+            Conflict: it is RUNNING and neither `force` nor `allow_running` (stop first, then destroy) is given.
+        """
+        await self._ecs.finish(self._ecs.destruction(self.id, force=force, allow_running=allow_running), timeout)
+
+    async def wait(self, state: str, *, timeout: float | None = None) -> None:
+        """Wait until it is in a state.
+
+        Raises:
+            RunFailed: it is in ERROR instead.
+            WaitTimeout: after `timeout` seconds.
+        """
+        wanted = EnvState[state].name
+        if not await self._ecs.until(lambda: self.state in (wanted, "ERROR", "DONE"), timeout):
+            raise WaitTimeout(f"environment {self.id} is {self.state} after {timeout:g} s, not {wanted}")
+        if self.state != wanted:
+            await self.check()
+            raise NotFound(f"environment {self.id} is gone")
+
+    def told(self) -> None:
+        """Note that the script knows of the ERROR that the environment is in."""
+        self._told = True
+
+    async def check(self) -> None:
+        """Raise RunFailed, with its cause, if the environment is in ERROR."""
+        if self.state == "ERROR":
+            raise await self.failure()
+
+    async def failure(self) -> RunFailed:
+        """Return the error that the environment is in; the script counts as told."""
+        self._told = True
+        info = await self._ecs.show(self.id)
+        return RunFailed(
+            f"environment {self.id} ({info.name or info.workflow}) is in ERROR",
+            cause=info.cause,
+            failures=info.failures,
+            hint="recover() brings it back to DEPLOYED, destroy() ends it",
+        )
+
+    def run(self, *, duration: str | float | None = None, comment: str = "", timeout: float | None = None) -> AsyncRun:
+        """Take a run: `async with env.run(duration="10s") as run: await run.wait()`. Leaving it stops the run."""
+        return AsyncRun(self._ecs, self, duration=duration, comment=comment, timeout=timeout)
+
+    def current_run(self) -> AsyncRun | None:
+        """Return the run that goes on, None without one. Entering it starts nothing, leaving it stops the run."""
+        try:
+            number = self.info.run_number
+        except NotFound:
+            return None
+        return AsyncRun(self._ecs, self, number=number) if number else None
+
+    async def leave(self, error: BaseException | None) -> None:
+        """End of its `with`: destroy it unless `keep`; an ERROR that nobody was told of is raised."""
+        untold = None
+        if self.state == "ERROR" and not self._told and error is None:
+            untold = await self.failure()
+        if not self.keep and self.state != "DONE":
+            force = self.state in ("ERROR", "RUNNING") or error is not None
+            with contextlib.suppress(NotFound):
+                await self.destroy(force=force, allow_running=True)
+        if untold is not None:
+            raise untold

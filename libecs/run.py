@@ -1,0 +1,235 @@
+"""A run as a script holds it: entering starts it, leaving stops it, and its record says how good it was."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from libecs.errors import (
+    Conflict,
+    EcsError,
+    IllegalTransition,
+    InvalidInput,
+    NotFound,
+    RunFailed,
+    TransitionFailed,
+    UsageError,
+    WaitTimeout,
+)
+from libecs.language.duration import parse_duration
+from libecs.wire.client import RunInfo
+
+if TYPE_CHECKING:
+    from libecs.client import AsyncEcs
+    from libecs.environment import AsyncEnvironment
+
+POLL_S = 0.25
+"""How often `until` is asked when nothing happens."""
+
+LEFT = "USER"
+"""End reason of a run whose `with` was left normally."""
+BROKEN = "USER_EXCEPTION"
+"""End reason of a run whose `with` was left by an exception or Ctrl-C."""
+ELAPSED = "DURATION"
+"""End reason of a run that had its duration."""
+
+
+def seconds(duration: str | float) -> float:
+    """Return a duration in seconds: a number is seconds, a text has units: `500ms`, `10s`, `30min`, `1h30m`.
+
+    Raises:
+        UsageError: it is neither, or negative.
+    """
+    if isinstance(duration, str):
+        try:
+            return parse_duration(duration.replace("min", "m"))
+        except InvalidInput as error:
+            raise UsageError(error.message, hint=error.hint) from None
+    if not duration >= 0:
+        raise UsageError(f"{duration!r} seconds is no duration", hint="a duration is not negative")
+    return float(duration)
+
+
+class RunView:
+    """What `run.wait(until=…)` gives to its question."""
+
+    def __init__(self, run: AsyncRun, now_s: Callable[[], float], start_s: float) -> None:
+        self._run, self._now_s, self._start_s = run, now_s, start_s
+
+    @property
+    def number(self) -> int:
+        """Number of the run."""
+        return self._run.number
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run was started, or since this script took it over."""
+        return self._now_s() - self._start_s
+
+
+class AsyncRun:
+    """One run of an environment."""
+
+    def __init__(
+        self,
+        ecs: AsyncEcs,
+        environment: AsyncEnvironment,
+        *,
+        duration: str | float | None = None,
+        comment: str = "",
+        timeout: float | None = None,
+        number: int = 0,
+    ) -> None:
+        self._ecs, self._environment = ecs, environment
+        self._duration_s = None if duration is None else seconds(duration)
+        self._comment, self._timeout_s = comment, timeout
+        self._adopted = number != 0
+        self._start_s = 0.0
+        self._timer: asyncio.Task[None] | None = None
+        self._timer_stops = False
+        self.number = number
+        """Run number; 0 before the start."""
+        self.record: RunInfo | None = None
+        """The run's record, once it has ended."""
+
+    @property
+    def condition(self) -> str:
+        """GOOD, DEGRADED or FAILED once the run has ended, UNDEFINED before."""
+        return self.record.condition.name if self.record else "UNDEFINED"
+
+    @property
+    def end_reason(self) -> str:
+        """Why the run ended, "" before."""
+        return self.record.end_reason if self.record else ""
+
+    @property
+    def going(self) -> bool:
+        """Is the run going on, as far as we know?"""
+        try:
+            info = self._environment.info
+        except NotFound:
+            return False
+        return info.state.name == "RUNNING" and info.run_number == self.number
+
+    def __repr__(self) -> str:
+        return f"<run {self.number} {'going on' if self.going else self.condition}>"
+
+    async def start(self) -> None:
+        """Start the run; configure the environment first if it is not CONFIGURED.
+
+        Raises:
+            RunFailed: the run did not start.
+        """
+        environment = self._environment
+        await environment.check()
+        try:
+            if environment.state == "STANDBY":
+                await environment.control("DEPLOY", timeout=self._timeout_s)
+            if environment.state == "DEPLOYED":
+                await environment.control("CONFIGURE", timeout=self._timeout_s)
+            operation = self._ecs.control(environment.id, "START_ACTIVITY", comment=self._comment)
+            try:
+                finished = await self._ecs.finish(operation, self._timeout_s)
+            except asyncio.CancelledError:
+                # Ctrl-C while the core starts the run: it cannot be called back, so it is ended when it has begun.
+                with contextlib.suppress(EcsError):
+                    self.number = (await self._ecs.finish(operation)).run_number
+                    await self.stop(BROKEN)
+                raise
+        except TransitionFailed as error:
+            environment.told()
+            raise as_run_failure(error) from None
+        self.number = finished.run_number
+        await self._ecs.until(lambda: self.going or environment.state != "CONFIGURED", 5.0)
+        self._begin()
+
+    def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._start_s = loop.time()
+        if self._duration_s is not None:
+            self._timer = loop.create_task(self._end_at_duration(self._duration_s))
+
+    async def _end_at_duration(self, duration_s: float) -> None:
+        ended = await self._ecs.until(lambda: not self.going, duration_s)
+        if not ended:
+            self._timer_stops = True
+            with contextlib.suppress(EcsError):  # whoever waits is told by the state of the environment
+                await self._ecs.finish(self._ecs.control(self._environment.id, "STOP_ACTIVITY", end_reason=ELAPSED))
+
+    async def stop(self, end_reason: str = LEFT) -> None:
+        """Stop the run, if it still goes on, and fetch its record.
+
+        Raises:
+            RunFailed: the run broke, or it did not stop as it should.
+        """
+        if self.going:
+            operation = self._ecs.control(self._environment.id, "STOP_ACTIVITY", end_reason=end_reason)
+            try:
+                await self._ecs.finish(operation, self._timeout_s)
+            except TransitionFailed as error:
+                self._environment.told()
+                await self.refresh()
+                raise as_run_failure(error) from None
+            except (Conflict, IllegalTransition):
+                pass  # somebody else stops it already
+            await self._ecs.until(lambda: not self.going, self._timeout_s)
+        await self.refresh()
+        await self._environment.check()
+
+    async def refresh(self) -> RunInfo | None:
+        """Ask for the run's record."""
+        if self.number:
+            with contextlib.suppress(NotFound):
+                self.record = await self._ecs.run_record(self.number)
+        return self.record
+
+    async def wait(self, timeout: str | float | None = None, *, until: Callable[[RunView], bool] | None = None) -> None:
+        """Wait until the run has ended, by its duration or by somebody, or until `until(view)` is true.
+
+        Raises:
+            RunFailed: the environment went to ERROR.
+            WaitTimeout: after `timeout`; the run goes on.
+        """
+        loop = asyncio.get_running_loop()
+        view = RunView(self, loop.time, self._start_s)
+        timeout_s = None if timeout is None else seconds(timeout)
+
+        def over() -> bool:
+            return not self.going or (until is not None and bool(until(view)))
+
+        if not await self._ecs.until(over, timeout_s, poll_s=POLL_S if until else None):
+            raise WaitTimeout(f"run {self.number} still goes on after {timeout_s:g} s")
+        if not self.going:
+            await self.refresh()
+            await self._environment.check()
+
+    async def __aenter__(self) -> AsyncRun:
+        if self._adopted:
+            self._begin()
+        else:
+            await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            if not self._timer_stops:
+                self._timer.cancel()
+            await asyncio.gather(self._timer, return_exceptions=True)
+        try:
+            await self.stop(LEFT if error is None else BROKEN)
+        except EcsError:
+            if error is None:
+                raise
+            # The script's own exception goes on; the environment keeps the error that it is in.
+
+
+def as_run_failure(error: TransitionFailed) -> RunFailed:
+    """Return the error as the one that scripts expect around a run."""
+    if isinstance(error, RunFailed):
+        return error
+    return RunFailed(error.message, cause=error.cause, failures=error.failures, hint=error.hint)

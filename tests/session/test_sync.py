@@ -1,0 +1,187 @@
+"""What scripts without asyncio see: the same objects, in the thread of one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+
+import pytest
+
+from libecs.errors import Conflict, RunFailed
+from libecs.fsm import EnvState
+from libecs.sync import Bridge
+from libecs.wire.client import Control, Create, Destroy
+
+
+def interrupt_when(true) -> threading.Thread:
+    """Send this process Ctrl-C as soon as `true()` is."""
+
+    def watch() -> None:
+        pause = threading.Event()
+        while not true():
+            pause.wait(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def test_a_whole_session_reads_as_in_the_readme(core, lab) -> None:
+    with lab.environment("demo", {"n": 1}, name="lab") as env:
+        assert env.state == "CONFIGURED"
+        assert len(env.tasks("**.sink")) == 2
+        with env.run(comment="night") as run:
+            assert run.number == 1
+            assert run.going
+            run.wait(until=lambda view: view.elapsed_s >= 0)
+        assert (run.condition, run.end_reason, run.record.comment) == ("GOOD", "USER", "night")
+        assert env.control("RESET") == "DEPLOYED"
+
+    assert core.environments == {}
+    assert [run.number for run in lab.runs()] == [1]
+    assert lab.run_record(1).comment == "night"
+
+
+def test_environments_are_found_kept_and_destroyed(lab) -> None:
+    env = lab.environment("demo", name="lab", keep=True)
+    with env:
+        assert env.keep
+        assert env.info.name == env.show().name == "lab"
+    again = lab.get("lab")
+    again.keep = False
+    (found,) = lab.environments()
+
+    with again:
+        pass
+
+    assert found.id == env.id
+    assert repr(found) == f"<environment {env.id} DONE>"
+    assert lab.environments() == []
+
+
+def test_error_is_raised_and_recovered_from(core, lab) -> None:
+    with lab.environment("demo") as env:
+        run = env.run()
+        with pytest.raises(RunFailed, match="it died"), run:
+            core.break_down(env.id, "it died")
+            run.wait()
+        assert env.recover() == "DEPLOYED"
+        env.control("CONFIGURE")
+        env.wait("CONFIGURED", timeout=1)
+        env.destroy()
+
+
+def test_going_run_is_taken_over(lab) -> None:
+    with lab.environment("demo") as env:
+        assert env.current_run() is None
+        env.control("START")
+        run = env.current_run()
+        assert run is not None
+        run.stop()
+
+        assert repr(run) == "<run 1 GOOD>"
+        assert env.state == "CONFIGURED"
+
+
+def test_events_are_a_plain_iterator(core, lab, bridge) -> None:
+    env = lab.environment("demo")
+    events, everything = env.events(), lab.events()
+    env.control("START")
+
+    first = next(events)
+    bridge.call(lab._inner.close())
+
+    assert first.kind == "run.start"
+    assert [event.kind for event in events] == ["environment.state"]
+    assert [event.kind for event in everything] == ["run.start", "environment.state"]
+
+
+def test_works_inside_a_running_loop_as_in_a_notebook(lab) -> None:
+    async def cell() -> str:
+        with lab.environment("demo") as env:
+            return env.state
+
+    assert asyncio.run(cell()) == "CONFIGURED"
+
+
+def test_ctrl_c_in_a_wait_stops_the_run_and_destroys_the_environment(core, lab) -> None:
+    thread = interrupt_when(lambda: core.of(Control))
+
+    with pytest.raises(KeyboardInterrupt), lab.environment("demo") as env, env.run() as run:
+        run.wait()
+    thread.join()
+
+    assert run.end_reason == "USER_EXCEPTION"
+    assert core.environments == {}
+
+
+def test_ctrl_c_while_an_environment_is_made_leaves_nothing(core, lab) -> None:
+    core.silent.add("CREATE")
+    thread = interrupt_when(lambda: core.environments)
+
+    with pytest.raises(KeyboardInterrupt):
+        lab.environment("demo")
+    thread.join()
+
+    assert len(core.of(Create)) == len(core.of(Destroy)) == 1
+    assert core.environments == {}
+
+
+def test_forked_child_may_not_use_the_session(lab, monkeypatch) -> None:
+    monkeypatch.setattr("libecs.sync.os.getpid", lambda: -1)
+
+    with pytest.raises(Conflict, match="a session of its own"):
+        lab.environments()
+
+
+def test_closed_bridge_refuses_calls(bridge) -> None:
+    async def nothing() -> None:
+        pass
+
+    bridge.close()
+    bridge.close()
+
+    with pytest.raises(Conflict, match="closed"):
+        bridge.call(nothing())
+
+
+def test_closing_cancels_who_waits() -> None:
+    bridge = Bridge()
+    failures = []
+
+    def wait() -> None:
+        try:
+            bridge.call(asyncio.Event().wait())
+        except Conflict as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while not bridge.call(_tasks()) > 1:
+        pass
+    bridge.close()
+    thread.join()
+
+    assert "closed while this call waited" in str(failures[0])
+
+
+async def _tasks() -> int:
+    return len(asyncio.all_tasks())
+
+
+def test_call_from_inside_the_loop_is_refused(lab, bridge) -> None:
+    async def inside() -> None:
+        lab.environments()
+
+    with pytest.raises(Conflict, match="from inside"):
+        bridge.call(inside())
+
+
+def test_state_of_a_gone_environment_is_done(core, lab) -> None:
+    env = lab.environment("demo")
+    env.destroy()
+
+    assert env.state == EnvState.DONE.name
