@@ -100,6 +100,7 @@ def compile_program(source: str) -> Program:
     Raises:
         ExpressionError: it does not parse; `column` is an offset plus one, no line is given.
     """
+    grammar.check_length(source)
     simple = _BARE.fullmatch(source)
     if simple and simple[1] not in _RESERVED:  # nearly all expressions of real templates
         name, offset = simple[1], simple.start(1)
@@ -126,6 +127,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 def unknown_name(name: str, known: Iterable[str], offset: int) -> ExpressionError:
     """Return the error for a variable that nobody has set."""
+    name = name if len(name) <= 60 else f"{name[:60]}..."
     hint = {"True": "write true", "False": "write false", "None": "write nil", "null": "write nil"}.get(name)
     hint = hint or suggest(name, known) or "set it in defaults or vars, or quote it if it is text"
     return fault(f"unknown variable {name!r}", offset, hint)
@@ -558,8 +560,7 @@ def _function(
         try:
             frame.budget.spend(1 + sum(len(value) for value in values if isinstance(value, str)) // 16)
             result = frame.scope.call(path, values)
-            if isinstance(result, str) and len(result) > MAX_TEXT:
-                raise fault(f"{'.'.join(path)} returned {len(result)} characters, more than {MAX_TEXT}")
+            _weigh(frame.budget, values, result)
         except ExpressionError as error:
             raise place(error, offset) from None
         except (Missing, TemplateError):
@@ -569,6 +570,19 @@ def _function(
         return result
 
     return call
+
+
+def _weigh(budget: Budget, values: list[Value], result: Value) -> None:
+    """Spend what a call cost beyond a look at its text: lists and maps that were read, written or made."""
+    lists = [value for value in values if isinstance(value, (list, dict))]
+    if isinstance(result, str):
+        if len(result) > MAX_TEXT:
+            raise fault(f"the result has {len(result)} characters, more than {MAX_TEXT}")
+        budget.spend(len(result) // (4 if lists else 16))
+    if lists:
+        budget.spend(sum(len(value) for value in lists))
+    elif isinstance(result, (list, dict)):
+        budget.spend(len(result) + sum(len(value) for value in values if isinstance(value, str)) // 4)
 
 
 Loop: TypeAlias = Callable[[Iterable[bool], "list[Value]"], Value]

@@ -240,8 +240,9 @@ def _located(error: ExpressionError, text: str, start: int, mark: Mark | None) -
     offset = min(start + max(error.column - 1, 0), len(text))
     if mark is not None:
         place = mark.within(text, offset)
+        told = place != mark or not offset  # else the file does not spell the text, so it must stand in the message
         return ExpressionError(
-            error.reason,
+            error.reason if told else f"{error.reason}, in `{text[:200]}`",
             file=place.file,
             line=place.line,
             column=place.column,

@@ -183,7 +183,7 @@ def is_falsy(text: str) -> bool:
 
 
 def unmarshal(text: str) -> Value:
-    """Return the value of a JSON text, nil if it is none."""
+    """Return the value of a JSON text; nil if it is none, as in AliECS."""
     try:
         return from_json(text)
     except ExpressionError:

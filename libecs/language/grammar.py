@@ -24,7 +24,7 @@ from libecs.language.values import fault
 
 MAX_SOURCE: Final = 16 * 1024
 """Characters of one expression."""
-MAX_TOKENS: Final = 2000
+MAX_TOKENS: Final = 1000
 """Tokens of one expression; the longest of the production templates has 40."""
 
 GRAMMAR: Final = r"""
@@ -136,14 +136,19 @@ def parse(source: str) -> Tree[Token]:
     Raises:
         ExpressionError: no expression; `column` is the offset of the offending token plus one.
     """
-    if len(source) > MAX_SOURCE:
-        raise fault(f"the expression has {len(source)} characters, more than {MAX_SOURCE}", 0)
+    check_length(source)
     if not source.strip():
         raise fault("the expression is empty", 0, "write a name or an expression between {{ and }}")
     try:
         return _parser().parse(source)
     except UnexpectedToken as error:
         raise _unexpected(error, source) from None
+
+
+def check_length(source: str) -> None:
+    """Raise `ExpressionError` for an expression that is too long to be looked at."""
+    if len(source) > MAX_SOURCE:
+        raise fault(f"the expression has {len(source)} characters, more than {MAX_SOURCE}", 0, "cut it into variables")
 
 
 @functools.cache

@@ -122,9 +122,8 @@ def equal(budget: Budget, left: Value, right: Value) -> bool:
     Raises:
         ExpressionError: the types differ, which in a template is always a mistake.
     """
-    kind = type(left)
-    if kind is type(right):
-        return left == right if kind not in (list, dict) else same(budget, left, right)
+    if type(left) is type(right):
+        return same(budget, left, right)
     if left is None or right is None:
         return False
     if _is_number(left) and _is_number(right):
@@ -134,6 +133,10 @@ def equal(budget: Budget, left: Value, right: Value) -> bool:
 
 def same(budget: Budget, left: Value, right: Value) -> bool:
     """Compare any two values; other types are just different."""
+    if isinstance(left, str):
+        if len(left) > 1024:
+            budget.spend(len(left) >> 10)
+        return left == right
     if isinstance(left, list) and isinstance(right, list):
         budget.spend(1 + len(left))
         return len(left) == len(right) and all(same(budget, a, b) for a, b in zip(left, right, strict=True))
@@ -147,26 +150,27 @@ def same(budget: Budget, left: Value, right: Value) -> bool:
 
 def less(budget: Budget, left: Value, right: Value) -> Value:
     """`<` of two numbers or two strings."""
-    return _order("<", left, right) < 0
+    return _order(budget, "<", left, right) < 0
 
 
 def less_equal(budget: Budget, left: Value, right: Value) -> Value:
     """`<=` of two numbers or two strings."""
-    return _order("<=", left, right) <= 0
+    return _order(budget, "<=", left, right) <= 0
 
 
 def greater(budget: Budget, left: Value, right: Value) -> Value:
     """`>` of two numbers or two strings."""
-    return _order(">", left, right) > 0
+    return _order(budget, ">", left, right) > 0
 
 
 def greater_equal(budget: Budget, left: Value, right: Value) -> Value:
     """`>=` of two numbers or two strings."""
-    return _order(">=", left, right) >= 0
+    return _order(budget, ">=", left, right) >= 0
 
 
-def _order(sign: str, left: Value, right: Value) -> int:
+def _order(budget: Budget, sign: str, left: Value, right: Value) -> int:
     if isinstance(left, str) and isinstance(right, str):
+        budget.spend(len(left) >> 10)
         return (left > right) - (left < right)
     a, b = _numbers(sign, left, right)
     return (a > b) - (a < b)
@@ -177,8 +181,8 @@ def contained(budget: Budget, left: Value, right: Value) -> Value:
     if right is None:
         return False
     if isinstance(right, list):
-        budget.spend(len(right) >> 2)
         if isinstance(left, str):
+            budget.spend(len(right) * (1 + (len(left) >> 6)) >> 2)
             return left in right
         return any(same(budget, left, item) for item in right)
     if isinstance(right, dict) and isinstance(left, str):
@@ -199,12 +203,14 @@ def contains(budget: Budget, left: Value, right: Value) -> Value:
 def starts_with(budget: Budget, left: Value, right: Value) -> Value:
     """`startsWith` of strings."""
     a, b = _strings("startsWith", left, right)
+    budget.spend(len(b) >> 10)
     return a.startswith(b)
 
 
 def ends_with(budget: Budget, left: Value, right: Value) -> Value:
     """`endsWith` of strings."""
     a, b = _strings("endsWith", left, right)
+    budget.spend(len(b) >> 10)
     return a.endswith(b)
 
 

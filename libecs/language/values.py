@@ -13,6 +13,8 @@ from libecs.errors import ExpressionError
 
 MAX_TEXT: Final = 1 << 20
 """Characters of one string."""
+MAX_JSON: Final = 1 << 17
+"""Characters of a JSON text that expressions read."""
 MAX_ITEMS: Final = 10_000
 """Items of a list that a range makes."""
 MAX_DEPTH: Final = 64
@@ -85,63 +87,72 @@ def to_json(value: Value) -> str:
     """Return compact JSON, keys sorted; a role reference is a map of Name and Path.
 
     Raises:
-        ExpressionError: the value is nested more than `MAX_DEPTH` deep.
+        ExpressionError: more than `MAX_DEPTH` levels, or about `MAX_TEXT` characters.
     """
-    return json.dumps(_plain(value, 0), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return json.dumps(_Plain().value(value, 0), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
-def _plain(value: Value, depth: int) -> object:
-    if depth > MAX_DEPTH:
-        raise fault(f"the value has more than {MAX_DEPTH} levels inside each other")
-    if isinstance(value, list):
-        return [_plain(item, depth + 1) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, RoleRef):
-        return {"Name": value.name, "Path": value.path}
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
-        return int(value)  # JSON has one kind of number, and 3.0 is written 3
-    return value
+class _Plain:
+    """Makes a value fit for `json`, and refuses what would be too long before it is written.
+
+    One list can stand a thousand times in another one, so a small value may have a huge text.
+    """
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def value(self, value: Value, depth: int) -> object:
+        self._size += 16 + (len(value) if isinstance(value, str) else 0)  # an item's work is like that of 16 characters
+        if self._size > MAX_TEXT:
+            raise fault("the value is too large to be written as JSON")
+        if depth > MAX_DEPTH:
+            raise fault(f"the value has more than {MAX_DEPTH} levels inside each other")
+        if isinstance(value, list):
+            return [self.value(item, depth + 1) for item in value]
+        if isinstance(value, dict):
+            self._size += sum(map(len, value))
+            return {key: self.value(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, RoleRef):
+            return {"Name": value.name, "Path": value.path}
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+            return int(value)  # JSON has one kind of number, and 3.0 is written 3
+        return value
 
 
 def from_json(text: str) -> Value:
     """Return what JSON text says; whole numbers are ints, `1.5` and `1e3` floats.
 
     Raises:
-        ExpressionError: not JSON, an int beyond 64 bits, NaN or infinity, or nested more than `MAX_DEPTH` deep.
+        ExpressionError: not JSON, more than `MAX_JSON` characters, more than `MAX_DEPTH` levels, an int beyond
+            64 bits, or no finite number.
     """
+    if len(text) > MAX_JSON:
+        raise fault(f"the JSON text has {len(text)} characters, more than {MAX_JSON}")
     try:
-        value = json.loads(text, parse_int=_json_int, parse_float=_json_float, parse_constant=_json_constant)
+        value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise fault(f"not JSON: {error}") from None
-    return _checked(value, 0)
+    _check_json(value, 0)
+    return value  # type: ignore[no-any-return]
 
 
-def _json_int(digits: str) -> int:
-    if len(digits) > 20 or not INT_MIN <= int(digits) <= INT_MAX:
-        raise ValueError(f"{digits[:24]} has more than 64 bits")
-    return int(digits)
-
-
-def _json_float(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(f"{digits[:24]} is too large for a float")
-    return value
-
-
-def _json_constant(name: str) -> float:
+def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON value")
 
 
-def _checked(value: Value, depth: int) -> Value:
-    if depth > MAX_DEPTH:
-        raise fault(f"the JSON text has more than {MAX_DEPTH} levels inside each other")
-    if isinstance(value, (list, dict)):
+def _check_json(value: Value, depth: int) -> None:
+    if isinstance(value, int):
+        if not INT_MIN <= value <= INT_MAX:
+            raise fault("a number in the JSON text has more than 64 bits")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise fault("a number in the JSON text is too large for a float")
+    elif isinstance(value, (list, dict)):
+        if depth >= MAX_DEPTH:
+            raise fault(f"the JSON text has more than {MAX_DEPTH} levels inside each other")
         for item in value if isinstance(value, list) else value.values():
-            if isinstance(item, (list, dict)):
-                _checked(item, depth + 1)
-    return value
+            if not isinstance(item, str):
+                _check_json(item, depth + 1)
 
 
 def to_text(value: Value) -> str:
