@@ -119,6 +119,9 @@ class Role:
     """Of an aggregator: how many of its members a run needs; 0 = all."""
     start_after: tuple[str, ...] = ()
     """Paths of roles that must be RUNNING before this one is started, and stop after it."""
+    own_bind: int = 0
+    """How many of `bind` stand on the role itself; they come first. The same for `connect`."""
+    own_connect: int = 0
 
 
 @attrs.frozen(kw_only=True)
