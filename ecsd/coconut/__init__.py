@@ -1,0 +1,1 @@
+"""coconut: the command line of the control system."""
