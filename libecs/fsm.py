@@ -215,6 +215,12 @@ def next_task(state: TaskState, event: TaskEvent) -> TaskState:
         raise IllegalTransition(state.name, event.name, (e.name for e in allowed_task(state))) from None
 
 
+def target_of(event: TaskEvent) -> TaskState:
+    """Return the state in which a task is after an event that was commanded from the usual state."""
+    source = TASK_SOURCE.get(event)
+    return TaskState.DONE if source is None else TASK[source][event]
+
+
 def product(a: TaskState, b: TaskState) -> TaskState:
     """Merge two states: equal stays, ERROR wins, INVARIANT yields, all else is MIXED."""
     if a == b:

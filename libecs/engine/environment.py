@@ -8,7 +8,7 @@ whatever happens later empties it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
@@ -141,6 +141,8 @@ class Environment:
         self.record = record
         self.workflow = workflow
         self.plan = plan
+        self.saved_plan: Plan | None = None
+        """The plan that is on record."""
         self.placed: dict[int, Placed] = {}
         self.tasks: dict[str, Task] = {}
         self.by_role: dict[int, Task] = {}
@@ -177,7 +179,7 @@ class Environment:
         """Whether a plan or an expansion is going on."""
         return self.plan is not None or self.workflow is None
 
-    def update(self, **fields: object) -> None:
+    def update(self, **fields: Any) -> None:
         """Change fields of the record."""
         self.record = attrs.evolve(self.record, **fields)
         self.changed = True
@@ -199,6 +201,12 @@ class Environment:
         return self.record.overlay.get(self.workflow.roles[0].path, {}).get(name)
 
     # tasks
+
+    def set_workflow(self, workflow: Workflow) -> None:
+        """Take over the expanded workflow."""
+        self.workflow = workflow
+        self.tree = RoleTree(workflow)
+        self.changed = True
 
     def set_placed(self, placed: Iterable[Placed]) -> None:
         """Take over where tasks are. Tasks whose id stays keep what is known of them."""

@@ -35,7 +35,7 @@ from libecs.engine.effects import (
     Tick,
 )
 from libecs.engine.held import Going, HeldRecord, HeldTask, Killing
-from libecs.fsm import Mode, TaskEvent, TaskState, next_task
+from libecs.fsm import Mode, TaskEvent, TaskState, next_task, target_of
 from libecs.wire import node, task
 from libecs.wire.codec import pack_value, unpack_value
 from libecs.wire.node import Exit, ExitCause, Failure, Phase
@@ -88,7 +88,7 @@ class ExecutorEngine:
         self._linked = False
         self._sequence = 0
         self._dirty: dict[str, HeldTask] = {}
-        self._answers: dict[str, tuple[list[str], list[Failure]]] = {}
+        self._answers: dict[tuple[str, TaskState], tuple[list[str], list[Failure]]] = {}
         self._resume_asked = False
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._timer_count = 0
@@ -233,27 +233,30 @@ class ExecutorEngine:
             self._out.append(Continue())
 
     def _flush(self) -> None:
-        """Send all changes and all answers that have gathered, answers last: they say the states after them."""
+        """Send all answers and all changes that have gathered, changes last: they are the truth of now."""
+        answers, self._answers = self._answers, {}
+        dirty, self._dirty = self._dirty, {}
         if self._session is None:
-            self._dirty.clear()
-            self._answers.clear()
             return
-        if self._dirty:
-            self._sequence += 1
-            statuses = tuple(held.status() for held in self._dirty.values())
-            self._dirty.clear()
-            self._send_core(node.Update(session=self._session, sequence=self._sequence, tasks=statuses))
-        for id, (done, failed) in self._answers.items():
+        for (id, state), (done, failed) in answers.items():
             self._sequence += 1
             self._send_core(
                 node.Answer(
-                    session=self._session, sequence=self._sequence, id=id, done=tuple(done), failed=tuple(failed)
+                    session=self._session,
+                    sequence=self._sequence,
+                    id=id,
+                    state=state,
+                    done=tuple(done),
+                    failed=tuple(failed),
                 )
             )
-        self._answers.clear()
+        if dirty:
+            self._sequence += 1
+            statuses = tuple(held.status() for held in dirty.values())
+            self._send_core(node.Update(session=self._session, sequence=self._sequence, tasks=statuses))
 
-    def _answer(self, id: str, name: str, failure: Failure | None) -> None:
-        done, failed = self._answers.setdefault(id, ([], []))
+    def _answer(self, id: str, name: str, failure: Failure | None, state: TaskState) -> None:
+        done, failed = self._answers.setdefault((id, state), ([], []))
         if failure is None:
             done.append(name)
         else:
@@ -433,25 +436,26 @@ class ExecutorEngine:
         good = exit.cause is ExitCause.EXITED and exit.code == 0 and not held.error
         failure = None if good else held.failure(held.error or exit.describe())
         held.remember(held.trigger, failure)
-        self._answer(held.trigger, held.spec.task, failure)
+        self._answer(held.trigger, held.spec.task, failure, TaskState.DONE)
 
     # commands
 
     def _transit(self, message: node.Transit) -> None:
+        target = target_of(message.event)
         for i, name in enumerate(message.tasks):
             held = self._tasks.get(name)
             if held is None:
                 gone = "has ended" if name in self._gone else "is not known here"
                 failure = Failure(task=name, state=TaskState.UNKNOWN, reason=f"task {gone}")
-                self._answer(message.id, name, failure)
+                self._answer(message.id, name, failure, target)
             elif message.id in held.answers:
-                self._answer(message.id, name, held.answers[message.id])
+                self._answer(message.id, name, held.answers[message.id], target)
             elif held.going is not None:
                 if held.going.id != message.id:
-                    self._answer(message.id, name, held.failure(f"is busy with {held.going.event.name}"))
+                    self._answer(message.id, name, held.failure(f"is busy with {held.going.event.name}"), target)
             elif held.killing is not None or held.phase is Phase.EXITED:
                 reason = held.exit.describe() if held.exit else "is being ended"
-                self._answer(message.id, name, held.failure(reason))
+                self._answer(message.id, name, held.failure(reason), target)
             else:
                 arguments = {**message.arguments, **(message.each[i] if message.each else {})}
                 due = self._now.mono_s + message.deadline_s
@@ -525,7 +529,7 @@ class ExecutorEngine:
         held.remember(going.id, failure)
         if held.spec.mode is Mode.BASIC:
             self._save(held)
-        self._answer(going.id, held.spec.task, failure)
+        self._answer(going.id, held.spec.task, failure, target_of(going.event))
         if failure is not None:
             self._touch(held)
 
@@ -533,7 +537,7 @@ class ExecutorEngine:
         held = self._tasks.get(spec.task)
         if held is not None:
             if id in held.answers:
-                self._answer(id, spec.task, held.answers[id])
+                self._answer(id, spec.task, held.answers[id], TaskState.DONE)
             return
         if spec.task in self._gone:
             return
@@ -673,7 +677,7 @@ class ExecutorEngine:
         held = self._tasks.get(name)
         if held is None:
             self._gone[name] = None
-            self._answer(id, name, None)
+            self._answer(id, name, None, TaskState.DONE)
             return
         if held.killing is not None:
             held.killing.ids.add(id)
@@ -757,7 +761,7 @@ class ExecutorEngine:
         if held.exit is None:
             held.exit = Exit(cause=ExitCause.NEVER_STARTED, wanted=True)
         for id in held.killing.ids:
-            self._answer(id, name, None)
+            self._answer(id, name, None, TaskState.DONE)
         del self._tasks[name]
         self._dirty.pop(name, None)
         self._gone[name] = None

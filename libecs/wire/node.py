@@ -301,7 +301,7 @@ class Failure:
 @NODE.message(19)
 @attrs.frozen(kw_only=True)
 class Answer:
-    """Tasks that have finished command `id`: those in `done` are in the state that the event leads to.
+    """Tasks that have finished command `id`: those in `done` are in `state`.
 
     It is numbered with the Updates and says as much as one: the states of its tasks as of `sequence`.
     """
@@ -309,6 +309,8 @@ class Answer:
     session: int
     sequence: int
     id: str
+    state: TaskState
+    """That the tasks in `done` are in."""
     done: tuple[str, ...] = ()
     failed: tuple[Failure, ...] = ()
 

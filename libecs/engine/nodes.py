@@ -1,0 +1,80 @@
+"""The nodes as the core sees them, and the tasks that must end on them whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+import attrs
+
+from libecs.engine.placement import NodeOffer
+from libecs.wire.node import NodeHello
+
+
+class Reach(IntEnum):
+    """Whether a node answers. It says nothing of its tasks."""
+
+    UP = 1
+    SUSPECT = 2
+    LOST = 3
+
+
+@attrs.define(kw_only=True)
+class Node:
+    """One executor's session."""
+
+    hello: NodeHello
+    peer: str
+    session: int | None
+    heard: float
+    """Monotonic time of the last message."""
+    sequence: int = 0
+    announced: bool = False
+    reach: Reach = Reach.UP
+    orphans: set[str] = attrs.field(factory=set)
+    kill_again_at: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.hello.node
+
+    def offer(self) -> NodeOffer:
+        """Return the node as placement sees it, with nothing used."""
+        hello = self.hello
+        return NodeOffer(
+            name=hello.node,
+            host=hello.host,
+            attributes=hello.attributes,
+            cpus=hello.cpus,
+            memory_mb=hello.memory_mb,
+            ports=hello.ports,
+        )
+
+
+class Condemned:
+    """Tasks that must end. They are on record until their node says that they are gone."""
+
+    def __init__(self) -> None:
+        self._node: dict[str, str] = {}
+        self._by_node: dict[str, dict[str, str]] = {}
+
+    def add(self, node: str, tasks: Iterable[str]) -> list[str]:
+        """Condemn tasks, return those that were not yet."""
+        new = [task for task in tasks if task not in self._node]
+        for task in new:
+            self._node[task] = node
+            self._by_node.setdefault(node, {})[task] = node
+        return new
+
+    def of(self, node: str) -> dict[str, str]:
+        """Return the condemned tasks of a node, task id to node."""
+        return dict(self._by_node.get(node, {}))
+
+    def remove(self, task: str) -> bool:
+        """Take a task off the list, tell whether it was there."""
+        node = self._node.pop(task, None)
+        if node is None:
+            return False
+        del self._by_node[node][task]
+        return True

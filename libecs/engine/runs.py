@@ -1,0 +1,121 @@
+"""The book of runs: numbers, the four times of a run, how it was and why it ended.
+
+A run begins when its number is taken, before any task is told (SOR), and ends when its environment has left RUNNING
+(EOR). The times are variables of the root role too, where hooks see them: a hook at before_START_ACTIVITY-1 does not
+see run_start_time_ms, one at +0 does.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from libecs.engine.environment import Context, Environment
+from libecs.fsm import EnvEvent
+from libecs.wire.client import RunCondition, RunInfo
+
+CLEANUP_COUNT = "__fmq_cleanup_count"
+_RUN_TIMES = ("run_start_completion_time_ms", "run_end_time_ms", "run_end_completion_time_ms")
+
+
+def begin(env: Environment, ctx: Context, number: int) -> None:
+    """SOR: the run has its number and its start time, the three other times are empty."""
+    assert env.workflow is not None
+    now = str(ctx.now.unix_ms)
+    env.set_var("run_number", str(number))
+    env.set_var("runNumber", str(number))
+    env.set_var("run_start_time_ms", now)
+    for name in _RUN_TIMES:
+        env.set_var(name, "")
+    if env.var(CLEANUP_COUNT) is None:
+        env.set_var(CLEANUP_COUNT, "0")
+    for name in ("lhc_period", "pdp_n_hbf_per_tf"):
+        if name in env.workflow.base_vars:
+            env.set_var(name, env.workflow.base_vars[name])
+    env.update(run_number=number)
+    ctx.save_run(
+        RunInfo(
+            number=number,
+            environment=env.id,
+            workflow=env.workflow.name,
+            revision=env.workflow.revision,
+            requester=env.record.requester,
+            start_ms=ctx.now.unix_ms,
+            comment=env.record.run_comment,
+            variables={**env.workflow.user_vars},
+            nodes=tuple(sorted({placed.node for placed in env.placed.values()})),
+        )
+    )
+    ctx.event("run.start", env.id, run_number=number, state=env.state.name, transition=EnvEvent.START_ACTIVITY.name)
+
+
+def start_completed(env: Environment, ctx: Context) -> None:
+    """EOSOR."""
+    env.set_var(CLEANUP_COUNT, str(int(env.var(CLEANUP_COUNT) or "0") + 1))
+    env.set_var("run_start_completion_time_ms", str(ctx.now.unix_ms))
+    _change(env, ctx, start_completion_ms=ctx.now.unix_ms)
+
+
+def end(env: Environment, ctx: Context) -> None:
+    """SOEOR, once a run."""
+    if env.record.run_number and env.var("run_end_time_ms") == "":
+        env.set_var("run_end_time_ms", str(ctx.now.unix_ms))
+        _change(env, ctx, end_ms=ctx.now.unix_ms)
+
+
+def end_completed(env: Environment, ctx: Context) -> None:
+    """EOEOR, once a run."""
+    if env.record.run_number and env.var("run_end_completion_time_ms") == "":
+        env.set_var("run_end_completion_time_ms", str(ctx.now.unix_ms))
+        _change(env, ctx, end_completion_ms=ctx.now.unix_ms)
+
+
+def forget(env: Environment, ctx: Context) -> None:
+    """The run is over: judge it, tell everybody, and take its number away from the environment."""
+    number = env.record.run_number
+    if not number:
+        return
+    failed = env.plan is not None and env.plan.event == EnvEvent.GO_ERROR.name
+    run = ctx.run(number)
+    condition = run.condition
+    if failed:
+        condition = RunCondition.FAILED
+    elif condition is RunCondition.UNDEFINED:
+        condition = RunCondition.GOOD
+    reason = env.record.end_reason or ("ERROR" if failed else "STOPPED")
+    if failed:
+        reason = "ERROR"
+    _change(env, ctx, condition=condition, end_reason=reason)
+    env.set_var("run_number", None)
+    env.set_var("runNumber", None)
+    env.update(run_number=0, last_run_number=number, run_comment="", end_reason="")
+    ctx.event(
+        "run.end",
+        env.id,
+        run_number=number,
+        state=env.state.name,
+        transition=env.plan.event if env.plan else "",
+        text=reason,
+        ok=condition is RunCondition.GOOD,
+    )
+
+
+def end_at_teardown(env: Environment, ctx: Context) -> None:
+    """The environment is destroyed while its run goes on."""
+    if env.record.run_number:
+        end(env, ctx)
+        end_completed(env, ctx)
+        env.update(end_reason=env.record.end_reason or "DESTROYED")
+        forget(env, ctx)
+
+
+def degrade(env: Environment, ctx: Context) -> None:
+    """A part that does not stop the run is missing from now on."""
+    if env.record.run_number:
+        run = ctx.run(env.record.run_number)
+        if run.condition is RunCondition.UNDEFINED:
+            _change(env, ctx, condition=RunCondition.DEGRADED)
+
+
+def _change(env: Environment, ctx: Context, **fields: object) -> None:
+    run = ctx.run(env.record.run_number)
+    ctx.save_run(attrs.evolve(run, **fields))  # type: ignore[arg-type]

@@ -1,0 +1,620 @@
+"""What each kind of step does to an environment, and how it hears of its end.
+
+`enter` is called once when a step begins, and again after a restart of the core: everything in it can be repeated.
+Commands carry ids made of environment, plan number and index, so that whoever got one already knows it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from libecs.engine import payload, runs
+from libecs.engine.effects import CallDone, CancelCall, Persist, TakeRunNumber
+from libecs.engine.environment import Context, Environment, Task
+from libecs.engine.placement import NodeOffer, Placed, place, runnable
+from libecs.engine.plan import Step, StepKind
+from libecs.engine.records import PLACEMENT, PendingCall, PlacementRecord
+from libecs.errors import EcsError, Unplaceable
+from libecs.fsm import TASK, TASK_SOURCE, EnvState, Mode, TaskEvent, TaskState
+from libecs.wire import node
+from libecs.wire.codec import pack_value
+from libecs.wire.node import Answer, Phase
+
+if TYPE_CHECKING:
+    from libecs.workflow.role import Role
+
+RESEND_S = 1.0
+"""Commands that are not answered are repeated this often."""
+GRACE_S = 2.0
+"""What an executor or an integration may be late by before the core gives up on it."""
+TRANSITION_S: Mapping[TaskEvent, float] = {
+    TaskEvent.CONFIGURE: 120.0,
+    TaskEvent.START: 30.0,
+    TaskEvent.STOP: 30.0,
+    TaskEvent.RESET: 30.0,
+    TaskEvent.RECOVER: 30.0,
+}
+"""Seconds that a task has for an event, where its template says nothing."""
+LENIENT_S = 5.0
+"""Seconds that siblings have to STOP when the environment goes to ERROR."""
+DEPLOY_S = 90.0
+HOOK_S = 30.0
+KILL_S = 40.0
+"""Seconds for the soft walk, SIGTERM, SIGINT and SIGKILL of tasks, before their node is given up."""
+RUN_NUMBER = "run number"
+
+
+def enter(env: Environment, ctx: Context) -> None:
+    """Begin the present step."""
+    assert env.plan is not None
+    step = env.plan.steps[env.record.index]
+    _ENTER[step.kind](env, ctx, step)
+
+
+def resend(env: Environment, ctx: Context) -> None:
+    """Repeat what is not answered yet. Called every second while a step waits, and when a node comes back."""
+    step = _step(env)
+    if step is None or not env.waiting:
+        return
+    if step.kind is StepKind.TASKS:
+        _send_transit(env, ctx, step)
+    elif step.kind is StepKind.LAUNCH:
+        _send_launch(env, ctx)
+    elif step.kind is StepKind.HOOKS:
+        _send_trigger(env, ctx, step)
+    env.resend_at = ctx.now.mono_s + RESEND_S
+
+
+def expire(env: Environment, ctx: Context) -> None:
+    """The present step has taken too long: what it still waits for has failed."""
+    step = _step(env)
+    if step is None:
+        return
+    for name in sorted(env.waiting):
+        if name in env.tasks:
+            task = env.tasks[name]
+            problem = ctx.node_problem(task.node)
+            reason = problem or f"did not answer in time; last state {task.state.name}"
+            _fail(env, task.path, task.critical, f"on node {task.node} {reason}")
+        elif name in env.hooks:
+            role = _role(env, env.hooks[name])
+            _fail(env, role.path, role.critical, "the hook did not end in time")
+        elif step.kind is StepKind.AWAIT:
+            _call_timed_out(env, ctx, name)
+        else:
+            _fail(env, _role(env, 0).path, True, f"{name} did not come in time")
+    env.waiting.clear()
+
+
+def _step(env: Environment) -> Step | None:
+    return env.plan.steps[env.record.index] if env.plan is not None and env.entered else None
+
+
+def _role(env: Environment, index: int) -> Role:
+    assert env.workflow is not None
+    return env.workflow.roles[index]
+
+
+def _fail(env: Environment, path: str, critical: bool, reason: str) -> None:
+    env.step_failures[path] = (critical, reason)
+
+
+def _command_id(env: Environment) -> str:
+    return f"{env.id}.{env.record.plan_number}.{env.record.index}"
+
+
+def _wait(env: Environment, ctx: Context, seconds: float) -> None:
+    env.deadline = ctx.now.mono_s + seconds
+    env.resend_at = ctx.now.mono_s + RESEND_S
+
+
+# calls
+
+
+def _enter_calls(env: Environment, ctx: Context, step: Step) -> None:
+    for index in step.roles:
+        role = _role(env, index)
+        assert role.call is not None
+        old = [pending for pending in env.record.pending if pending.role == index]
+        for pending in old:
+            ctx.emit(CancelCall(pending.call))
+        call_id = f"{_command_id(env)}.{index}"
+        pending = PendingCall(
+            call=call_id,
+            role=index,
+            function=role.call.func,
+            begun_ms=ctx.now.unix_ms,
+            timeout_s=role.call.timeout_s or HOOK_S,
+        )
+        try:
+            effect = payload.call(env, index, call_id, step)
+        except EcsError as error:
+            pending = attrs.evolve(pending, done=True, error=error.message)
+        else:
+            pending = attrs.evolve(pending, function=effect.function)
+            ctx.emit(effect)
+            ctx.event(
+                "call.begin",
+                env.id,
+                transition=env.plan.event if env.plan else "",
+                moment=effect.moment,
+                await_=effect.await_moment,
+                role=role.path,
+                name=effect.function,
+                run_number=env.record.run_number,
+            )
+        kept = tuple(one for one in env.record.pending if one.role != index)
+        env.update(pending=(*kept, pending))
+
+
+def _enter_await(env: Environment, ctx: Context, step: Step) -> None:
+    longest = 0.0
+    for pending in env.record.pending:
+        if pending.role in step.roles and not pending.done:
+            env.waiting.add(pending.call)
+            begun = max(ctx.now.unix_ms - pending.begun_ms, 0) / 1000
+            longest = max(longest, pending.timeout_s + GRACE_S - begun)
+    if env.waiting:
+        env.deadline = ctx.now.mono_s + max(longest, 0.0)
+        return
+    _collect_calls(env, ctx, step)
+
+
+def _collect_calls(env: Environment, ctx: Context, step: Step) -> None:
+    rest = []
+    for pending in env.record.pending:
+        if pending.role not in step.roles:
+            rest.append(pending)
+        elif pending.error:
+            role = _role(env, pending.role)
+            _fail(env, role.path, role.critical, f"{pending.function}: {pending.error}")
+    env.update(pending=tuple(rest))
+
+
+def call_done(env: Environment, ctx: Context, done: CallDone) -> bool:
+    """Take the end of a call; tell whether it was one of ours. It may be long before its await."""
+    pending = next((one for one in env.record.pending if one.call == done.call and not one.done), None)
+    if pending is None:
+        return False
+    role = _role(env, pending.role)
+    assert role.call is not None
+    error = "" if done.ok else (done.error or "failed")
+    ended = attrs.evolve(pending, done=True, error=error)
+    env.update(pending=tuple(ended if one is pending else one for one in env.record.pending))
+    for name, value in done.sets.items():
+        env.set_var(name, value)
+    if role.call.returns and done.ok:
+        env.set_var(role.call.returns, done.value, role.path)
+    ctx.event(
+        "call.end",
+        env.id,
+        role=role.path,
+        name=pending.function,
+        ok=done.ok,
+        text=error,
+        run_number=env.record.run_number,
+    )
+    env.waiting.discard(done.call)
+    step = _step(env)
+    if step is not None and step.kind is StepKind.AWAIT and not env.waiting:
+        _collect_calls(env, ctx, step)
+    return True
+
+
+def _call_timed_out(env: Environment, ctx: Context, name: str) -> None:
+    for pending in env.record.pending:
+        if pending.call == name:
+            role = _role(env, pending.role)
+            ctx.emit(CancelCall(name))
+            reason = f"{pending.function}: no answer within {pending.timeout_s:g} s"
+            _fail(env, role.path, role.critical, reason)
+            ctx.event("call.end", env.id, role=role.path, name=pending.function, ok=False, text=reason)
+    env.update(pending=tuple(pending for pending in env.record.pending if pending.call != name))
+
+
+def cancel_calls(env: Environment, ctx: Context) -> None:
+    """Nobody will await what is still pending."""
+    for pending in env.record.pending:
+        if not pending.done:
+            ctx.emit(CancelCall(pending.call))
+            role = _role(env, pending.role)
+            ctx.event("call.end", env.id, role=role.path, name=pending.function, ok=False, text="cancelled")
+    env.update(pending=())
+
+
+def recover_calls(env: Environment, ctx: Context) -> None:
+    """After a restart: a call that was going on is repeated if it may be, else its outcome is unknown."""
+    for pending in list(env.record.pending):
+        if pending.done:
+            continue
+        if ctx.idempotent(pending.function):
+            moment = _role(env, pending.role).call
+            step = Step(kind=StepKind.CALLS, moment="", weight=0)
+            if moment is not None and moment.trigger is not None:
+                step = Step(kind=StepKind.CALLS, moment=moment.trigger.name, weight=moment.trigger.weight)
+            ctx.emit(payload.call(env, pending.role, pending.call, step))
+        else:
+            text = "outcome unknown: the core was restarted while the call was going on"
+            call_done(env, ctx, CallDone(call=pending.call, ok=False, error=text))
+
+
+# hook tasks
+
+
+def _enter_hooks(env: Environment, ctx: Context, step: Step) -> None:
+    env.hooks = {}
+    longest = 0.0
+    for index in step.roles:
+        task = env.by_role.get(index)
+        role = _role(env, index)
+        if task is None:
+            _fail(env, role.path, role.critical, "has no place to run")
+            continue
+        name = f"{task.id}h{env.record.plan_number}"
+        env.hooks[name] = index
+        env.waiting.add(name)
+        assert role.task is not None
+        longest = max(longest, role.task.timeout_s or HOOK_S)
+    if env.waiting:
+        _wait(env, ctx, longest + KILL_S)
+        _send_trigger(env, ctx, step)
+
+
+def _send_trigger(env: Environment, ctx: Context, step: Step) -> None:
+    by_node: dict[str, list[node.TaskSpec]] = {}
+    for name in sorted(env.waiting):
+        task = env.by_role[env.hooks[name]]
+        role = _role(env, env.hooks[name])
+        try:
+            spec = payload.spec(env, task.role, name)
+        except EcsError as error:
+            env.waiting.discard(name)
+            _fail(env, role.path, role.critical, error.message)
+            continue
+        by_node.setdefault(task.node, []).append(spec)
+    id = _command_id(env)
+    for name, specs in by_node.items():
+        ctx.send_node(name, _trigger(id, tuple(specs)))
+
+
+def _trigger(id: str, specs: tuple[node.TaskSpec, ...]) -> Callable[[int, int], object]:
+    return lambda session, epoch: node.Trigger(session=session, epoch=epoch, id=id, tasks=specs)
+
+
+# tasks
+
+
+def _enter_place(env: Environment, ctx: Context, step: Step) -> None:
+    workflow = env.workflow
+    assert workflow is not None
+    if env.placed:
+        return
+    ids = {index: f"{env.id}t{index}" for index in runnable(workflow)}
+    try:
+        _set_placed(env, ctx, place(workflow, ctx.offers(), ids))
+    except Unplaceable as error:
+        for path, reason in error.reasons.items():
+            _fail(env, path, True, reason)
+
+
+def _set_placed(env: Environment, ctx: Context, placed: tuple[Placed, ...]) -> None:
+    env.set_placed(placed)
+    ctx.adopt_tasks(env)
+    ctx.emit(Persist(PLACEMENT, env.id, pack_value(PlacementRecord(placed=placed))))
+
+
+def _enter_launch(env: Environment, ctx: Context, step: Step) -> None:
+    assert env.workflow is not None
+    for task in env.runners():
+        judge_launch(env, task, first=True)
+    if env.waiting:
+        _wait(env, ctx, payload.duration(env, "deploy_timeout", DEPLOY_S))
+        _send_launch(env, ctx)
+
+
+def judge_launch(env: Environment, task: Task, first: bool = False) -> None:
+    """Tell the launching of one task as finished, failed, or still to be waited for."""
+    if task.phase is Phase.ACTIVE and task.state is TaskState.STANDBY:
+        env.waiting.discard(task.id)
+    elif task.phase is Phase.EXITED or task.state is TaskState.ERROR:
+        env.waiting.discard(task.id)
+        _fail(env, task.path, task.critical, task.why())
+    elif first:
+        env.waiting.add(task.id)
+
+
+def _send_launch(env: Environment, ctx: Context) -> None:
+    by_node: dict[str, list[Task]] = {}
+    for name in env.waiting:
+        task = env.tasks.get(name)
+        if task is not None and task.as_of < 0:
+            by_node.setdefault(task.node, []).append(task)
+    for name in sorted(by_node):
+        ctx.defer(_launch_node(env, ctx, name, by_node[name], env.record.index))
+
+
+def _launch_node(env: Environment, ctx: Context, name: str, tasks: list[Task], index: int) -> Callable[[], None]:
+    def send() -> None:
+        if env.record.index != index or not env.entered:
+            return
+        specs = []
+        for task in tasks:
+            try:
+                specs.append(payload.spec(env, task.role, task.id))
+            except EcsError as error:
+                env.waiting.discard(task.id)
+                _fail(env, task.path, task.critical, error.message)
+        chunk = tuple(specs)
+        ctx.send_node(name, lambda session, epoch: node.Launch(session=session, epoch=epoch, tasks=chunk))
+
+    return send
+
+
+def _enter_tasks(env: Environment, ctx: Context, step: Step) -> None:
+    event = TaskEvent[step.event]
+    roles = set(step.roles)
+    longest = 0.0
+    for task in env.runners():
+        if roles and task.role not in roles:
+            continue
+        judge_transit(env, task, step, first=True)
+        if task.id in env.waiting:
+            longest = max(longest, LENIENT_S if step.lenient else deadline(env, task, event))
+    if env.waiting:
+        _wait(env, ctx, longest + GRACE_S)
+        _send_transit(env, ctx, step)
+
+
+def deadline(env: Environment, task: Task, event: TaskEvent) -> float:
+    """Return the seconds that a task has for an event: its template's, or the usual ones."""
+    assert env.workflow is not None
+    traits = env.workflow.roles[task.role].task
+    assert traits is not None
+    return env.workflow.classes[traits.class_name].transition_s.get(event.name, TRANSITION_S[event])
+
+
+def judge_transit(env: Environment, task: Task, step: Step, first: bool = False) -> None:
+    """Tell one task of a TASKS step as finished, failed, left alone, or still to be waited for."""
+    event = TaskEvent[step.event]
+    source = TASK_SOURCE[event]
+    target = TASK[source][event]
+    if task.state is target and task.phase is not Phase.EXITED and not step.lenient:
+        if first:
+            return
+        env.waiting.discard(task.id)
+    elif event is TaskEvent.RECOVER and task.state is TaskState.ERROR and task.phase is not Phase.EXITED:
+        if first and task.mode is Mode.DIRECT:
+            env.waiting.add(task.id)
+    elif task.dead:
+        env.waiting.discard(task.id)
+        if not step.lenient:
+            _fail(env, task.path, task.critical, task.why())
+    elif first and step.lenient:
+        if task.state is source and task.phase is Phase.ACTIVE and not task.lost:
+            env.waiting.add(task.id)
+    elif first and not (task.phase is Phase.ASSIGNED and not task.critical):
+        env.waiting.add(task.id)
+
+
+def _send_transit(env: Environment, ctx: Context, step: Step) -> None:
+    by_node: dict[str, list[Task]] = {}
+    for name in env.waiting:
+        task = env.tasks[name]
+        by_node.setdefault(task.node, []).append(task)
+    for name in sorted(by_node):
+        tasks = sorted(by_node[name], key=lambda task: task.role)
+        ctx.defer(_transit_node(env, ctx, name, tasks, step, env.record.index))
+
+
+def _transit_node(
+    env: Environment, ctx: Context, name: str, tasks: list[Task], step: Step, index: int
+) -> Callable[[], None]:
+    number = env.record.plan_number
+
+    def send() -> None:
+        if (env.record.index, env.record.plan_number) != (index, number) or not env.entered:
+            return
+        event = TaskEvent[step.event]
+        each: list[Mapping[str, str]] = []
+        told: list[Task] = []
+        for task in tasks:
+            if task.id not in env.waiting:
+                continue
+            if event is TaskEvent.CONFIGURE:
+                try:
+                    each.append(payload.configuration(env, task))
+                except EcsError as error:
+                    env.waiting.discard(task.id)
+                    _fail(env, task.path, task.critical, error.message)
+                    continue
+            told.append(task)
+        if not told:
+            return
+        common = payload.arguments(env, event)
+        seconds = LENIENT_S if step.lenient else max(deadline(env, task, event) for task in told)
+        id = _command_id(env)
+        names = tuple(task.id for task in told)
+        maps = tuple(each)
+        ctx.send_node(
+            name,
+            lambda session, epoch: node.Transit(
+                session=session,
+                epoch=epoch,
+                id=id,
+                event=event,
+                tasks=names,
+                arguments=common,
+                each=maps,
+                deadline_s=seconds,
+            ),
+        )
+
+    return send
+
+
+def answered(env: Environment, ctx: Context, name: str, answer: Answer) -> None:
+    """Take a node's answer to the command of the present step. Answers to other commands are no news."""
+    step = _step(env)
+    if step is None or answer.id != _command_id(env):
+        return
+    if step.kind is StepKind.HOOKS:
+        _hooks_answered(env, ctx, name, answer)
+    elif step.kind is StepKind.TASKS:
+        for failure in answer.failed:
+            task = env.tasks.get(failure.task)
+            if task is not None and failure.task in env.waiting:
+                env.waiting.discard(failure.task)
+                if not step.lenient:
+                    log = f"; last log: {failure.last_log}" if failure.last_log else ""
+                    _fail(env, task.path, task.critical, f"on node {task.node} {failure.reason}{log}")
+        env.waiting.difference_update(answer.done)
+
+
+def _hooks_answered(env: Environment, ctx: Context, name: str, answer: Answer) -> None:
+    over = [hook for hook in answer.done if hook in env.waiting]
+    for failure in answer.failed:
+        if failure.task in env.waiting:
+            over.append(failure.task)
+            role = _role(env, env.hooks[failure.task])
+            log = f"; last log: {failure.last_log}" if failure.last_log else ""
+            _fail(env, role.path, role.critical, f"hook on node {name} {failure.reason}{log}")
+    for hook in over:
+        env.waiting.discard(hook)
+        role = _role(env, env.hooks[hook])
+        ctx.event(
+            "hook.end", env.id, role=role.path, ok=role.path not in env.step_failures, run_number=env.record.run_number
+        )
+    if over:
+        ctx.condemn(name, over)
+
+
+# what the core does itself
+
+
+def _enter_action(env: Environment, ctx: Context, step: Step) -> None:
+    _ACTIONS[step.action](env, ctx)
+
+
+def _take_run_number(env: Environment, ctx: Context) -> None:
+    key = _command_id(env)
+    env.waiting.add(RUN_NUMBER)
+    env.deadline = ctx.now.mono_s + HOOK_S
+    ctx.emit(TakeRunNumber(key))
+
+
+def run_number_taken(env: Environment, ctx: Context, key: str, number: int, error: str) -> None:
+    """Take the answer to TakeRunNumber."""
+    step = _step(env)
+    if step is None or key != _command_id(env) or RUN_NUMBER not in env.waiting:
+        return
+    env.waiting.discard(RUN_NUMBER)
+    if error or number <= 0:
+        _fail(env, _role(env, 0).path, True, f"no run number: {error or 'the counter gave none'}")
+    else:
+        runs.begin(env, ctx, number)
+
+
+def _stamp_enter(env: Environment, ctx: Context) -> None:
+    env.set_var("enter_state_time_ms", str(ctx.now.unix_ms))
+
+
+def _revive(env: Environment, ctx: Context) -> None:
+    """Give dead tasks a new life on their node, and end those that can't be taken back otherwise."""
+    assert env.workflow is not None
+    fresh: dict[int, str] = {}
+    kept: list[Placed] = []
+    for index, placed in sorted(env.placed.items()):
+        task = env.by_role[index]
+        stuck = task.mode is Mode.FAIRMQ and task.state in (TaskState.ERROR, TaskState.UNKNOWN)
+        basic = task.mode is Mode.BASIC and task.state is TaskState.ERROR
+        if not task.hook and (task.phase is Phase.EXITED or stuck or basic or task.phase is Phase.SUSPECT):
+            fresh[index] = f"{env.id}t{index}r{env.record.plan_number}"
+            if fresh[index] == task.id:
+                kept.append(placed)  # done before a restart of the core
+                del fresh[index]
+                continue
+            ctx.condemn(task.node, [task.id])
+        else:
+            kept.append(placed)
+    wanted = {i: f"{env.id}t{i}" for i in runnable(env.workflow) if i not in env.placed}
+    fresh.update({i: f"{name}r{env.record.plan_number}" for i, name in wanted.items()})
+    if not fresh:
+        return
+    keep = {i: env.placed[i].node for i in fresh if i in env.placed}
+    offers = _with_used(ctx.offers(), kept)
+    try:
+        placed_now = place(env.workflow, offers, fresh, keep)
+    except Unplaceable as error:
+        for path, reason in error.reasons.items():
+            _fail(env, path, True, reason)
+        return
+    _set_placed(env, ctx, tuple(sorted((*kept, *placed_now), key=lambda one: one.role)))
+
+
+def _with_used(offers: list[NodeOffer], kept: list[Placed]) -> list[NodeOffer]:
+    """Offers leave out what living environments use; this one's own tasks that go on are among those already."""
+    ports: dict[str, set[int]] = {}
+    for one in kept:
+        ports.setdefault(one.node, set()).update(one.ports)
+    return [attrs.evolve(o, used_ports=o.used_ports | frozenset(ports.get(o.name, ()))) for o in offers]
+
+
+def _enter_enter(env: Environment, ctx: Context, step: Step) -> None:
+    state = EnvState[step.state]
+    env.update(state=state, launched=state is not EnvState.STANDBY)
+    env.publish_moved(ctx)
+    ctx.event(
+        "environment.state",
+        env.id,
+        state=state.name,
+        transition=env.plan.event if env.plan else "",
+        run_number=env.record.run_number,
+        text=env.record.cause if state is EnvState.ERROR else "",
+        ok=state is not EnvState.ERROR,
+    )
+
+
+def _enter_kill(env: Environment, ctx: Context, step: Step) -> None:
+    cancel_calls(env, ctx)
+    by_node: dict[str, list[str]] = {}
+    for task in env.runners():
+        by_node.setdefault(task.node, []).append(task.id)
+        env.waiting.add(task.id)
+    for name, tasks in by_node.items():
+        ctx.condemn(name, tasks)
+    if env.waiting:
+        env.deadline = ctx.now.mono_s + KILL_S
+
+
+def gone(env: Environment, task: str) -> None:
+    """A condemned task has ended."""
+    step = _step(env)
+    if step is not None and step.kind is StepKind.KILL:
+        env.waiting.discard(task)
+
+
+_ACTIONS: Mapping[str, Callable[[Environment, Context], None]] = {
+    "take_run_number": _take_run_number,
+    "end_of_run": runs.end,
+    "start_completed": runs.start_completed,
+    "end_completed": runs.end_completed,
+    "forget_run": runs.forget,
+    "end_run_at_teardown": runs.end_at_teardown,
+    "stamp_enter": _stamp_enter,
+    "revive": _revive,
+}
+
+_ENTER: Mapping[StepKind, Callable[[Environment, Context, Step], None]] = {
+    StepKind.CALLS: _enter_calls,
+    StepKind.AWAIT: _enter_await,
+    StepKind.HOOKS: _enter_hooks,
+    StepKind.ACTION: _enter_action,
+    StepKind.PLACE: _enter_place,
+    StepKind.LAUNCH: _enter_launch,
+    StepKind.TASKS: _enter_tasks,
+    StepKind.ENTER: _enter_enter,
+    StepKind.KILL: _enter_kill,
+}
