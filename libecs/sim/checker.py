@@ -1,0 +1,436 @@
+"""The checker: rules that every history must keep, checked while it goes on and at its end.
+
+It believes nobody: it compares what the core commits, publishes and answers with what the simulated tasks really did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from libecs import fairmq
+from libecs.fairmq import DeviceState
+from libecs.fsm import ENVIRONMENT, EnvState, Mode, TaskState
+from libecs.sim.clients import Operation
+from libecs.sim.core import event_text
+from libecs.sim.history import History
+from libecs.sim.tasks import START_NAMES, ControlledTask, Effects, Process
+from libecs.sim.workflows import IDEMPOTENT
+from libecs.wire import node as node_wire
+from libecs.wire.client import Create, Environments, Event, Finished, TaskInfo
+from libecs.wire.node import ExitCause, Phase, TaskSpec
+
+if TYPE_CHECKING:
+    from libecs.sim.world import World
+
+CONTROLLED = (Mode.DIRECT, Mode.FAIRMQ)
+SILENCE_S = 3.2
+"""A node that the core has not heard of for so long must not be shown as healthy."""
+
+
+@attrs.define
+class Environment:
+    """What the checker knows of one environment, from committed events."""
+
+    name: str
+    state: EnvState = EnvState.STANDBY
+    states: list[tuple[float, EnvState]] = attrs.field(factory=list)
+    acknowledged: bool = False
+    transition: str = ""
+    """The transition that goes on, or ""."""
+    last_transition_s: float = -1.0
+    """When a transition last went on."""
+    run: int = 0
+    """The run that goes on."""
+    excuses: list[tuple[float, str]] = attrs.field(factory=list)
+    """Reasons for which it may go to ERROR."""
+
+
+@attrs.define
+class Death:
+    """A task's process that ended though nobody had told it to."""
+
+    mono_s: float
+    spec: TaskSpec
+    bad: bool
+    """By a signal, a code other than 0, or unseen."""
+
+
+class Checker:
+    """Keeps the rules of one history."""
+
+    def __init__(self, world: World, history: History) -> None:
+        self.world = world
+        self.history = history
+        self.environments: dict[str, Environment] = {}
+        self.runs: dict[int, list[str]] = {}
+        """Run number to its committed `run.start` and `run.end`, in order."""
+        self.deaths: list[Death] = []
+        self.answers: dict[str, Finished] = {}
+        self.real: dict[str, set[TaskState]] = {}
+        """Task id to all states that it ever was in."""
+        self.task_of_role: dict[tuple[str, str], list[str]] = {}
+        """(environment, role path) to the ids of its tasks."""
+        self.starts_given: dict[str, set[str]] = {}
+        """Basic task to the ids of its START commands."""
+        self.open_calls: dict[tuple[str, str], int] = {}
+        self._sequence = 0
+        self._committed: set[int] = set()
+        self._durable_kinds: set[str] = set()
+        self.effects = Effects()
+
+    # what the core commits and says
+
+    def environment(self, name: str) -> Environment:
+        """Return (and keep) what is known of an environment."""
+        return self.environments.setdefault(name, Environment(name))
+
+    def committed(self, records: Mapping[tuple[str, str], bytes | None], events: list[Event]) -> None:
+        """See records and events that are on disk now."""
+        for event in events:
+            if self._sequence and event.sequence != self._sequence + 1:
+                self._broken("event-sequence", f"event {event.sequence} follows {self._sequence}")
+            self._sequence = event.sequence
+            self._committed.add(event.sequence)
+            self._durable_kinds.add(event.kind)
+            self._event(event)
+
+    def published(self, events: tuple[Event, ...]) -> None:
+        """See events that went out."""
+        for event in events:
+            if event.kind in self._durable_kinds and event.sequence not in self._committed:
+                self._broken("publish-before-commit", event_text(event))
+            if event.kind not in self._durable_kinds:
+                self.history.add("core", "publish", event_text(event))
+            if event.kind == "tasks":
+                self._task_event(event)
+
+    def _event(self, event: Event) -> None:
+        env = self.environment(event.environment) if event.environment else None
+        if env is None:
+            return
+        if event.kind == "environment.state":
+            self._state(env, EnvState[event.state])
+        elif event.kind == "transition.begin":
+            if (
+                env.transition
+                and env.transition != event.transition
+                and event.transition not in ("GO_ERROR", "DESTROY")
+            ):
+                self._broken("one-transition", f"{env.name}: {event.transition} begins during {env.transition}")
+            env.transition = event.transition
+            env.last_transition_s = self._now
+        elif event.kind == "transition.end":
+            env.transition = ""
+            env.last_transition_s = self._now
+        elif event.kind in ("run.start", "run.end"):
+            self._run(env, event)
+        elif event.kind in ("call.begin", "call.end"):
+            key = (env.name, event.role)
+            self.open_calls[key] = self.open_calls.get(key, 0) + (1 if event.kind == "call.begin" else -1)
+            if self.open_calls[key] < 0:
+                self._broken("calls", f"{env.name}: call {event.role} ends more often than it begins")
+
+    def _state(self, env: Environment, state: EnvState) -> None:
+        legal = set(ENVIRONMENT[env.state].values())
+        if env.state is not EnvState.DONE:
+            legal |= {EnvState.DONE, env.state}
+        if state not in legal:
+            self._broken("legal-path", f"environment {env.name} went from {env.state.name} to {state.name}")
+        if state is EnvState.ERROR and env.state is not EnvState.ERROR:
+            self._excused(env)
+        env.state = state
+        env.states.append((self._now, state))
+
+    def _excused(self, env: Environment) -> None:
+        """An environment goes to ERROR: somebody must have given it a reason."""
+        if env.excuses:
+            return
+        scenario = self.world.scenario
+        recently = env.transition or self._now - env.last_transition_s < 1.0
+        if scenario.disturbed and recently:
+            return
+        if scenario.service_trouble and recently:
+            return
+        self._broken("error-without-cause", f"environment {env.name} goes to ERROR, and nothing critical has happened")
+
+    def _run(self, env: Environment, event: Event) -> None:
+        number = event.run_number
+        seen = self.runs.setdefault(number, [])
+        if event.kind == "run.start":
+            if seen:
+                self._broken("run-number", f"run {number} starts again, in {env.name}")
+            if number not in self.world.services.counter.keys.values():
+                self._broken("run-number", f"run {number} was never taken")
+            if env.run:
+                self._broken("one-run", f"{env.name} starts run {number} while run {env.run} goes on")
+            earlier = [n for n, parts in self.runs.items() if parts and parts[0] == f"start {env.name}" and n > number]
+            if earlier:
+                self._broken("run-number", f"{env.name} starts run {number} after {max(earlier)}")
+            env.run = number
+        else:
+            if not any(part.startswith("start") for part in seen):
+                self._broken("one-run", f"run {number} ends and has not started")
+            if any(part.startswith("end") for part in seen):
+                self._broken("one-run", f"run {number} ends twice")
+            if env.run == number:
+                env.run = 0
+        seen.append(f"{event.kind.removeprefix('run.')} {env.name}")
+
+    def _task_event(self, event: Event) -> None:
+        for role, state in event.tasks:
+            if state not in (TaskState.CONFIGURED, TaskState.RUNNING):
+                continue
+            ids = self.task_of_role.get((event.environment, role), [])
+            processes = [self.real[task] for task in ids if task in self.real]
+            if processes and not any(state in states for states in processes):
+                self._broken("truth", f"{event.environment} {role} is said to be {state.name} and never was")
+
+    # what clients see
+
+    def answered(self, operation: Operation, finished: Finished) -> None:
+        """See an answer to an operation."""
+        first = self.answers.setdefault(finished.operation, finished)
+        if first != finished:
+            self._broken("same-answer", f"{finished.operation} was answered {first} and then {finished}")
+        if isinstance(operation.request, Create) and finished.environment and not finished.code:
+            self.environment(finished.environment).acknowledged = True
+
+    def snapshot(self, message: Environments, full: bool = True) -> None:
+        """See an answer to Show."""
+        for info in message.environments:
+            known = self.environments.get(info.environment)
+            if known is not None and known.state is EnvState.DONE and info.state is not EnvState.DONE:
+                done_s = known.states[-1][0]
+                if self._now - done_s > 5.0:
+                    self._broken("destroyed-returns", f"{info.environment} is shown as {info.state.name}")
+            for task in info.tasks:
+                self._not_too_healthy(info.environment, task)
+
+    def _not_too_healthy(self, environment: str, task: TaskInfo) -> None:
+        heard = self.world.heard.get(task.node)
+        core = self.world.core
+        if heard is None or not core.alive or core.stopped or task.phase in (Phase.EXITED, Phase.ASSIGNED):
+            return
+        # The snapshot itself was some time on the way; the core may just have been born or have been stopped.
+        silence = self._now - max(heard, self.world.core_awake_s)
+        if silence > SILENCE_S + 2.0 and task.phase is Phase.ACTIVE and task.age_ms < 1000:
+            self._broken(
+                "shown-healthy",
+                f"{environment} {task.role} on {task.node} is shown ACTIVE, unheard of for {silence:.1f} s",
+            )
+
+    # what tasks do
+
+    def began(self, process: Process) -> None:
+        """A task's process starts."""
+        environment, role = process.spec.environment, process.spec.role
+        self.task_of_role.setdefault((environment, role), [])
+        ids = self.task_of_role[environment, role]
+        if process.spec.task not in ids:
+            ids.append(process.spec.task)
+        if isinstance(process, ControlledTask):
+            self.real.setdefault(process.spec.task, set()).add(task_state(process))
+        if not process.behaviour.healthy and (process.spec.critical or process.spec.mode is Mode.HOOK):
+            self._excuse(environment, f"{role} is not healthy", process.spec)
+        if any(trouble.kind == "slow" for trouble in process.behaviour.troubles):
+            self._excuse(environment, f"{role} is slow", process.spec)
+
+    def launch_failed(self, spec: TaskSpec) -> None:
+        """A task could not be started."""
+        self._excuse(spec.environment, f"{spec.role} could not be started", spec)
+
+    def _excuse(self, environment: str, text: str, spec: TaskSpec | None = None) -> None:
+        if spec is None or spec.critical:
+            self.environment(environment).excuses.append((self._now, text))
+
+    def changed(self, task: ControlledTask) -> None:
+        """A task is in another state."""
+        self.real.setdefault(task.spec.task, set()).add(task_state(task))
+
+    def ended(self, process: Process) -> None:
+        """A task's process has ended."""
+        exit = process.exit
+        assert exit is not None
+        if process.told_to_end or process.spec.mode not in CONTROLLED:
+            return
+        bad = exit.cause is not ExitCause.EXITED or exit.code != 0
+        self.deaths.append(Death(self._now, process.spec, bad))
+        self._excuse(process.spec.environment, f"{process.spec.role} has died", process.spec)
+
+    def disturbed(self, processes: Iterable[Process]) -> None:
+        """The nemesis lays hands on tasks."""
+        for process in processes:
+            self._excuse(process.spec.environment, f"the nemesis and {process.spec.role}", process.spec)
+
+    def commanded(self, message: object) -> None:
+        """A command arrives at an executor."""
+        if isinstance(message, node_wire.Transit) and message.event.name == "START":
+            for task in message.tasks:
+                self.starts_given.setdefault(task, set()).add(message.id)
+
+    def effect(self, task: ControlledTask, id: str, event: str, run: str) -> None:
+        """A command has its effect in a task."""
+        name = task.spec.task
+        n = self.effects.add(name, id, event, run)
+        if n > 1:
+            self._broken("exactly-once", f"command {id} ({event}) had its effect {n} times in task {name}")
+        if event in START_NAMES and run.isdigit():
+            if int(run) not in self.runs:
+                self._broken("intent-first", f"task {name} is started for run {run}, which is not on disk")
+            if self.effects.done[name, event, run] > 1:
+                self._broken("exactly-once", f"task {name} is started twice for run {run}")
+
+    # the end
+
+    def unsettled(self, snapshot: Environments | None) -> list[str]:
+        """Return why the system is not at rest. Empty: it is, and all that is shown is true."""
+        world = self.world
+        reasons = [f"{client.name} waits or works" for client in world.clients if not client.idle]
+        reasons += [
+            f"operation {id} of {operation.client} has no answer"
+            for id, operation in world.shared.operations.items()
+            if operation.finished is None and not operation.abandoned
+        ]
+        if snapshot is None:
+            return [*reasons, "Show is not answered"]
+        shown = {info.environment: info for info in snapshot.environments}
+        for env in self.environments.values():
+            if env.acknowledged and env.state is not EnvState.DONE and env.name not in shown:
+                reasons.append(f"environment {env.name} ({env.state.name}) has vanished")
+            if env.transition:
+                reasons.append(f"{env.name}: {env.transition} has begun and not ended")
+        shown_tasks: set[str] = set()
+        for info in snapshot.environments:
+            if info.transition:
+                reasons.append(f"{info.environment} is in {info.transition}: {info.step}")
+            for task in info.tasks:
+                shown_tasks.add(task.task)
+                wrong = self._wrong(task)
+                if wrong and not info.transition:
+                    reasons.append(f"{info.environment} ({info.state.name}) {task.role} [{task.task}]: {wrong}")
+            if info.run_number and info.state is not EnvState.RUNNING:
+                reasons.append(f"{info.environment} shows run {info.run_number} in {info.state.name}")
+            critical_dead = [
+                task.role
+                for task in info.tasks
+                if task.critical
+                and not task.hook
+                and task.mode.upper() in ("DIRECT", "FAIRMQ")
+                and task.phase is Phase.EXITED
+            ]
+            if critical_dead and info.state not in (EnvState.ERROR, EnvState.STANDBY, EnvState.DONE):
+                if not any(not death.bad for death in self.deaths if death.spec.environment == info.environment):
+                    reasons.append(f"{info.environment} is {info.state.name} and {critical_dead} are dead")
+        for node in world.nodes:
+            for process in node.living():
+                if process.spec.task not in shown_tasks and process.spec.mode is not Mode.HOOK:
+                    reasons.append(
+                        f"a process of task {process.spec.task} ({process.spec.environment} {process.spec.role}) "
+                        f"lives on {node.name}, and no environment shows it"
+                    )
+        return reasons
+
+    def _wrong(self, task: TaskInfo) -> str:
+        """Return what is wrong with the core's picture of a task, or ""."""
+        if task.hook:
+            return ""
+        node = next((one for one in self.world.nodes if one.name == task.node), None)
+        if node is None:
+            return ""
+        process = node.live(task.task)
+        if task.phase is Phase.EXITED:
+            return "" if process is None else "is shown as ended and lives"
+        if task.mode.upper() not in ("DIRECT", "FAIRMQ"):
+            return ""
+        if process is None:
+            return f"is shown as {task.phase.name} and has no process" if task.phase is not Phase.ASSIGNED else ""
+        if task.pid != process.pid:
+            return f"has pid {process.pid} and is shown with {task.pid}"
+        assert isinstance(process, ControlledTask)
+        real = task_state(process)
+        if process.behaviour.never_binds or not process.bound:
+            return ""
+        if task.phase is Phase.SUSPECT and not (real is TaskState.ERROR or process.busy):
+            return f"answers and is shown as SUSPECT ({task.error})"
+        if real is not TaskState.UNKNOWN and real is not task.state and not process.busy:
+            return f"is {real.name} and is shown as {task.state.name}"
+        return ""
+
+    def finish(self) -> None:
+        """Check what can only be said when everything is over: all environments are destroyed."""
+        world = self.world
+        for node in world.nodes:
+            for process in node.living():
+                self._broken(
+                    "left-behind", f"task {process.spec.task} ({process.spec.role}) still lives on {node.name}"
+                )
+            for task, n in node.spawned.items():
+                spec_mode = next((p.spec.mode for p in node.processes if p.spec.task == task), Mode.HOOK)
+                allowed = max(1, len(self.starts_given.get(task, ()))) if spec_mode is Mode.BASIC else 1
+                if n > allowed:
+                    self._broken("started-twice", f"task {task} was started {n} times on {node.name}")
+        places: dict[str, str] = {}
+        for node in world.nodes:
+            for task in node.spawned:
+                if places.setdefault(task, node.name) != node.name:
+                    self._broken("started-twice", f"task {task} was started on {places[task]} and {node.name}")
+        for number, parts in self.runs.items():
+            kinds = sorted(part.split()[0] for part in parts)
+            if kinds != ["end", "start"]:
+                self._broken("one-run", f"run {number} has {', '.join(parts)}")
+        for env in self.environments.values():
+            if env.states and env.state is not EnvState.DONE:
+                self._broken("liveness", f"environment {env.name} is {env.state.name} after its destruction")
+        self._check_deaths()
+        self._check_calls()
+        if world.scenario.kind == "calm":
+            for finished in self.answers.values():
+                operation = world.shared.operations.get(finished.operation)
+                if finished.code not in ("", "E_STATE", "E_CONFLICT", "E_NOT_FOUND", "E_DENIED", "E_USAGE"):
+                    self._broken(
+                        "calm", f"{operation and operation.request} ended with {finished.code} {finished.message}"
+                    )
+
+    def _check_deaths(self) -> None:
+        for death in self.deaths:
+            env = self.environments.get(death.spec.environment)
+            if env is None or not death.bad or not death.spec.critical or not env.states:
+                continue
+            before = [state for at, state in env.states if at <= death.mono_s]
+            after = [state for at, state in env.states if at > death.mono_s]
+            if before and before[-1] in (EnvState.ERROR, EnvState.DONE):
+                continue
+            if not after or after[0] not in (EnvState.ERROR, EnvState.DONE):
+                if EnvState.ERROR in after or (before and before[-1] is EnvState.STANDBY):
+                    continue
+                self._broken(
+                    "critical-death",
+                    f"critical {death.spec.role} of {env.name} died at {death.mono_s:.2f} s and there was no ERROR",
+                )
+
+    def _check_calls(self) -> None:
+        seen: dict[str, list[int]] = {}
+        for call in self.world.services.calls:
+            seen.setdefault(call.call, []).append(call.life)
+            if len(seen[call.call]) > 1 and call.function not in IDEMPOTENT:
+                self._broken("calls", f"call {call.call} {call.function} of {call.role} was called twice")
+        for (environment, role), n in self.open_calls.items():
+            if n:
+                self._broken("calls", f"{environment}: call {role} has begun and never ended")
+
+    @property
+    def _now(self) -> float:
+        return self.world.agenda.mono_s
+
+    def _broken(self, rule: str, text: str) -> None:
+        self.history.broken(rule, text)
+
+
+def task_state(task: ControlledTask) -> TaskState:
+    """Return the task state of a simulated task; UNKNOWN on the way."""
+    if task.machine is task.machine.FAIRMQ:
+        return fairmq.task_state(DeviceState(task.state))
+    return TaskState(task.state)

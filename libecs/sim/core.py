@@ -1,0 +1,102 @@
+"""The simulated core's process: what the core's engine wants goes to nodes, clients and services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Protocol
+
+import attrs
+
+from libecs.engine.effects import (
+    Call,
+    CancelCall,
+    Effect,
+    Engine,
+    Expand,
+    Publish,
+    Send,
+    TakeRunNumber,
+)
+from libecs.sim.agenda import Agenda
+from libecs.sim.history import History
+from libecs.sim.process import EngineProcess
+from libecs.sim.services import Services
+from libecs.wire.client import Event
+
+
+class Watcher(Protocol):
+    """Who sees what the core commits and publishes."""
+
+    def committed(self, records: Mapping[tuple[str, str], bytes | None], events: list[Event]) -> None:
+        """Records and events are on disk."""
+
+    def published(self, events: tuple[Event, ...]) -> None:
+        """Events went out to all subscribers."""
+
+
+class CoreProcess(EngineProcess):
+    """The core. `send` takes (peer, message) to the peer's link."""
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        history: History,
+        random: Random,
+        *,
+        make: Callable[[Mapping[str, Mapping[str, bytes]]], tuple[Engine, list[Effect]]],
+        send: Callable[[str, object], None],
+        watcher: Watcher,
+    ) -> None:
+        super().__init__("core", agenda, history, random)
+        self.services: Services | None = None
+        self.on_birth: Callable[[], None] = lambda: None
+        self._make = make
+        self._send = send
+        self._watcher = watcher
+
+    def make_engine(self) -> tuple[Engine, list[Effect]]:
+        """Make the engine out of the records."""
+        return self._make(self.disk.copy())
+
+    def born(self) -> None:
+        """Open for nodes and clients."""
+        self.on_birth()
+
+    def committed(self, records: Mapping[tuple[str, str], bytes | None], events: list[Event]) -> None:
+        """Let the watcher see what is on disk now."""
+        for event in events:
+            self.history.add(self.name, "journal", event_text(event))
+        self._watcher.committed(records, events)
+
+    def perform(self, effect: Effect) -> None:
+        """Do what the core's engine wants."""
+        assert self.services is not None
+        if isinstance(effect, Send):
+            self._send(effect.peer, effect.message)
+        elif isinstance(effect, Publish):
+            self._watcher.published(effect.events)
+        elif isinstance(effect, TakeRunNumber):
+            self.history.add(self.name, "TakeRunNumber", effect.key)
+            self.services.take_run_number(self.life, effect)
+        elif isinstance(effect, Expand):
+            self.history.add(self.name, "Expand", f"{effect.environment} {effect.workflow}")
+            self.services.expand(self.life, effect)
+        elif isinstance(effect, Call):
+            self.history.add(self.name, "Call", f"{effect.call} {effect.function} {effect.role} at {effect.moment}")
+            self.services.call(self.life, effect)
+        elif isinstance(effect, CancelCall):
+            self.history.add(self.name, "CancelCall", effect.call)
+            self.services.cancel(self.life, effect.call)
+        else:
+            self.history.broken("engine-effect", f"core: {type(effect).__name__} is no effect of a core")
+
+
+def event_text(event: Event) -> str:
+    """Write an event with only the fields that say something."""
+    pairs = []
+    for field in attrs.fields(Event):
+        value = getattr(event, field.name)
+        if value not in ("", 0, ()) and field.name not in ("unix_ms",) and not (field.name == "ok" and value):
+            pairs.append(f"{field.name}={value}")
+    return " ".join(pairs)

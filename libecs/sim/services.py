@@ -1,0 +1,140 @@
+"""What the core asks of others: run numbers, expanded workflows, integrations. All with delays, errors and silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+
+import attrs
+
+from libecs.engine.effects import Call, CallDone, Expand, Expanded, RunNumberTaken, TakeRunNumber
+from libecs.sim.agenda import Agenda
+from libecs.sim.history import History
+from libecs.workflow.role import Workflow
+
+FIRST_RUN = 500
+
+
+@attrs.define
+class RunCounter:
+    """The run counter: durable, the same key gets the same number."""
+
+    last: int = FIRST_RUN
+    keys: dict[str, int] = attrs.field(factory=dict)
+
+    def take(self, key: str) -> int:
+        """Return the number of `key`, a new one if it has none."""
+        if key not in self.keys:
+            self.last += 1
+            self.keys[key] = self.last
+        return self.keys[key]
+
+
+@attrs.frozen(kw_only=True)
+class CallSeen:
+    """One call that reached an integration."""
+
+    mono_s: float
+    call: str
+    function: str
+    environment: str
+    role: str
+    moment: str
+    run_number: int
+    life: int
+    """Life of the core that called."""
+
+
+@attrs.define(kw_only=True)
+class ServiceTrouble:
+    """How often services fail; probabilities per request."""
+
+    run_error: float = 0.0
+    run_lost: float = 0.0
+    expand_error: float = 0.0
+    slow: float = 0.0
+
+    def heal(self) -> None:
+        """Make all services perfect."""
+        self.run_error = self.run_lost = self.expand_error = self.slow = 0.0
+
+
+class Services:
+    """All services. `answer(life, input)` puts an answer to the core, unless that life has ended."""
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        history: History,
+        random: Random,
+        *,
+        workflows: Mapping[str, Workflow],
+        answer: Callable[[int, CallDone | Expanded | RunNumberTaken], None],
+    ) -> None:
+        self.agenda = agenda
+        self.history = history
+        self.random = random
+        self.trouble = ServiceTrouble()
+        self.counter = RunCounter()
+        self.calls: list[CallSeen] = []
+        self.cancelled: set[tuple[int, str]] = set()
+        self.workflows = dict(workflows)
+        self._answer = answer
+
+    def take_run_number(self, life: int, effect: TakeRunNumber) -> None:
+        """Answer a TakeRunNumber. A lost answer still takes the number."""
+        if self.random.random() < self.trouble.run_error:
+            answer = RunNumberTaken(key=effect.key, number=0, error="the run counter does not answer")
+        else:
+            answer = RunNumberTaken(key=effect.key, number=self.counter.take(effect.key))
+        if self.random.random() >= self.trouble.run_lost:
+            self._later(life, self._delay(0.001, 0.02), answer)
+
+    def expand(self, life: int, effect: Expand) -> None:
+        """Answer an Expand with the workflow of that name."""
+        workflow = self.workflows.get(effect.workflow)
+        if workflow is None:
+            answer = Expanded(job=effect.job, code="E_NOT_FOUND", message=f"no workflow {effect.workflow}")
+        elif self.random.random() < self.trouble.expand_error:
+            answer = Expanded(job=effect.job, code="E_TEMPLATE", message="workflows/sim.yaml:1: does not parse")
+        else:
+            answer = Expanded(job=effect.job, workflow=workflow)
+        self._later(life, self._delay(0.005, 0.3), answer)
+
+    def call(self, life: int, effect: Call) -> None:
+        """Answer a Call as the name of its function says: Quick, Slow, Fail, Never, Set."""
+        self.calls.append(
+            CallSeen(
+                mono_s=self.agenda.mono_s,
+                call=effect.call,
+                function=effect.function,
+                environment=effect.environment,
+                role=effect.role,
+                moment=effect.moment,
+                run_number=effect.run_number,
+                life=life,
+            )
+        )
+        method = effect.function.rsplit(".", 1)[-1]
+        if method == "Never":
+            return
+        delay = self.random.uniform(0.3, 1.5) if method == "Slow" else self._delay(0.001, 0.05)
+        if method == "Fail":
+            self._later(life, delay, CallDone(call=effect.call, ok=False, error="the detector is not ready"))
+        else:
+            sets = {"from_call": method} if method == "Set" else {}
+            self._later(life, delay, CallDone(call=effect.call, ok=True, value="42", sets=sets))
+
+    def cancel(self, life: int, call: str) -> None:
+        """Take note of a CancelCall."""
+        self.cancelled.add((life, call))
+
+    def _delay(self, low: float, high: float) -> float:
+        return (
+            self.random.uniform(0.5, 3.0)
+            if self.random.random() < self.trouble.slow
+            else self.random.uniform(low, high)
+        )
+
+    def _later(self, life: int, delay_s: float, answer: CallDone | Expanded | RunNumberTaken) -> None:
+        self.agenda.after(delay_s, lambda: self._answer(life, answer))

@@ -1,0 +1,580 @@
+"""Simulated tasks: programs that speak the task link as libocc does, and programs that only run and end.
+
+A task lives on its node and outlives executor and shim. What it does wrong is its `Behaviour`, made from the seed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Protocol
+
+import attrs
+
+from libecs.fairmq import DEVICE, ON_THE_WAY, DeviceEvent, DeviceState
+from libecs.fsm import TASK, Mode, TaskEvent, TaskState
+from libecs.sim.agenda import Agenda
+from libecs.wire.node import Exit, ExitCause, TaskSpec
+from libecs.wire.task import (
+    DeviceEventType,
+    Happened,
+    Hello,
+    Machine,
+    PeerRole,
+    Ping,
+    Pong,
+    Refusal,
+    Refused,
+    Result,
+    StateChanged,
+    Transition,
+    Trigger,
+    Welcome,
+)
+
+ANSWERS_KEPT = 16
+
+START_NAMES = frozenset({"START", "RUN"})
+EXIT_NAMES = frozenset({"EXIT", "END"})
+
+
+@attrs.frozen(kw_only=True)
+class Trouble:
+    """One thing that a task does wrong, at the `nth` time that it is told `event` (its machine's own name)."""
+
+    event: str
+    kind: str
+    """error, hang, freeze, die_before, die_during, die_after, slow."""
+    nth: int = 1
+    seconds: float = 0.0
+    code: int = 1
+    signal: int = 0
+
+    @property
+    def exit(self) -> Exit:
+        """How the process ends, when it does."""
+        return ended(self.code, self.signal)
+
+
+@attrs.frozen(kw_only=True)
+class Behaviour:
+    """How one task behaves. Times in seconds; 0 = never, where a time is a moment."""
+
+    boot_s: float = 0.01
+    """From launch until the control endpoint answers."""
+    step_s: tuple[float, float] = (0.001, 0.02)
+    """How long a callback works."""
+    launch_error: str = ""
+    dies_booting: bool = False
+    never_binds: bool = False
+    troubles: tuple[Trouble, ...] = ()
+    dies_running_s: float = 0.0
+    """Seconds after the first start of a run."""
+    dies_idle_s: float = 0.0
+    """Seconds after launch."""
+    exit: Exit = attrs.field(factory=lambda: Exit(cause=ExitCause.EXITED, code=1))
+    end_of_stream_s: float = 0.0
+    error_running_s: float = 0.0
+    """Seconds after a start until the user's loop fails: ERROR by itself."""
+    runs_s: float = 0.5
+    """Life of the process of a basic task or hook; 0 = until it is told to end."""
+    code: int = 0
+    ignores_term: bool = False
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing about it is wrong. Slow is not wrong."""
+        return not (
+            self.launch_error
+            or self.dies_booting
+            or self.never_binds
+            or any(trouble.kind != "slow" for trouble in self.troubles)
+            or self.dies_running_s
+            or self.dies_idle_s
+            or self.error_running_s
+            or self.code
+        )
+
+
+def ended(code: int = 0, signal: int = 0) -> Exit:
+    """Return the end of a process by exit code, or by signal if there is one."""
+    if signal:
+        return Exit(cause=ExitCause.SIGNALED, signal=signal)
+    return Exit(cause=ExitCause.EXITED, code=code)
+
+
+@attrs.define(kw_only=True)
+class Effects:
+    """What commands have done to tasks, for the exactly-once check."""
+
+    counts: dict[tuple[str, str], int] = attrs.field(factory=dict)
+    """(task, command id) to how often its effect came about."""
+    done: dict[tuple[str, str, str], int] = attrs.field(factory=dict)
+    """(task, event name, run number) to how often."""
+
+    def add(self, task: str, id: str, event: str, run: str) -> int:
+        """Count one effect; return how often this command had one."""
+        self.done[task, event, run] = self.done.get((task, event, run), 0) + 1
+        n = self.counts[task, id] = self.counts.get((task, id), 0) + 1
+        return n
+
+
+class TaskWatcher(Protocol):
+    """Who sees what tasks really do."""
+
+    def began(self, process: Process) -> None:
+        """A process has started."""
+
+    def launch_failed(self, spec: TaskSpec) -> None:
+        """A process could not be started."""
+
+    def changed(self, task: ControlledTask) -> None:
+        """A task is in another state."""
+
+    def effect(self, task: ControlledTask, id: str, event: str, run: str) -> None:
+        """A command has its effect."""
+
+    def ended(self, process: Process) -> None:
+        """A process is gone."""
+
+
+class Process:
+    """A process of a node: alive from its making until `end`."""
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        pid: int,
+        behaviour: Behaviour,
+        agenda: Agenda,
+        random: Random,
+        on_end: Callable[[Process, Exit], None],
+    ) -> None:
+        self.spec = spec
+        self.pid = pid
+        self.behaviour = behaviour
+        self.agenda = agenda
+        self.random = random
+        self.exit: Exit | None = None
+        self.frozen = False
+        self.bound = False
+        self.last_log = ""
+        self.told_to_end = False
+        """We asked for its end, by a signal or by EXIT."""
+        self._on_end = on_end
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self.exit is None
+
+    def end(self, exit: Exit) -> None:
+        """End now."""
+        if self.exit is None:
+            self.exit = exit
+            self.bound = False
+            self._on_end(self, exit)
+
+    def later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something after a delay, if the process is still alive then; a frozen process does it when it thaws."""
+
+        def act() -> None:
+            if not self.alive:
+                return
+            if self.frozen:
+                self.later(0.1, action)
+            else:
+                action()
+
+        self.agenda.after(delay_s, act)
+
+    def signal(self, number: int) -> None:
+        """Get a signal. A frozen process feels only SIGKILL."""
+        self.told_to_end = True
+        if number == 9:
+            self.end(ended(signal=9))
+        elif not self.behaviour.ignores_term:
+            self.later(self.random.uniform(0.001, 0.01), lambda: self.end(self.ends_by(number)))
+
+    def ends_by(self, number: int) -> Exit:
+        """Return how it ends after a signal that can be caught."""
+        return ended(signal=number)
+
+    def thaw(self) -> None:
+        """Go on after a freeze, finish what hangs."""
+        self.frozen = False
+
+
+class Program(Process):
+    """A basic task or a hook: it runs, and ends."""
+
+    def run(self) -> None:
+        """Begin."""
+        if self.behaviour.runs_s:
+            self.later(self.behaviour.runs_s, lambda: self.end(ended(self.behaviour.code)))
+
+
+@attrs.define
+class _Busy:
+    """A transition that goes on."""
+
+    message: Transition
+    asked_by: set[str]
+    name: str
+    target: int
+    held: bool = False
+    """Its callback hangs."""
+
+
+class ControlledTask(Process):
+    """A task behind the task link. `peers` are those that are connected; `name` of a controller makes it the holder."""
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        pid: int,
+        behaviour: Behaviour,
+        agenda: Agenda,
+        random: Random,
+        on_end: Callable[[Process, Exit], None],
+        *,
+        watcher: TaskWatcher,
+    ) -> None:
+        super().__init__(spec, pid, behaviour, agenda, random, on_end)
+        self.machine = Machine.FAIRMQ if spec.mode is Mode.FAIRMQ else Machine.OCC
+        self.state: int = DeviceState.IDLE if self.machine is Machine.FAIRMQ else TaskState.STANDBY
+        self.sequence = 1
+        self.run_number = 0
+        self.peers: dict[str, Callable[[object], None]] = {}
+        self._said_hello: dict[str, PeerRole] = {}
+        self._holder: tuple[str, str, int] | None = None
+        """(peer, name, epoch)."""
+        self._answers: OrderedDict[str, Result] = OrderedDict()
+        self._busy: _Busy | None = None
+        self._told: dict[str, int] = {}
+        self._progress = 0
+        self._runs = 0
+        self._watcher = watcher
+
+    @property
+    def state_name(self) -> str:
+        """Name of the state in its machine."""
+        return DeviceState(self.state).name if self.machine is Machine.FAIRMQ else TaskState(self.state).name
+
+    @property
+    def running(self) -> bool:
+        """Whether it takes data."""
+        return self.state == (DeviceState.RUNNING if self.machine is Machine.FAIRMQ else TaskState.RUNNING)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a transition goes on."""
+        return self._busy is not None
+
+    def boot(self) -> None:
+        """Begin the life of the process."""
+        behaviour = self.behaviour
+        if behaviour.dies_booting:
+            self.later(behaviour.boot_s / 2, lambda: self.end(behaviour.exit))
+        if not behaviour.never_binds:
+            self.later(behaviour.boot_s, self._bind)
+        if behaviour.dies_idle_s:
+            self.later(behaviour.dies_idle_s, lambda: self._log_and_end("out of luck", behaviour.exit))
+
+    def connect(self, peer: str, send: Callable[[object], None]) -> None:
+        """A peer has connected."""
+        self.peers[peer] = send
+
+    def disconnect(self, peer: str) -> None:
+        """A peer has gone. It is the holder until somebody with a higher epoch comes."""
+        self.peers.pop(peer, None)
+        self._said_hello.pop(peer, None)
+
+    def receive(self, peer: str, message: object) -> None:
+        """Take one message of a peer; a frozen process takes it when it thaws."""
+        if not self.alive:
+            return
+        if self.frozen:
+            self.later(0.1, lambda: self.receive(peer, message))
+        elif isinstance(message, Hello):
+            self._hello(peer, message)
+        elif peer not in self._said_hello:
+            pass  # nothing is answered before Hello
+        elif isinstance(message, Ping):
+            self._progress += self.running
+            self._send(
+                peer,
+                Pong(number=message.number, state=self.state, sequence=self.sequence, progress=self._progress),
+            )
+        elif isinstance(message, Transition):
+            if self._holder is None or self._holder[0] != peer:
+                self._send(peer, Refused(reason=Refusal.NOT_CONTROLLER))
+            else:
+                self._transition(peer, message)
+
+    def thaw(self) -> None:
+        """Go on after a freeze; a callback that hangs returns."""
+        super().thaw()
+        if self._busy is not None and self._busy.held:
+            self._busy.held = False
+            self.later(0.01, self._callback_returns)
+
+    def ends_by(self, number: int) -> Exit:
+        """Walk down at once, as libocc does on SIGTERM and SIGINT."""
+        return ended(0)
+
+    # link
+
+    def _bind(self) -> None:
+        self.bound = True
+
+    def _send(self, peer: str, message: object) -> None:
+        send = self.peers.get(peer)
+        if send is not None:
+            send(message)
+
+    def _hello(self, peer: str, hello: Hello) -> None:
+        if hello.role is PeerRole.CONTROLLER:
+            holder = self._holder
+            if holder is not None and holder[1] != hello.name:
+                if hello.epoch < holder[2]:
+                    self._send(peer, Refused(reason=Refusal.STALE, holder=holder[1], epoch=holder[2]))
+                    return
+                if hello.epoch == holder[2] and not hello.steal:
+                    self._send(peer, Refused(reason=Refusal.CONFLICT, holder=holder[1], epoch=holder[2]))
+                    return
+                self._send(holder[0], Refused(reason=Refusal.SUPERSEDED, holder=hello.name, epoch=hello.epoch))
+            self._holder = (peer, hello.name, hello.epoch)
+        self._said_hello[peer] = hello.role
+        self._send(
+            peer,
+            Welcome(
+                version=1,
+                machine=self.machine,
+                state=self.state,
+                sequence=self.sequence,
+                pid=self.pid,
+                task=self.spec.task,
+                run=self.run_number,
+            ),
+        )
+
+    def _broadcast(self, message: object) -> None:
+        for peer in list(self._said_hello):
+            self._send(peer, message)
+
+    def _set_state(self, state: int) -> None:
+        if state == self.state:
+            return
+        self.state = state
+        self.sequence += 1
+        self._watcher.changed(self)
+        self._broadcast(StateChanged(state=state, sequence=self.sequence))
+
+    # state machine
+
+    def _target(self, event: int) -> tuple[str, int, int] | None:
+        """Return (name of the event, state on the way or 0, state at the end) if the event is legal here."""
+        if self.machine is Machine.FAIRMQ:
+            if event not in DeviceEvent.__members__.values():
+                return None
+            device_event = DeviceEvent(event)
+            target = DEVICE.get(DeviceState(self.state), {}).get(device_event)
+            return None if target is None else (device_event.name, ON_THE_WAY.get(device_event, 0), target)
+        if event not in TaskEvent.__members__.values():
+            return None
+        task_event = TaskEvent(event)
+        end = TASK.get(TaskState(self.state), {}).get(task_event)
+        return None if end is None else (task_event.name, 0, end)
+
+    def _transition(self, peer: str, message: Transition) -> None:
+        stored = self._answers.get(message.id)
+        if stored is not None:
+            self._send(peer, stored)
+            return
+        if self._busy is not None:
+            if self._busy.message.id == message.id:
+                self._busy.asked_by.add(peer)
+            else:
+                self._refuse(peer, message, f"busy with {self._busy.name}")
+            return
+        found = self._target(message.event)
+        if message.source != self.state or found is None:
+            self._answer({peer}, self._result(message, False, f"not possible in {self.state_name}"))
+            return
+        name, on_the_way, target = found
+        trouble = self._trouble(name)
+        kind = trouble.kind if trouble is not None else ""
+        if trouble is not None and kind == "die_before":
+            self._log_and_end(f"died when told {name}", trouble.exit)
+            return
+        run = message.arguments.get("runNumber", message.arguments.get("run_number", ""))
+        self._watcher.effect(self, message.id, name, run)
+        if name in EXIT_NAMES:
+            self.told_to_end = True
+        if name in START_NAMES:
+            self.run_number = int(run) if run.isdigit() else 0
+        self._busy = _Busy(message, {peer}, name, target)
+        if on_the_way:
+            self._set_state(on_the_way)
+        duration = self.random.uniform(*self.behaviour.step_s)
+        if trouble is not None and kind == "slow":
+            duration = trouble.seconds
+        if trouble is not None and kind == "die_during":
+            self.later(duration / 2, lambda: self._log_and_end(f"died in {name}", trouble.exit))
+        elif kind == "freeze":
+            self.frozen = True
+            self.later(duration, self._callback_returns)
+        elif kind == "hang":
+            self._busy.held = True
+        elif kind == "error":
+            self.later(duration, lambda: self._callback_returns(f"{name} went wrong"))
+        else:
+            self.later(duration, self._callback_returns)
+            if trouble is not None and kind == "die_after":
+                self.later(duration + 0.0005, lambda: self._log_and_end(f"died after {name}", trouble.exit))
+
+    def _trouble(self, name: str) -> Trouble | None:
+        n = self._told[name] = self._told.get(name, 0) + 1
+        for trouble in self.behaviour.troubles:
+            if trouble.event == name and trouble.nth == n:
+                return trouble
+        return None
+
+    def _callback_returns(self, error: str = "") -> None:
+        busy = self._busy
+        if busy is None:
+            return
+        self._busy = None
+        if error:
+            self.last_log = error
+            self._set_state(self._error_state)
+            self._answer(busy.asked_by, self._result(busy.message, False, error, trigger=Trigger.DEVICE_ERROR))
+            return
+        self._set_state(busy.target)
+        self._answer(busy.asked_by, self._result(busy.message, True, ""))
+        if busy.name in START_NAMES:
+            self._started()
+        elif self.state in (TaskState.DONE,) if self.machine is Machine.OCC else self.state == DeviceState.EXITING:
+            self.later(0.002, lambda: self.end(ended(0)))
+
+    @property
+    def _error_state(self) -> int:
+        return DeviceState.ERROR if self.machine is Machine.FAIRMQ else TaskState.ERROR
+
+    def _result(self, message: Transition, ok: bool, error: str, trigger: Trigger = Trigger.EXECUTOR) -> Result:
+        return Result(
+            id=message.id,
+            ok=ok,
+            state=self.state,
+            event=message.event,
+            trigger=trigger,
+            error=error,
+            sequence=self.sequence,
+        )
+
+    def _refuse(self, peer: str, message: Transition, error: str) -> None:
+        """Answer without keeping the answer: the command may be repeated and then be possible."""
+        self._send(peer, self._result(message, False, error))
+
+    def _answer(self, peers: set[str], result: Result) -> None:
+        self._answers[result.id] = result
+        while len(self._answers) > ANSWERS_KEPT:
+            self._answers.popitem(last=False)
+        for peer in sorted(peers):
+            self._send(peer, result)
+
+    def _started(self) -> None:
+        self._runs += 1
+        run, behaviour = self._runs, self.behaviour
+
+        def in_this_run(action: Callable[[], None]) -> Callable[[], None]:
+            def act() -> None:
+                if self.running and self._runs == run and self._busy is None:
+                    action()
+
+            return act
+
+        if run == 1 and behaviour.dies_running_s:
+            self.later(
+                behaviour.dies_running_s,
+                in_this_run(lambda: self._log_and_end("lost in the run", behaviour.exit)),
+            )
+        if behaviour.end_of_stream_s:
+            self.later(
+                behaviour.end_of_stream_s,
+                in_this_run(lambda: self._broadcast(Happened(type=DeviceEventType.END_OF_STREAM))),
+            )
+        if run == 1 and behaviour.error_running_s:
+            self.later(behaviour.error_running_s, in_this_run(self._fail))
+
+    def _fail(self) -> None:
+        self.last_log = "the loop failed"
+        self._broadcast(Happened(type=DeviceEventType.TASK_INTERNAL_ERROR, text=self.last_log))
+        self._set_state(self._error_state)
+
+    def _log_and_end(self, text: str, exit: Exit) -> None:
+        self.last_log = text
+        self.end(exit)
+
+
+def make_behaviour(random: Random, mode: Mode, *, trouble: float) -> Behaviour:
+    """Draw a behaviour: with probability `trouble` something is wrong with the task."""
+    boot_s = random.uniform(0.005, 0.3)
+    step_s = (0.001, random.choice((0.005, 0.05, 0.4)))
+    runs_s = random.uniform(0.05, 1.0) if mode is Mode.HOOK else random.choice((0.0, 0.0, 2.0))
+    plain = Behaviour(boot_s=boot_s, step_s=step_s, runs_s=runs_s)
+    if random.random() >= trouble:
+        if random.random() < 0.1:
+            event = random.choice(_EVENTS[mode]) if mode in _EVENTS else ""
+            return attrs.evolve(plain, troubles=(Trouble(event=event, kind="slow", seconds=random.uniform(0.5, 4.0)),))
+        return plain
+    exit = random.choice((ended(0), ended(1), ended(3), ended(signal=11), ended(signal=9)))
+    if mode in (Mode.BASIC, Mode.HOOK):
+        kind = random.choice(("launch", "code", "term"))
+        if kind == "launch":
+            return attrs.evolve(plain, launch_error="no such file")
+        if kind == "code":
+            return attrs.evolve(plain, code=random.choice((1, 127)), runs_s=random.uniform(0.05, 1.0))
+        return attrs.evolve(plain, ignores_term=True)
+    changes: Mapping[str, Callable[[], Behaviour]] = {
+        "launch": lambda: attrs.evolve(plain, launch_error="no such file"),
+        "boot": lambda: attrs.evolve(plain, dies_booting=True, exit=exit),
+        "bind": lambda: attrs.evolve(plain, never_binds=True),
+        "running": lambda: attrs.evolve(plain, dies_running_s=random.uniform(0.1, 3.0), exit=exit),
+        "idle": lambda: attrs.evolve(plain, dies_idle_s=random.uniform(0.1, 8.0), exit=exit),
+        "stream": lambda: attrs.evolve(plain, end_of_stream_s=random.uniform(0.1, 3.0)),
+        "loop": lambda: attrs.evolve(plain, error_running_s=random.uniform(0.1, 3.0)),
+        "term": lambda: attrs.evolve(plain, ignores_term=True),
+    }
+    names = (*changes, *("event",) * 6)
+    name = random.choice(names)
+    if name in changes:
+        return changes[name]()
+    trouble_in = Trouble(
+        event=random.choice(_EVENTS[mode]),
+        kind=random.choice(("error", "error", "hang", "freeze", "die_before", "die_during", "die_after", "slow")),
+        nth=random.choice((1, 1, 1, 2)),
+        seconds=random.uniform(1.0, 12.0),
+        code=random.choice((0, 1, 2)),
+        signal=random.choice((0, 0, 6, 9, 11)),
+    )
+    return attrs.evolve(plain, troubles=(trouble_in,))
+
+
+_EVENTS: Mapping[Mode, tuple[str, ...]] = {
+    Mode.DIRECT: ("CONFIGURE", "START", "STOP", "RESET", "EXIT"),
+    Mode.FAIRMQ: (
+        "INIT_DEVICE",
+        "COMPLETE_INIT",
+        "BIND",
+        "CONNECT",
+        "INIT_TASK",
+        "RUN",
+        "STOP",
+        "RESET_TASK",
+        "RESET_DEVICE",
+        "END",
+    ),
+}

@@ -1,0 +1,406 @@
+"""The world of one history: processes, tasks, clients, services and links, made from a seed and run to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+from typing import Protocol
+
+import attrs
+
+from libecs.engine.effects import Connected, Disconnected, Effect, Engine, Now, Received
+from libecs.fsm import Mode
+from libecs.sim.agenda import Agenda
+from libecs.sim.checker import Checker
+from libecs.sim.clients import Client, Shared
+from libecs.sim.core import CoreProcess
+from libecs.sim.history import History, Violation
+from libecs.sim.nemesis import Nemesis
+from libecs.sim.network import Network, Pair
+from libecs.sim.node import Node
+from libecs.sim.process import EngineProcess
+from libecs.sim.scenario import Scenario, draw
+from libecs.sim.services import Services
+from libecs.sim.tasks import Behaviour, Process, make_behaviour
+from libecs.sim.workflows import IDEMPOTENT, make_workflow
+from libecs.wire.client import CLIENT, Destroy, Environments, Finished
+from libecs.wire.node import NODE, TaskSpec
+
+Records = Mapping[str, Mapping[str, bytes]]
+
+MAX_STEPS = 3_000_000
+"""Steps of one history: more means that something feeds itself."""
+JANITOR = "janitor"
+
+
+class Engines(Protocol):
+    """Where the engines of a history come from; tests put broken ones here."""
+
+    def core(self, records: Records, now: Now, idempotent: frozenset[str]) -> tuple[Engine, list[Effect]]:
+        """Return the core's engine for a new life, and its first effects."""
+
+    def executor(self, node: str, records: Records, now: Now) -> Engine:
+        """Return an executor's engine for a new life; Adopt comes first."""
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What became of one history."""
+
+    scenario: Scenario
+    violations: tuple[Violation, ...]
+    history: History
+    steps: int
+    settled_s: float
+    """Seconds from the end of all faults until the system was at rest."""
+    operations: int
+    runs: int
+    effects: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether all rules were kept."""
+        return not self.violations
+
+    def report(self, lines: int = 60) -> str:
+        """Return what went wrong, the end of the history up to it, and how to replay it."""
+        seed = self.scenario.seed
+        text = [f"seed {seed} ({self.scenario.kind}):"]
+        text += [f"  {violation}" for violation in self.violations]
+        text += [f"replay: python -m libecs.sim --seed {seed} --verbose", "the end of the history:"]
+        shown = self.history.lines
+        if self.violations:
+            first = next((n for n, line in enumerate(shown) if line.what == "VIOLATION"), len(shown))
+            shown = shown[: first + 5]
+        return "\n".join(text + [str(line)[:300] for line in shown[-lines:]])
+
+
+class NodeLink:
+    """The connection between one executor and the core, dialled again whenever it is down."""
+
+    def __init__(self, world: World, node: Node) -> None:
+        self.world = world
+        self.node = node
+        self.pair: Pair | None = None
+        self.down = False
+        """No connection is possible."""
+        self.to_core_blocked = False
+        self.to_node_blocked = False
+
+    def dial(self) -> None:
+        """Try to connect now, and go on trying."""
+        world, node = self.world, self.node
+        possible = not (self.down or self.to_core_blocked or self.to_node_blocked)
+        if self.pair is None and possible and node.alive and world.core.alive:
+            self._connect()
+        world.agenda.after(world.link_random.uniform(0.1, 0.3), self.dial)
+
+    def _connect(self) -> None:
+        world, node = self.world, self.node
+        self.pair = Pair(
+            world.network, NODE, world.network.node_faults, "core", node.name, self._to_core, self._to_node
+        )
+        world.history.add(node.name, "connected")
+        node.put(Connected("core"))
+        world.core.put(Connected(node.name))
+
+    def _to_core(self, message: object) -> None:
+        self.world.heard[self.node.name] = self.world.agenda.mono_s
+        self.world.core.put(Received(self.node.name, message))
+
+    def _to_node(self, message: object) -> None:
+        self.world.checker.commanded(message)
+        self.node.put(Received("core", message))
+
+    def apply(self) -> None:
+        """Make an open connection as silent as the partition wants."""
+        if self.pair is not None:
+            self.pair.block(to_a=self.to_core_blocked, to_b=self.to_node_blocked)
+
+    def cut(self, reason: str) -> None:
+        """Break the connection: both ends learn of it soon, those that live."""
+        pair, world, node = self.pair, self.world, self.node
+        if pair is None:
+            return
+        pair.cut()
+        self.pair = None
+        world.history.add(node.name, "disconnected", reason)
+        lives = node.life, world.core.life
+
+        def tell() -> None:
+            if node.life == lives[0]:
+                node.put(Disconnected("core", reason))
+            if world.core.life == lives[1]:
+                world.core.put(Disconnected(node.name, reason))
+
+        tell()
+
+
+class World:
+    """Everything of one history. `run` plays it."""
+
+    def __init__(self, scenario: Scenario, engines: Engines, *, keepalives: bool = False) -> None:
+        self.scenario = scenario
+        self.agenda = Agenda()
+        self.history = History(self.agenda, keepalives=keepalives)
+        self.checker = Checker(self, self.history)
+        self.network = Network(self.agenda, self.history, self._random("network"), codec=scenario.codec)
+        self.link_random = self._random("links")
+        self.heard: dict[str, float] = {}
+        """Node to when the core was last handed a message of it."""
+        self.core_awake_s = 0.0
+        """Since when the core lives and runs."""
+        self._behaviour_random = self._random("behaviour")
+        names = [f"node{n}" for n in range(1, scenario.nodes + 1)]
+        workflow_random = self._random("workflows")
+        workflows = {
+            f"flow{n}": make_workflow(
+                workflow_random,
+                f"flow{n}",
+                names,
+                trouble=scenario.trouble,
+                only_non_critical_trouble=scenario.only_non_critical,
+            )
+            for n in range(scenario.workflows)
+        }
+        self.core = CoreProcess(
+            self.agenda,
+            self.history,
+            self._random("core"),
+            make=lambda records: engines.core(records, self.agenda.now, IDEMPOTENT),
+            send=self._core_sends,
+            watcher=self.checker,
+        )
+        self.services = self.core.services = Services(
+            self.agenda,
+            self.history,
+            self._random("services"),
+            workflows=workflows,
+            answer=lambda life, input: self.core.put(input) if life == self.core.life else None,
+        )
+        self.nodes: list[Node] = []
+        self.links: dict[str, NodeLink] = {}
+        for name in names:
+            self._add_node(name, engines)
+        self.shared = Shared()
+        self.clients: list[Client] = []
+        self._client_links: dict[str, Pair] = {}
+        client_random = self._random("clients")
+        for n in range(scenario.clients):
+            self._add_client(f"client{n}", client_random, sorted(workflows), scenario.operations)
+        self._janitor = self._add_client(JANITOR, client_random, [], 0)
+        self.clients.remove(self._janitor)
+        self.latest: Environments | None = None
+        self._latest_asked_s = 0.0
+        self.nemesis = Nemesis(self, scenario, self._random("nemesis"))
+        self.steps = 0
+        self.core.on_birth = self._core_is_born
+        for process in (self.core, *self.nodes):
+            process.on_death = self._process_died
+
+    def _random(self, purpose: str) -> Random:
+        """Return a generator of its own for a purpose: more draws for one change nothing for another."""
+        return Random(f"{self.scenario.seed}/{purpose}")
+
+    def _add_node(self, name: str, engines: Engines) -> None:
+        node = Node(
+            name,
+            self.agenda,
+            self.history,
+            self._random(name),
+            network=self.network,
+            make=lambda records: engines.executor(name, records, self.agenda.now),
+            behave=self._behave,
+            watcher=self.checker,
+            send_core=self._node_sends,
+        )
+        self.nodes.append(node)
+        self.links[name] = NodeLink(self, node)
+
+    def _add_client(self, name: str, random: Random, workflows: list[str], operations: int) -> Client:
+        client = Client(
+            name,
+            self.agenda,
+            self.history,
+            Random(f"{self.scenario.seed}/{name}/{random.random()}"),
+            shared=self.shared,
+            workflows=workflows,
+            operations=operations,
+            until_s=self.scenario.active_s,
+            send=lambda peer, message: self._client_links[peer].to_a.send(message),
+            on_answer=self._answered,
+            on_snapshot=self._snapshot,
+        )
+        self._client_links[name] = Pair(
+            self.network,
+            CLIENT,
+            self.network.client_faults,
+            "core",
+            name,
+            lambda message: self.core.put(Received(name, message)),
+            client.receive,
+        )
+        self.clients.append(client)
+        return client
+
+    # links
+
+    def _core_sends(self, peer: str, message: object) -> None:
+        link = self.links.get(peer)
+        if link is not None:
+            if link.pair is not None:
+                link.pair.to_b.send(message)
+        elif peer in self._client_links:
+            self._client_links[peer].to_b.send(message)
+        else:
+            self.history.broken("engine-effect", f"core sends to {peer!r}, which is nobody")
+
+    def _node_sends(self, node: Node, message: object) -> None:
+        pair = self.links[node.name].pair
+        if pair is not None:
+            pair.to_a.send(message)
+
+    def cut_link(self, node: Node, reason: str) -> None:
+        """Break the connection of a node; it is dialled again."""
+        self.links[node.name].cut(reason)
+
+    def partition(self, node: Node, *, down: bool = False, to_core: bool = False, to_node: bool = False) -> None:
+        """Cut a node off: noticed by both (down), or silently in one or both directions."""
+        link = self.links[node.name]
+        self.history.add("nemesis", "partition", f"{node.name} down={down} to_core={to_core} to_node={to_node}")
+        if down:
+            link.down = True
+            link.cut("partition")
+        link.to_core_blocked |= to_core
+        link.to_node_blocked |= to_node
+        link.apply()
+
+    def heal_link(self, node: Node) -> None:
+        """End a node's partition."""
+        link = self.links[node.name]
+        if link.down or link.to_core_blocked or link.to_node_blocked:
+            self.history.add("nemesis", "healed", node.name)
+        link.down = link.to_core_blocked = link.to_node_blocked = False
+        link.apply()
+
+    def block_clients(self, blocked: bool) -> None:
+        """Cut all clients off, or not."""
+        self.history.add("nemesis", "clients", "cut off" if blocked else "back")
+        for pair in self._client_links.values():
+            pair.block(to_a=blocked, to_b=blocked)
+
+    # processes
+
+    def _core_is_born(self) -> None:
+        self.core_awake_s = self.agenda.mono_s
+
+    def _process_died(self, process: EngineProcess) -> None:
+        for link in self.links.values():
+            if process is self.core or process is link.node:
+                link.cut("peer died")
+        self.nemesis.started_again(process)
+
+    def _behave(self, spec: TaskSpec) -> Behaviour:
+        trouble = self.scenario.trouble
+        if self.nemesis.over or (self.scenario.only_non_critical and spec.critical):
+            trouble = 0.0
+        behaviour = make_behaviour(self._behaviour_random, spec.mode, trouble=trouble)
+        if self.scenario.kind == "calm" or (self.scenario.only_non_critical and spec.critical):
+            behaviour = attrs.evolve(behaviour, troubles=())
+        if spec.mode is Mode.HOOK and spec.timeout_s:
+            behaviour = attrs.evolve(behaviour, runs_s=min(behaviour.runs_s, spec.timeout_s / 2))
+        return behaviour
+
+    def disturbed_tasks(self, processes: list[Process]) -> None:
+        """The nemesis lays hands on tasks: note it as an excuse."""
+        self.checker.disturbed(processes)
+
+    # clients
+
+    def _answered(self, operation: object, finished: Finished) -> None:
+        self.checker.answered(self.shared.operations[finished.operation], finished)
+
+    def _snapshot(self, message: Environments) -> None:
+        self.checker.snapshot(message)
+        if message.request.startswith(JANITOR):
+            self.latest = message
+
+    # the history
+
+    def run(self) -> Outcome:
+        """Play the whole history."""
+        self.core.start()
+        for node in self.nodes:
+            node.start()
+            self.agenda.after(self.link_random.uniform(0.0, 0.1), self.links[node.name].dial)
+        for client in self.clients:
+            client.begin()
+        self.nemesis.begin()
+        self._run_until(self.scenario.active_s)
+        self.nemesis.heal()
+        self.block_clients(False)
+        settled_s = self._settle()
+        self._destroy_all()
+        self.checker.finish()
+        return Outcome(
+            scenario=self.scenario,
+            violations=tuple(self.history.violations),
+            history=self.history,
+            steps=self.steps,
+            settled_s=settled_s,
+            operations=len(self.shared.operations),
+            runs=len(self.checker.runs),
+            effects=len(self.checker.effects.counts),
+        )
+
+    def _run_until(self, mono_s: float) -> None:
+        while not self._too_long() and self.agenda.next_s is not None and self.agenda.next_s <= mono_s:
+            self.steps += 1
+            self.agenda.step()
+        self.agenda.run_until(mono_s) if not self._too_long() else None
+
+    def _too_long(self) -> bool:
+        if self.steps == MAX_STEPS:
+            self.steps += 1
+            self.history.broken("liveness", f"{MAX_STEPS} steps and no end")
+        return self.steps > MAX_STEPS
+
+    def _settle(self) -> float:
+        """Run until nothing is left to be done and what is shown is true, for two looks in a row."""
+        healed_s = self.agenda.mono_s
+        good = 0
+        reasons: list[str] = []
+        while self.agenda.mono_s - healed_s < self.scenario.settle_s and not self._too_long():
+            self.latest = None
+            self._janitor.look()
+            self._run_until(self.agenda.mono_s + 0.9)
+            if self.agenda.mono_s - healed_s < 2.0:
+                continue
+            reasons = self.checker.unsettled(self.latest)
+            good = good + 1 if not reasons else 0
+            if good == 2:
+                return self.agenda.mono_s - healed_s
+        for reason in reasons[:5]:
+            self.history.broken("liveness", f"{self.scenario.settle_s:g} s after all was healed: {reason}")
+        return self.agenda.mono_s - healed_s
+
+    def _destroy_all(self) -> None:
+        """Destroy every environment that is left, and see that nothing of it is left."""
+        pending: dict[str, Destroy] = {}
+        for info in self.latest.environments if self.latest is not None else ():
+            pending[info.environment] = Destroy(
+                operation=f"{JANITOR}-end-{info.environment}", environment=info.environment, force=True
+            )
+        self._janitor.ask_all(list(pending.values()))
+        begun_s = self.agenda.mono_s
+        while self.agenda.mono_s - begun_s < self.scenario.settle_s and not self._too_long():
+            self._run_until(self.agenda.mono_s + 0.5)
+            if self._janitor.all_answered and not any(node.living() for node in self.nodes):
+                self._run_until(self.agenda.mono_s + 1.0)
+                return
+        self.history.broken("liveness", "not everything is destroyed in time")
+
+
+def play(seed: int, engines: Engines, *, keepalives: bool = False) -> Outcome:
+    """Play the history of a seed."""
+    return World(draw(seed), engines, keepalives=keepalives).run()
