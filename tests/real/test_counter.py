@@ -1,0 +1,113 @@
+"""The counter agrees with the files that were written by hand."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from .conftest import Count
+from .counter import CountError, Role
+from .oracle import (
+    HERE,
+    ROOT,
+    Scenario,
+    compare_layer,
+    compare_paths,
+    error_scenarios,
+    expected_root_defaults,
+    kv_of_200_hosts,
+    document,
+    one_host_scenario,
+    scenario_of_200,
+    scenarios,
+)
+
+ALL = [scenario for year in (2026, 2022) for scenario in scenarios(year).values()]
+TREES = [scenario for scenario in ALL if scenario.error is None]
+ERRORS = [scenario for scenario in ALL if scenario.error] + error_scenarios(2026, "resolve")
+
+
+def named(scenario: Scenario) -> str:
+    return f"{scenario.year}-{scenario.name}"
+
+
+def differences(scenario: Scenario, roles: list[Role]) -> Iterator[str]:
+    """Compare what the counter knows: paths, kinds, variables, defaults."""
+    found = {role.path: role for role in roles}
+    ordered = scenario.name != "200"
+    yield from compare_paths(scenario.paths, [role.path for role in roles], ordered=ordered)
+    for entry in scenario.roles:
+        role = found[ROOT + entry["path"]]
+        kind = "task" if "task" in entry else "call" if "call" in entry else "aggregator"
+        if role.kind != kind:
+            yield f"{role.path} is a {role.kind}, expected {kind}"
+        yield from compare_layer(f"{role.path}: vars", entry.get("vars", {}), role.vars)
+        if entry["path"]:
+            yield from compare_layer(f"{role.path}: defaults", entry.get("defaults", {}), role.defaults)
+        elif scenario.root_defaults:
+            defaults = {name: (0, value) for name, value in expected_root_defaults(scenario).items()}
+            yield from compare_layer(f"{role.path}: defaults", defaults, role.defaults)
+
+
+def test_the_counter_imports_nothing_of_ours() -> None:
+    tree = ast.parse((HERE / "counter.py").read_text())
+
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    imported |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names | {"yaml"}
+
+
+@pytest.mark.parametrize("scenario", TREES, ids=named)
+def test_the_counter_agrees_with_the_hand_written_roles(scenario: Scenario, count: Count) -> None:
+    roles = count(scenario.year, scenario.variables)
+
+    assert list(differences(scenario, roles)) == []
+
+
+@pytest.mark.parametrize("scenario", ERRORS, ids=named)
+def test_the_counter_fails_where_an_error_is_expected(scenario: Scenario, count: Count) -> None:
+    assert scenario.error
+
+    with pytest.raises(CountError) as failure:
+        count(scenario.year, scenario.variables)
+
+    assert failure.value.path == ROOT + scenario.error["path"]
+    assert failure.value.message.split()[-1] == scenario.error.get("says", failure.value.message.split()[-1])
+
+
+@pytest.mark.parametrize("year", [2026, 2022])
+def test_the_counter_agrees_with_the_rule_for_200_hosts(year: int, count: Count) -> None:
+    content, scenario = document(f"{year}-200"), scenario_of_200(year)
+
+    roles = count(year, scenario.variables, kv_of_200_hosts(content["detectors"]))
+
+    assert list(differences(scenario, roles)) == []
+    assert len(roles) == content["rule"]["count"]
+
+
+@pytest.mark.parametrize("year", [2026, 2022])
+def test_hosts_written_out_have_every_role_of_the_rule(year: int) -> None:
+    content, scenario = document(f"{year}-200"), scenario_of_200(year)
+
+    for host in content["written_out"]:
+        by_rule = {path for path in scenario.paths if f".host-{host}" in path}
+        assert by_rule == {ROOT + role["path"] for role in content["roles"] if f".host-{host}" in role["path"]}
+
+
+def test_the_counter_resolves_configuration_in_the_four_ways(count: Count) -> None:
+    content = document("2026-resolve")
+
+    roles = {role.path: role for role in count(2026, content["variables"])}
+
+    for path, variable, _, value in content["vars"]:
+        assert roles[ROOT + path].vars[variable] == value
+
+
+def test_the_wholes_switch_everything_on() -> None:
+    on = {role.get("call", "").partition(".")[0] for role in one_host_scenario(2026, "full").roles}
+
+    assert on >= {"dcs", "ddsched", "odc", "trg", "ccdb", "bookkeeping", "lhc", "kafka", "testplugin"}
