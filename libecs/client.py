@@ -406,6 +406,10 @@ class AsyncEcs:
         except KeyError:
             raise NotFound(f"no environment {environment!r}, or no longer") from None
 
+    def forget(self, environment: str) -> None:
+        """Drop what is known of an environment that is destroyed."""
+        self._mirror.environments.pop(environment, None)
+
     async def show(self, environment: str, *, tasks: bool = True) -> EnvironmentInfo:
         """Ask the core for one environment with its roles and tasks."""
         answer: Environments = await self.request(Show(request=self._id(), environment=environment, tasks=tasks))
@@ -416,7 +420,7 @@ class AsyncEcs:
         return answer.environments[0]
 
     async def runs(self, limit: int = 100) -> tuple[RunInfo, ...]:
-        """Return the records of the last runs, the newest first."""
+        """Return the records of the last runs, in the order of their numbers."""
         answer: Runs = await self.request(ShowRuns(request=self._id(), limit=limit))
         return answer.runs
 

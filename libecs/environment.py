@@ -92,6 +92,11 @@ class AsyncEnvironment:
         """Ask the core for everything about it: roles, tasks, cause of an error."""
         return await self._ecs.show(self.id)
 
+    async def settle(self) -> None:
+        """Bring the copy up to what the core knows now: an answer may overtake the events that belong to it."""
+        with contextlib.suppress(NotFound):
+            await self._ecs.show(self.id, tasks=False)
+
     async def tasks(self, glob: str = "**") -> TaskSet:
         """Return the tasks whose role path matches: `*` is one element, `**` any number, `flp*` a part of one."""
         info = await self._ecs.show(self.id)
@@ -120,8 +125,10 @@ class AsyncEnvironment:
             finished = await self._ecs.finish(operation, timeout)
         except TransitionFailed:
             self.told()
+            await self.settle()
             raise
         self._told = False
+        await self.settle()
         return finished.state.name
 
     async def recover(self, *, timeout: float | None = None) -> str:
@@ -135,6 +142,7 @@ class AsyncEnvironment:
             Conflict: it is RUNNING and neither `force` nor `allow_running` (stop first, then destroy) is given.
         """
         await self._ecs.finish(self._ecs.destruction(self.id, force=force, allow_running=allow_running), timeout)
+        self._ecs.forget(self.id)
 
     async def wait(self, state: str, *, timeout: float | None = None) -> None:
         """Wait until it is in a state.
@@ -144,7 +152,7 @@ class AsyncEnvironment:
             WaitTimeout: after `timeout` seconds.
         """
         wanted = EnvState[state].name
-        if not await self._ecs.until(lambda: self.state in (wanted, "ERROR", "DONE"), timeout):
+        if not await self._ecs.until(lambda: self.state in (wanted, "DONE") or self.broken, timeout):
             raise WaitTimeout(f"environment {self.id} is {self.state} after {timeout:g} s, not {wanted}")
         if self.state != wanted:
             await self.check()
@@ -155,13 +163,22 @@ class AsyncEnvironment:
         self._told = True
 
     async def check(self) -> None:
-        """Raise RunFailed, with its cause, if the environment is in ERROR."""
-        if self.state == "ERROR":
+        """Raise RunFailed, with its cause, if the environment is in ERROR or on its way there."""
+        if self.broken:
             raise await self.failure()
 
+    @property
+    def broken(self) -> bool:
+        """Is it in ERROR, or on its way there?"""
+        try:
+            return self.info.state is EnvState.ERROR or self.info.transition == "GO_ERROR"
+        except NotFound:
+            return False
+
     async def failure(self) -> RunFailed:
-        """Return the error that the environment is in; the script counts as told."""
+        """Return the error that the environment is in, once it has come to rest there; the script counts as told."""
         self._told = True
+        await self._ecs.until(lambda: self.state == "DONE" or not self.info.transition)
         info = await self._ecs.show(self.id)
         return RunFailed(
             f"environment {self.id} ({info.name or info.workflow}) is in ERROR",
@@ -185,11 +202,10 @@ class AsyncEnvironment:
     async def leave(self, error: BaseException | None) -> None:
         """End of its `with`: destroy it unless `keep`; an ERROR that nobody was told of is raised."""
         untold = None
-        if self.state == "ERROR" and not self._told and error is None:
+        if self.broken and not self._told and error is None:
             untold = await self.failure()
         if not self.keep and self.state != "DONE":
-            force = self.state in ("ERROR", "RUNNING") or error is not None
             with contextlib.suppress(NotFound):
-                await self.destroy(force=force, allow_running=True)
+                await self.destroy(force=error is not None or self.broken, allow_running=True)
         if untold is not None:
             raise untold

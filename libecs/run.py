@@ -114,6 +114,14 @@ class AsyncRun:
             return False
         return info.state.name == "RUNNING" and info.run_number == self.number
 
+    @property
+    def ended(self) -> bool:
+        """Is it over, with everything that the core does at the end of a run or on the way to ERROR?"""
+        try:
+            return self._environment.info.run_number != self.number
+        except NotFound:
+            return True
+
     def __repr__(self) -> str:
         return f"<run {self.number} {'going on' if self.going else self.condition}>"
 
@@ -125,6 +133,7 @@ class AsyncRun:
         """
         environment = self._environment
         await environment.check()
+        before = environment.info.last_run_number
         try:
             if environment.state == "STANDBY":
                 await environment.control("DEPLOY", timeout=self._timeout_s)
@@ -141,9 +150,13 @@ class AsyncRun:
                 raise
         except TransitionFailed as error:
             environment.told()
+            await environment.settle()
+            if environment.info.last_run_number != before:
+                self.number = environment.info.last_run_number
+                await self.refresh()
             raise as_run_failure(error) from None
         self.number = finished.run_number
-        await self._ecs.until(lambda: self.going or environment.state != "CONFIGURED", 5.0)
+        await environment.settle()
         self._begin()
 
     def _begin(self) -> None:
@@ -153,8 +166,7 @@ class AsyncRun:
             self._timer = loop.create_task(self._end_at_duration(self._duration_s))
 
     async def _end_at_duration(self, duration_s: float) -> None:
-        ended = await self._ecs.until(lambda: not self.going, duration_s)
-        if not ended:
+        if not await self._ecs.until(lambda: not self.going, duration_s):
             self._timer_stops = True
             with contextlib.suppress(EcsError):  # whoever waits is told by the state of the environment
                 await self._ecs.finish(self._ecs.control(self._environment.id, "STOP_ACTIVITY", end_reason=ELAPSED))
@@ -175,7 +187,7 @@ class AsyncRun:
                 raise as_run_failure(error) from None
             except (Conflict, IllegalTransition):
                 pass  # somebody else stops it already
-            await self._ecs.until(lambda: not self.going, self._timeout_s)
+        await self._ecs.until(lambda: self.ended, self._timeout_s)
         await self.refresh()
         await self._environment.check()
 
@@ -198,11 +210,11 @@ class AsyncRun:
         timeout_s = None if timeout is None else seconds(timeout)
 
         def over() -> bool:
-            return not self.going or (until is not None and bool(until(view)))
+            return self.ended or (until is not None and bool(until(view)))
 
         if not await self._ecs.until(over, timeout_s, poll_s=POLL_S if until else None):
             raise WaitTimeout(f"run {self.number} still goes on after {timeout_s:g} s")
-        if not self.going:
+        if self.ended:
             await self.refresh()
             await self._environment.check()
 

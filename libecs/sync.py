@@ -141,7 +141,7 @@ class Ecs:
         return [Environment(self._bridge, self._inner, environment) for environment in found]
 
     def runs(self, limit: int = 100) -> tuple[RunInfo, ...]:
-        """Return the records of the last runs, the newest first."""
+        """Return the records of the last runs, in the order of their numbers."""
         return self._bridge.call(self._inner.runs(limit))
 
     def run_record(self, number: int) -> RunInfo:
