@@ -54,6 +54,7 @@ from libecs.engine.runs import degrade
 from libecs.errors import DecodeError
 from libecs.fsm import EnvState, TaskState
 from libecs.ids import IdSource
+from libecs.language.functions import FunctionTable, pure_functions
 from libecs.wire import client, node
 from libecs.wire.client import Event, Finished, RunInfo
 from libecs.wire.codec import pack_value, unpack_value
@@ -71,6 +72,8 @@ class CoreSettings:
     instance: str
     idempotent_calls: frozenset[str] = frozenset()
     """Calls (`name.Method`) that may be repeated when nobody knows how they ended."""
+    functions: FunctionTable | None = None
+    """What texts that are evaluated late may call; None = the pure ones."""
     keepalive_s: float = 0.5
     suspect_s: float = 1.5
     lost_s: float = 2.5
@@ -94,6 +97,7 @@ class CoreEngine:
         self.quarantine: dict[str, str] = {}
         """Records that can't be read, and why."""
         self._ids = IdSource(settings.instance, self.epoch)
+        self._functions = settings.functions or pure_functions(self._ids.next)
         self._sequence = int(core.get("sequence", b"0"))
         self._sessions = 0
         self._sessions_open: dict[int, Node] = {}
@@ -227,7 +231,7 @@ class CoreEngine:
             placed = unpack_value(PlacementRecord, data).placed
         if (data := records.get(PLAN, {}).get(key)) is not None:
             plan = unpack_value(Plan, data)
-        env = Environment(record, workflow, placed or (), plan)
+        env = Environment(record, workflow, placed or (), plan, functions=self._functions)
         env.saved_plan = plan
         env.changed = False
         self.environments[env.id] = env
@@ -430,7 +434,8 @@ class CoreEngine:
         self._put_operation(record)
         self._out.append(Send(peer, client.Accepted(operation=message.operation, environment=environment)))
         if isinstance(message, client.Create):
-            env = Environment(operations.new_record(environment, message, self.now))
+            record_now = operations.new_record(environment, message, self.now)
+            env = Environment(record_now, functions=self._functions)
             self.environments[environment] = env
             self.event("environment.state", environment, state=EnvState.STANDBY.name, text=message.workflow)
             self._expand(env)
@@ -536,6 +541,8 @@ class CoreEngine:
         if old is not None:
             one.reach, one.orphans = old.reach, old.orphans
             self._sessions_open.pop(old.session or 0, None)
+        for env in self.environments.values():
+            env.new_session(hello.node)
         self.nodes[hello.node] = one
         self._sessions_open[session] = one
         self._out.append(

@@ -19,8 +19,10 @@ from libecs.engine.plan import Plan, StepKind
 from libecs.engine.records import EnvironmentRecord
 from libecs.engine.tree import RoleTree
 from libecs.fsm import EnvEvent, EnvState, Mode, Status, TaskState
+from libecs.language.functions import FunctionTable
 from libecs.wire.client import EnvironmentInfo, Finished, RoleInfo, RunInfo, TaskInfo
 from libecs.wire.node import Exit, Phase, TaskStatus
+from libecs.workflow.launch import Launcher
 from libecs.workflow.role import Workflow
 
 HOOK_STEPS = (StepKind.CALLS, StepKind.AWAIT, StepKind.HOOKS)
@@ -137,9 +139,11 @@ class Environment:
         workflow: Workflow | None = None,
         placed: Iterable[Placed] = (),
         plan: Plan | None = None,
+        *,
+        functions: FunctionTable,
     ) -> None:
         self.record = record
-        self.workflow = workflow
+        self.workflow: Workflow | None = None
         self.plan = plan
         self.saved_plan: Plan | None = None
         """The plan that is on record."""
@@ -156,12 +160,15 @@ class Environment:
         self.resend_at: float | None = None
         self.hooks: dict[str, int] = {}
         """Hook task id of the present step to role."""
-        self.channels: Mapping[int, Mapping[str, str]] | None = None
+        self.channels: Mapping[str, Mapping[str, str]] | None = None
+        """Role path to channel properties, once they are resolved."""
+        self.launcher: Launcher | None = None
         self.changed = True
         self.moved: dict[str, TaskState] = {}
         """Role path to state, of tasks that changed and were not published yet."""
+        self._functions = functions
         if workflow is not None:
-            self.tree = RoleTree(workflow)
+            self.set_workflow(workflow)
             self.set_placed(placed)
 
     @property
@@ -206,7 +213,15 @@ class Environment:
         """Take over the expanded workflow."""
         self.workflow = workflow
         self.tree = RoleTree(workflow)
+        self.launcher = Launcher(workflow, self._functions)
         self.changed = True
+
+    @property
+    def expanded(self) -> tuple[Workflow, Launcher]:
+        """The workflow and what evaluates its late texts. Only asked for when there is one."""
+        assert self.workflow is not None
+        assert self.launcher is not None
+        return self.workflow, self.launcher
 
     def set_placed(self, placed: Iterable[Placed]) -> None:
         """Take over where tasks are. Tasks whose id stays keep what is known of them."""
@@ -246,6 +261,12 @@ class Environment:
             return False
         self.show(task)
         return True
+
+    def new_session(self, node: str) -> None:
+        """A node begins to count its messages anew; what it said before is older than all it will say."""
+        for task in self.tasks.values():
+            if task.node == node and task.as_of > 0:
+                task.as_of = 0
 
     def show(self, task: Task) -> None:
         """Carry the state of a task up the tree, and remember to publish it."""

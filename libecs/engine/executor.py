@@ -138,10 +138,14 @@ class ExecutorEngine:
             if input.peer == CORE:
                 self._linked = True
                 self._hello()
+            elif (held := self._tasks.get(input.peer)) is not None and not held.welcomed:
+                self._out.append(Send(input.peer, self._hello_task()))
         elif isinstance(input, Disconnected):
             if input.peer == CORE:
                 self._linked = False
                 self._session = None
+            elif (held := self._tasks.get(input.peer)) is not None:
+                held.welcomed = False
         elif isinstance(input, Adopt):
             self._adopt(input)
         return self._out
@@ -760,7 +764,7 @@ class ExecutorEngine:
         held.state = TaskState.DONE
         if held.exit is None:
             held.exit = Exit(cause=ExitCause.NEVER_STARTED, wanted=True)
-        for id in held.killing.ids:
+        for id in sorted(held.killing.ids):
             self._answer(id, name, None, TaskState.DONE)
         del self._tasks[name]
         self._dirty.pop(name, None)

@@ -1,16 +1,19 @@
-"""What tasks and integrations are given: commands, properties, arguments, variables of calls.
-
-A stand-in until `libecs.workflow.launch` is there: texts are taken as they are.
-"""
+"""What tasks and integrations are given: commands, properties, arguments, variables of calls."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from libecs.engine.effects import Call
+from libecs.engine.runs import CLEANUP_COUNT
+from libecs.errors import InvalidInput
 from libecs.fsm import Mode, TaskEvent
+from libecs.language.duration import parse_duration
+from libecs.language.expression import to_text
 from libecs.wire.node import Command, TaskSpec
+from libecs.workflow import channels, launch
 from libecs.workflow.role import Moment
 
 if TYPE_CHECKING:
@@ -19,62 +22,128 @@ if TYPE_CHECKING:
 
 
 def spec(env: Environment, index: int, task_id: str) -> TaskSpec:
-    """Return all that an executor must know of a task."""
-    assert env.workflow is not None
-    role = env.workflow.roles[index]
+    """Return all that an executor must know of a task.
+
+    Raises:
+        TemplateError: a text of the task template can't be evaluated.
+    """
+    workflow, launcher = env.expanded
+    role = workflow.roles[index]
     assert role.task is not None
-    cls = env.workflow.classes[role.task.class_name]
+    task_class = workflow.classes[role.task.class_name]
+    specials = _specials(env, index, task_id)
+    endpoint = launcher.endpoint(index, specials, env.record.overlay)
+    command = Command(argv=())
+    if not endpoint:
+        made = launcher.command(index, specials, env.record.overlay)
+        command = Command(
+            argv=made.argv, environment=made.environment, user=made.user, stdout=made.stdout, stderr=made.stderr
+        )
     return TaskSpec(
         task=task_id,
         environment=env.id,
         role=role.path,
-        class_name=cls.name,
+        class_name=task_class.name,
         mode=Mode.HOOK if role.task.trigger is not None else role.task.mode,
         critical=role.critical,
-        command=Command(argv=(cls.command, *cls.arguments)),
-        endpoint=cls.endpoint,
-        attached=bool(cls.endpoint),
-        limits=cls.limits,
+        command=command,
+        endpoint=endpoint,
+        attached=bool(endpoint),
+        limits=task_class.limits,
         timeout_s=role.task.timeout_s,
-        liveness=cls.liveness,
+        liveness=task_class.liveness,
+        stop_signal=_signal_number(task_class.stop),
     )
 
 
 def configuration(env: Environment, task: Task) -> Mapping[str, str]:
-    """Return the properties that CONFIGURE gives to a task."""
-    assert env.workflow is not None
-    traits = env.workflow.roles[task.role].task
-    assert traits is not None
-    return {"environment_id": env.id, **env.workflow.classes[traits.class_name].properties}
+    """Return the properties that CONFIGURE gives to a task.
+
+    Raises:
+        TemplateError: a property can't be evaluated, or a channel leads nowhere.
+    """
+    workflow, launcher = env.expanded
+    if env.channels is None:
+        env.channels = channels.resolve(workflow, _endpoints(env))
+    specials = _specials(env, task.role, task.id)
+    return launcher.properties(task.role, specials, env.record.overlay, env.channels.get(task.path, {}))
 
 
 def arguments(env: Environment, event: TaskEvent) -> Mapping[str, str]:
     """Return the arguments that an event gives to all tasks."""
+    _, launcher = env.expanded
     if event is TaskEvent.START:
-        return {"run_number": str(env.record.run_number), "runNumber": str(env.record.run_number)}
+        cleanup = int(env.var(CLEANUP_COUNT) or "0")
+        return launcher.start_arguments(env.record.run_number, cleanup, env.record.overlay)
+    if event is TaskEvent.STOP:
+        return launcher.stop_arguments(env.record.overlay)
     return {}
 
 
 def call(env: Environment, index: int, call_id: str, step: Step) -> Call:
-    """Return the call that a call role makes now."""
-    assert env.workflow is not None
-    role = env.workflow.roles[index]
+    """Return the call that a call role makes now.
+
+    Raises:
+        TemplateError: an argument can't be evaluated.
+    """
+    workflow, launcher = env.expanded
+    role = workflow.roles[index]
     assert role.call is not None
-    await_ = role.call.await_ or role.call.trigger
+    made = launcher.call(index, env.id, env.record.overlay)
     return Call(
         call=call_id,
-        function=role.call.func.partition("(")[0],
-        arguments=(),
-        variables={"environment_id": env.id},
+        function=f"{made.call.integration}.{made.call.method}",
+        arguments=tuple(to_text(argument) for argument in made.call.arguments),
+        variables=made.variables,
         timeout_s=role.call.timeout_s,
         environment=env.id,
         role=role.path,
         moment=str(Moment(name=step.moment, weight=step.weight)),
-        await_moment=str(await_ or ""),
+        await_moment=str(role.call.await_ or role.call.trigger or ""),
         run_number=env.record.run_number,
     )
 
 
 def duration(env: Environment, name: str, default: float) -> float:
-    """Return a variable of the root role that is a duration, in seconds."""
-    return default
+    """Return a variable of the root role that is a duration, in seconds; the default if it is absent or none."""
+    _, launcher = env.expanded
+    text = launcher.stack(0).consolidated(env.record.overlay).get(name, "")
+    try:
+        return parse_duration(text) if text else default
+    except InvalidInput:
+        return default
+
+
+def _specials(env: Environment, index: int, task_id: str) -> dict[str, str]:
+    workflow, _ = env.expanded
+    host = env.placed[index].host if index in env.placed else ""
+    return launch.task_specials(workflow.roles[index], task_id=task_id, host=host, environment_id=env.id)
+
+
+def _endpoints(env: Environment) -> dict[tuple[str, str], channels.Endpoint]:
+    workflow, _ = env.expanded
+    return {
+        (workflow.roles[index].path, name): _endpoint(address, placed.host)
+        for index, placed in env.placed.items()
+        for name, address in placed.endpoints.items()
+    }
+
+
+def _endpoint(address: str, host: str) -> channels.Endpoint:
+    """A task on a loopback host binds there and nowhere else: what nobody else may reach is not offered to them."""
+    if address.startswith("tcp://") and not host.startswith("127."):
+        return channels.Endpoint(bind=f"tcp://*:{address.rpartition(':')[2]}", connect=address)
+    return channels.Endpoint(bind=address, connect=address)
+
+
+def _signal_number(name: str) -> int:
+    """Return the number of SIGINT, INT or 2; SIGKILL for nothing."""
+    if not name:
+        return int(signal.SIGKILL)
+    if name.isdigit():
+        return int(name)
+    full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
+    try:
+        return int(signal.Signals[full])
+    except KeyError:
+        raise InvalidInput(f"{name!r} is no signal", hint="write SIGINT or SIGTERM, for instance") from None

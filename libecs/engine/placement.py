@@ -121,7 +121,7 @@ def place(
     refused: dict[str, str] = {}
     for index in sorted(task_ids, key=lambda i: (not workflow.roles[i].constraints, i)):
         role = workflow.roles[index]
-        assert role.kind is RoleKind.TASK and role.task is not None
+        assert role.task is not None
         wants = workflow.classes[role.task.class_name].wants
         inbound = role.bind
         tcp = sum(1 for channel in inbound if not channel.target and channel.addressing != "ipc")
@@ -164,7 +164,7 @@ def place(
 
 
 def runnable(workflow: Workflow) -> list[int]:
-    """Return the indices of all task roles that need a place: tasks and hooks, not attached ones."""
+    """Return the indices of all task roles: tasks and hooks."""
     return [index for index, role in enumerate(workflow.roles) if role.task is not None and role.kind is RoleKind.TASK]
 
 
@@ -203,7 +203,7 @@ def _endpoints(channels: Iterable[Channel], ports: Iterable[int], host: str, tas
     endpoints = {}
     for number, channel in enumerate(channels):
         if channel.target:
-            endpoints[channel.name] = channel.target
+            endpoints[channel.name] = f"tcp://{host}:0"  # the address is the template's; the host is ours
         elif channel.addressing == "ipc":
             endpoints[channel.name] = f"ipc://@o2ipc-{task}-{number}"
         else:

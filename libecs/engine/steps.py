@@ -333,7 +333,8 @@ def _send_launch(env: Environment, ctx: Context) -> None:
         if task is not None and task.as_of < 0:
             by_node.setdefault(task.node, []).append(task)
     for name in sorted(by_node):
-        ctx.defer(_launch_node(env, ctx, name, by_node[name], env.record.index))
+        tasks = sorted(by_node[name], key=lambda task: task.role)
+        ctx.defer(_launch_node(env, ctx, name, tasks, env.record.index))
 
 
 def _launch_node(env: Environment, ctx: Context, name: str, tasks: list[Task], index: int) -> Callable[[], None]:

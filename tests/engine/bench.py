@@ -1,0 +1,311 @@
+"""A core engine with nodes that do at once, and truly, what they are told: for tests of what the core decides.
+
+Integrations are functions of the test. Time stands still unless the test moves it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from libecs.engine.core import CoreEngine, CoreSettings
+from libecs.engine.effects import (
+    Call,
+    CallDone,
+    CancelCall,
+    Continue,
+    Expand,
+    Expanded,
+    Input,
+    Journal,
+    Now,
+    Persist,
+    Received,
+    Resume,
+    RunNumberTaken,
+    Send,
+    TakeRunNumber,
+    Tick,
+)
+from libecs.fsm import EnvState, TaskState, target_of
+from libecs.wire import client, node
+from libecs.wire.client import EnvironmentInfo, Event, Finished
+from libecs.wire.codec import pack_value, unpack_value
+from libecs.wire.node import Exit, ExitCause, Phase, TaskSpec, TaskStatus
+from libecs.workflow.role import Workflow
+
+CLIENT = "client"
+
+
+@attrs.define
+class FakeNode:
+    """A node whose tasks are always obedient, unless `refuse` says otherwise."""
+
+    name: str
+    session: int = 0
+    sequence: int = 0
+    tasks: dict[str, TaskStatus] = attrs.field(factory=dict)
+    specs: dict[str, TaskSpec] = attrs.field(factory=dict)
+    refuse: dict[tuple[str, str], str] = attrs.field(factory=dict)
+    """(role path, event) to the reason of its failure."""
+    silent: bool = False
+    hooks_run: list[str] = attrs.field(factory=list)
+    commands: list[node.Transit] = attrs.field(factory=list)
+
+    def hello(self) -> node.NodeHello:
+        return node.NodeHello(
+            node=self.name,
+            life=self.name,
+            host="127.0.0.1",
+            attributes={"machine_id": self.name},
+            cpus=0,
+            memory_mb=0,
+            ports=((9000, 9999),),
+            epoch_seen=0,
+        )
+
+    def update(self, *tasks: str) -> node.Update:
+        self.sequence += 1
+        statuses = tuple(self.tasks[task] for task in tasks)
+        return node.Update(session=self.session, sequence=self.sequence, tasks=statuses)
+
+    def receive(self, message: object) -> list[object]:
+        if isinstance(message, node.Welcome):
+            self.session = message.session
+            self.sequence += 1
+            held = tuple(
+                node.Held(status=status, environment=spec.environment, role=spec.role, class_name=spec.class_name)
+                for status, spec in ((self.tasks[name], self.specs[name]) for name in self.tasks)
+            )
+            return [node.Announce(session=self.session, sequence=self.sequence, tasks=held)]
+        if self.silent:
+            return []
+        if isinstance(message, node.Launch):
+            for spec in message.tasks:
+                self.specs[spec.task] = spec
+                self.tasks[spec.task] = TaskStatus(
+                    task=spec.task, phase=Phase.ACTIVE, state=TaskState.STANDBY, pid=1000 + len(self.tasks)
+                )
+            return [self.update(*(spec.task for spec in message.tasks))]
+        if isinstance(message, node.Transit):
+            return [self._transit(message)]
+        if isinstance(message, node.Trigger):
+            return [self._trigger(message)]
+        if isinstance(message, node.Kill):
+            for name in message.tasks:
+                self.tasks.pop(name, None)
+            return [self._answer(message.id, TaskState.DONE, message.tasks, ())]
+        return []
+
+    def _transit(self, message: node.Transit) -> node.Answer:
+        self.commands.append(message)
+        state = target_of(message.event)
+        done, failed = [], []
+        for name in message.tasks:
+            reason = self.refuse.get((self.specs[name].role, message.event.name))
+            if reason:
+                failed.append(node.Failure(task=name, state=self.tasks[name].state, reason=reason))
+            else:
+                self.tasks[name] = attrs.evolve(self.tasks[name], state=state)
+                done.append(name)
+        return self._answer(message.id, state, tuple(done), tuple(failed))
+
+    def _trigger(self, message: node.Trigger) -> node.Answer:
+        done, failed = [], []
+        for spec in message.tasks:
+            self.hooks_run.append(spec.role)
+            reason = self.refuse.get((spec.role, "hook"))
+            if reason:
+                failed.append(node.Failure(task=spec.task, state=TaskState.ERROR, reason=reason))
+            else:
+                done.append(spec.task)
+        return self._answer(message.id, TaskState.DONE, tuple(done), tuple(failed))
+
+    def _answer(
+        self, id: str, state: TaskState, done: tuple[str, ...], failed: tuple[node.Failure, ...]
+    ) -> node.Answer:
+        self.sequence += 1
+        return node.Answer(session=self.session, sequence=self.sequence, id=id, state=state, done=done, failed=failed)
+
+    def find(self, role: str) -> str:
+        return next(name for name, spec in self.specs.items() if spec.role == role)
+
+
+def good(call: Call) -> CallDone:
+    """An integration that succeeds."""
+    return CallDone(call=call.call, ok=True)
+
+
+class Bench:
+    """One core, its records, its nodes and one client."""
+
+    def __init__(
+        self,
+        workflow: Workflow,
+        nodes: tuple[str, ...] = ("n1",),
+        integrations: Mapping[str, Callable[[Call], CallDone | None]] | None = None,
+        settings: CoreSettings | None = None,
+    ) -> None:
+        self.workflow = workflow
+        self.nodes = {name: FakeNode(name) for name in nodes}
+        self.integrations = dict(integrations or {})
+        self.settings = settings or CoreSettings(instance="test")
+        self.records: dict[str, dict[str, bytes]] = {}
+        self.numbers: dict[str, int] = {}
+        self.mono, self.unix = 1000.0, 1_700_000_000_000
+        self.events: list[Event] = []
+        self.calls: list[Call] = []
+        self.cancelled: list[str] = []
+        self.answers: dict[str, Finished] = {}
+        self.shown: tuple[EnvironmentInfo, ...] = ()
+        self.queue: deque[Input] = deque()
+        self.operation = 0
+        self.restart()
+
+    @property
+    def now(self) -> Now:
+        return Now(self.mono, self.unix)
+
+    def restart(self) -> None:
+        """Begin a new life of the core from the records of the last one."""
+        self.queue.clear()
+        self.core = CoreEngine(self.settings, self.records)
+        self.perform(self.core.start(self.now))
+        for one in self.nodes.values():
+            if not one.silent:
+                self.queue.append(Received(one.name, one.hello()))
+        self.run()
+
+    def run(self) -> None:
+        while self.queue:
+            self.unix += 1
+            self.perform(self.core.handle(self.queue.popleft(), self.now))
+
+    def wait(self, seconds: float, step: float = 0.5) -> None:
+        """Let time pass, nodes keeping alive."""
+        end = self.mono + seconds
+        while self.mono < end:
+            self.mono += step
+            self.unix += int(step * 1000)
+            for one in self.nodes.values():
+                if not one.silent and one.session:
+                    self.queue.append(
+                        Received(one.name, node.NodeKeepalive(session=one.session, sequence=one.sequence))
+                    )
+            self.run()
+            due = self.core.next_deadline
+            if due is not None and due <= self.mono:
+                self.queue.append(Tick())
+            self.run()
+
+    def perform(self, effects: list[object]) -> None:
+        for effect in effects:
+            if isinstance(effect, Persist):
+                table = self.records.setdefault(effect.table, {})
+                if effect.value is None:
+                    table.pop(effect.key, None)
+                else:
+                    table[effect.key] = effect.value
+            elif isinstance(effect, Journal):
+                self.events.append(effect.event)
+        for effect in effects:
+            self._perform_one(effect)
+
+    def _perform_one(self, effect: object) -> None:
+        if isinstance(effect, Send):
+            if effect.peer in self.nodes:
+                for answer in self.nodes[effect.peer].receive(effect.message):
+                    self.queue.append(Received(effect.peer, answer))
+            elif isinstance(effect.message, Finished):
+                self.answers[effect.message.operation] = effect.message
+            elif isinstance(effect.message, client.Environments):
+                self.shown = effect.message.environments
+        elif isinstance(effect, Continue):
+            self.queue.append(Resume())
+        elif isinstance(effect, Expand):
+            workflow = unpack_value(Workflow, pack_value(self.workflow))
+            self.queue.append(Expanded(job=effect.job, workflow=workflow))
+        elif isinstance(effect, Call):
+            self.calls.append(effect)
+            done = self.integrations.get(effect.function, good)(effect)
+            if done is not None:
+                self.queue.append(done)
+        elif isinstance(effect, CancelCall):
+            self.cancelled.append(effect.call)
+        elif isinstance(effect, TakeRunNumber):
+            number = self.numbers.setdefault(effect.key, len(self.numbers) + 1)
+            self.queue.append(RunNumberTaken(key=effect.key, number=number))
+
+    # what a client does
+
+    def _next_operation(self) -> str:
+        self.operation += 1
+        return f"op{self.operation}"
+
+    def create(self, target: EnvState = EnvState.CONFIGURED, **variables: str) -> str:
+        """Create an environment, return its id; the answer is in `answer`."""
+        name = self._next_operation()
+        self.queue.append(
+            Received(CLIENT, client.Create(operation=name, workflow="test", variables=variables, target=target))
+        )
+        self.run()
+        return next(iter(self.core.environments), "")
+
+    def control(self, event: str, environment: str = "") -> Finished | None:
+        """Send an event, return the answer if it came at once."""
+        name = self._next_operation()
+        environment = environment or next(iter(self.core.environments))
+        self.queue.append(Received(CLIENT, client.Control(operation=name, environment=environment, event=event)))
+        self.run()
+        return self.answers.get(name)
+
+    def destroy(self, environment: str = "", **options: bool) -> Finished | None:
+        """Destroy an environment, return the answer if it came at once."""
+        name = self._next_operation()
+        environment = environment or next(iter(self.core.environments))
+        self.queue.append(Received(CLIENT, client.Destroy(operation=name, environment=environment, **options)))
+        self.run()
+        return self.answers.get(name)
+
+    def show(self) -> EnvironmentInfo:
+        """Return the only environment as a client sees it."""
+        self.queue.append(Received(CLIENT, client.Show(request="s")))
+        self.run()
+        (info,) = self.shown
+        return info
+
+    def send(self, node_name: str, message: object) -> None:
+        """Let a node say something."""
+        self.queue.append(Received(node_name, message))
+        self.run()
+
+    def kill(self, role: str, code: int = 0, signal: int = 0, log: str = "") -> None:
+        """Let the process of a task end."""
+        for one in self.nodes.values():
+            for name, spec in one.specs.items():
+                if spec.role == role and name in one.tasks:
+                    cause = ExitCause.SIGNALED if signal else ExitCause.EXITED
+                    one.tasks[name] = attrs.evolve(
+                        one.tasks[name],
+                        phase=Phase.EXITED,
+                        state=TaskState.ERROR,
+                        exit=Exit(cause=cause, code=code, signal=signal),
+                        last_log=log,
+                    )
+                    self.send(one.name, one.update(name))
+                    return
+        raise AssertionError(f"no task {role}")
+
+    @property
+    def state(self) -> EnvState:
+        return next(iter(self.core.environments.values())).state
+
+    def states(self) -> list[str]:
+        """Return the states that the environment went through."""
+        return [event.state for event in self.events if event.kind == "environment.state"]
+
+    def called(self) -> list[tuple[str, str]]:
+        """Return (function, moment) of all calls."""
+        return [(call.function, call.moment) for call in self.calls]
