@@ -1,6 +1,6 @@
 """Count the roles of a workflow template a second way, with nothing of libecs.
 
-It reads YAML with PyYAML and evaluates the few constructs that `readout-dataflow` of 2022 and 2026 and what it includes use:
+It reads YAML with PyYAML and evaluates the few constructs that `readout-dataflow` of 2022 and 2026, with what it includes, uses:
 no more. It follows spec/aliecs.md 4.3 to 4.5 and 5: stages, layers of variables, transparent iterators, empty
 aggregators going away, names that must exist even where they would not be reached.
 """
