@@ -292,16 +292,17 @@ class _Expander:
         """Evaluate stages 0 to 2 and the name. Returns False if the role is disabled."""
         template = node.template
         first = (local,) if local else ()
-        scope = RoleScope(first + above.tables, self._functions, parent)
+        label = _label(template, parent)
+        scope = RoleScope(first + above.tables, self._functions, parent, label=label)
         if not self._enabled(template, scope, parent):
             return False
         node.defaults = self._variables(template.defaults, scope)
         if template.vars:
             with_defaults = above.child("", defaults=node.defaults) if node.defaults else above
-            scope = RoleScope(first + with_defaults.tables, self._functions, parent)
+            scope = RoleScope(first + with_defaults.tables, self._functions, parent, label=label)
         node.vars = self._variables(template.vars, scope)
         inside = above.child("", defaults=node.defaults, vars=node.vars)
-        scope = RoleScope(first + inside.tables, self._functions, parent)
+        scope = RoleScope(first + inside.tables, self._functions, parent, label=label)
         node.name = self._text(template.name, scope)
         if not node.name:
             raise template.mark.error("the name of the role is empty text", path=parent.path if parent else "")
@@ -314,8 +315,7 @@ class _Expander:
         if template.enabled is None or self._text(template.enabled, scope).strip().lower() in _TRUE:
             return True
         if template.name.is_literal:
-            name = template.name.source
-            self._disabled.add(f"{parent.path}.{name}" if parent else name)
+            self._disabled.add(_label(template, parent))
         return False
 
     def _inherit(self, node: _Node, parent: _Node | None) -> None:
@@ -501,7 +501,8 @@ class _Expander:
     # ------------------------------------------------------------------------------------------------ texts
 
     def _inside(self, node: _Node, *, final: bool = False) -> RoleScope:
-        return RoleScope(node.stack.tables, self._functions, node.parent, node.ref if final else None)
+        this = node.ref if final else None
+        return RoleScope(node.stack.tables, self._functions, node.parent, this, label=node.path)
 
     def _variables(self, variables: tuple[Variable, ...], scope: RoleScope) -> dict[str, str]:
         return {variable.name: self._text(variable.text, scope) for variable in variables}
@@ -525,10 +526,10 @@ class _Expander:
         """Return the value of a text. Unknown names are errors wherever they stand in it."""
         if text.is_literal:
             return text.source
-        for name in text.names:
-            if name not in scope:
-                text.check(set(scope.names()))
         try:
+            for name in text.names:
+                if name not in scope:
+                    text.check(set(scope.names()))
             return text.evaluate(scope)
         except TemplateError as error:
             raise error.at(path=scope.path) from None
@@ -600,6 +601,14 @@ def _finished(node: _Node, parent: int) -> Role:
         own_bind=node.own_bind,
         own_connect=node.own_connect,
     )
+
+
+def _label(template: TemplateRole, parent: _Node | None) -> str:
+    """Return the path that a role will have, or its parent's if its name is not known before it is evaluated."""
+    above = parent.path if parent else ""
+    if not template.name.is_literal:
+        return above
+    return f"{above}.{template.name.source}" if above else template.name.source
 
 
 def _mark(text: Text, node: _Node) -> Mark:

@@ -28,7 +28,7 @@ class Ancestor(Protocol):
 class RoleScope:
     """Variables in `tables`, the strongest first, then the lazy ones of a task class; functions from a table."""
 
-    __slots__ = ("_functions", "_lazy", "_parent", "_tables", "_this")
+    __slots__ = ("_functions", "_label", "_lazy", "_parent", "_tables", "_this")
 
     def __init__(
         self,
@@ -37,19 +37,21 @@ class RoleScope:
         parent: Ancestor | None,
         this: RoleRef | None = None,
         lazy: LazyTexts | None = None,
+        label: str = "",
     ) -> None:
         self._tables = tables
         self._functions = functions
         self._parent = parent
         self._this = this
         self._lazy = lazy
+        self._label = label
 
     @property
     def path(self) -> str:
         """Path of the role, or of its parent while its own is not known, for messages."""
         if self._this is not None:
             return self._this.path
-        return self._parent.ref.path if self._parent is not None else ""
+        return self._label or (self._parent.ref.path if self._parent is not None else "")
 
     def __contains__(self, name: str) -> bool:
         return any(name in table for table in self._tables) or (self._lazy is not None and name in self._lazy)
