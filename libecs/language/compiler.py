@@ -610,10 +610,11 @@ def _loop(compiler: _Compiler, name: str, offset: int, given: list[Tree[Token] |
     assert isinstance(body, Tree)
     items_code = compiler.compile(source)
     compiler.loops += 1
-    code = compiler.compile(body.children[1] if body.data == "closure" else body)
+    inner = body.children[1] if body.data == "closure" else body
+    code = compiler.compile(inner)
     compiler.loops -= 1
     cost = 1 + sum(1 for _ in body.iter_subtrees())
-    body_offset = _offset(body)
+    body_offset = _offset(inner)
     finish = _LOOPS[name]
 
     def results(frame: Frame, items: list[Value]) -> Iterable[Value]:

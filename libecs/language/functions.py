@@ -242,11 +242,12 @@ def _check_arguments(name: str, parameters: tuple[Kind, ...], args: list[Value])
     for number, (kind, value) in enumerate(zip(parameters, args, strict=True), 1):
         if kind != "any" and type_name(value) != kind:
             raise fault(
-                f"{name}: argument {number} must be a {kind}, not {a_type(value)}",
+                f"{name}: argument {number} must be {_SPELT[kind]}, not {a_type(value)}",
                 hint=_HINTS.get((kind, type_name(value)), ""),
             )
 
 
+_SPELT: Final[Mapping[Kind, str]] = {"string": "a string", "int": "an int", "bool": "a bool", "list": "a list"}
 _HINTS: Final[Mapping[tuple[Kind, str], str]] = {
     ("string", "int"): "strings.Itoa(n) makes text of an int",
     ("string", "nil"): "util.Nullable(x) makes empty text of nil",

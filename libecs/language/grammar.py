@@ -88,6 +88,7 @@ arguments: (argument (COMMA argument)* COMMA?)?
 _TOKEN: Final = re.compile(
     r"""
       (?P<SPACE>[ \t\r\n]+|/\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)
+    | (?P<UNCLOSED>/\*)
     | (?P<FLOAT>(?:\d[\d_]*\.(?!\.)\d+|\.\d+)(?:[eE][+-]?\d+)?|\d[\d_]*[eE][+-]?\d+)
     | (?P<INT>0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|\d[\d_]*)
     | (?P<NAME>[^\W\d]\w*)
@@ -166,7 +167,7 @@ class _Tokens(Lexer):
         position, count = 0, 0
         while position < len(data):
             found = _TOKEN.match(data, position)
-            if found is None:
+            if found is None or found.lastgroup == "UNCLOSED":
                 raise _bad_character(data, position)
             kind = found.lastgroup or ""
             if kind != "SPACE":

@@ -12,6 +12,9 @@ from libecs.errors import TemplateError
 _LINE_BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _PROPERTIES: Final = re.compile(r"(?:[!&]\S*\s+)*")
 _FOLD: Final = re.compile(r"[ \t]*(?:\n[ \t]*)+")
+_JOIN: Final = re.compile(r"\\[ \t]*\n[ \t]*")
+"""An escaped line break in double quotes, which stands for nothing."""
+_INDENT: Final = re.compile(r"(?: *\n)*( *)[^ \n]")
 _WIDE_ESCAPES: Final = {"x": 4, "u": 6, "U": 10}
 """Length in the file of `\\x41` and its like. All other escapes are two characters."""
 
@@ -90,51 +93,52 @@ def _in_flow(raw: str, at: int, style: str, text: str, offset: int) -> int | Non
     if style in ("'", '"'):
         at += 1
     i = 0
-    while i < offset:
+    while True:
+        joined = _JOIN.match(raw, at) if style == '"' else None
+        if joined:
+            at = joined.end()
+        if i >= offset:
+            return at
         fold = _FOLD.match(raw, at) if text[i] in " \n" else None
         if fold:
             at = fold.end()
             while text[i] == "\n" and i + 1 < offset and text[i + 1] == "\n":
                 i += 1
         elif style == '"' and raw[at : at + 1] == "\\":
-            joined = re.match(r"\\[ \t]*\n[ \t]*", raw[at : at + 200])
-            if joined:  # an escaped line break stands for nothing
-                at += joined.end()
-                continue
             at += _WIDE_ESCAPES.get(raw[at + 1 : at + 2], 2)
         elif raw[at : at + 1] != text[i]:
             return None
         else:
             at += 2 if style == "'" and text[i] == "'" else 1
         i += 1
-    return at
 
 
 def _in_block(raw: str, at: int, text: str, offset: int) -> int | None:
-    """Walk a `|` or `>` block. The indentation is that of its first line that holds text."""
-    folded = raw[at] == ">"
+    """Walk a `|` or `>` block, up to `offset`."""
     at = raw.find("\n", at) + 1
-    first = re.compile(r"(?: *\n)*( *)\S").match(raw, at)
-    if not at or not first:
+    written, meant = _INDENT.match(raw, at), _INDENT.match(text)
+    if not at or not written or not meant:
         return None
-    indent = re.compile(f" {{0,{len(first[1])}}}")
+    blanks = re.compile(f" {{0,{max(len(written[1]) - len(meant[1]), 0)}}}")
 
     def content(begin: int) -> int:
-        found = indent.match(raw, begin)
+        found = blanks.match(raw, begin)
         return found.end() if found else begin
 
     at = content(at)
     i = 0
     while i < offset:
-        if raw[at : at + 1] == "\n":
-            if text[i] not in " \n":
+        if raw[at : at + 1] != "\n":
+            if raw[at : at + 1] != text[i]:
                 return None
-            at = content(at + 1)
-            while folded and text[i] == " " and raw[at : at + 1] == "\n":
-                at = content(at + 1)
-        elif raw[at : at + 1] != text[i]:
+            at, i = at + 1, i + 1
+            continue
+        end, breaks = at, 0
+        while raw[end : end + 1] == "\n":
+            end, breaks = content(end + 1), breaks + 1
+        newlines = len(text[i:]) - len(text[i:].lstrip("\n"))
+        if newlines not in (breaks, breaks - 1) or not (newlines or text[i] == " "):
             return None
-        else:
-            at += 1
-        i += 1
+        i += newlines or 1  # a fold makes a blank of one break, and n - 1 newlines of n
+        at = end
     return at
