@@ -331,6 +331,10 @@ class CoreEngine:
         """Return a run record; an empty one for a number whose record is lost."""
         return self.runs.get(number) or RunInfo(number=number, environment="")
 
+    def give_up(self, environment: Environment) -> None:
+        """The present step is not waited for any more."""
+        steps.give_up(environment, self)
+
     def idempotent(self, function: str) -> bool:
         """Whether a call may be repeated when nobody knows how it ended."""
         return function.partition("(")[0] in self.settings.idempotent_calls
@@ -645,9 +649,6 @@ class CoreEngine:
                 )
         for name in findings.lost:
             self._lost_task(one, name, message.sequence)
-        gone = [name for name in self.condemned.of(one.name) if name not in {h.status.task for h in findings.condemned}]
-        for name in gone:
-            self._gone(name)
         self._kill(one.name, self.condemned.of(one.name))
         for env in list(self.environments.values()):
             steps.resend(env, self)

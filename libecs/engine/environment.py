@@ -126,6 +126,9 @@ class Context(Protocol):
     def expire(self, environment: Environment) -> None:
         """The present step has taken too long."""
 
+    def give_up(self, environment: Environment) -> None:
+        """The present step is not waited for any more: end what it started for itself alone."""
+
     def idempotent(self, function: str) -> bool:
         """Whether a call may be repeated when nobody knows how it ended."""
 
@@ -421,16 +424,21 @@ class Environment:
 
     # failure
 
+    def drop_plan(self, ctx: Context) -> None:
+        """Leave the present plan where it is."""
+        ctx.give_up(self)
+        self.plan = None
+        self.entered = False
+        self.waiting.clear()
+        self.deadline = self.resend_at = None
+
     def fail(self, ctx: Context, cause: str, failures: Mapping[str, str] | None = None) -> None:
         """Give up the present plan, if any, and go to ERROR."""
         record = self.record
         event = self.plan.event if self.plan is not None else ""
         if self.plan is not None:
             ctx.event("transition.end", self.id, transition=event, state=self.state.name, ok=False, text=cause)
-        self.plan = None
-        self.entered = False
-        self.waiting.clear()
-        self.deadline = self.resend_at = None
+        self.drop_plan(ctx)
         details = dict(failures or record.failures)
         if event:
             cause = f"{event} failed: {cause}"

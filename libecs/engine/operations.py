@@ -123,9 +123,7 @@ def prepare(env: Environment, ctx: Context, message: Control | Destroy) -> None:
         ctx.finish(env, Finished(operation="", environment=env.id, state=EnvState.DONE))
         ctx.remove(env)
         return
-    env.plan = None
-    env.entered = False
-    env.waiting.clear()
+    env.drop_plan(ctx)
     gentle: tuple[str, ...] = ()
     if not message.force:
         if env.state is EnvState.RUNNING:

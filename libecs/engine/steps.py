@@ -82,11 +82,20 @@ def expire(env: Environment, ctx: Context) -> None:
         elif name in env.hooks:
             role = _role(env, env.hooks[name])
             _fail(env, role.path, role.critical, "the hook did not end in time")
+            ctx.condemn(env.by_role[env.hooks[name]].node, [name])
         elif step.kind is StepKind.AWAIT:
             _call_timed_out(env, ctx, name)
         else:
             _fail(env, _role(env, 0).path, True, f"{name} did not come in time")
     env.waiting.clear()
+
+
+def give_up(env: Environment, ctx: Context) -> None:
+    """The present step is not waited for any more: hooks that still run are ended, nobody else knows them."""
+    step = _step(env)
+    if step is not None and step.kind is StepKind.HOOKS:
+        for name in sorted(env.waiting):
+            ctx.condemn(env.by_role[env.hooks[name]].node, [name])
 
 
 def _step(env: Environment) -> Step | None:
