@@ -1,0 +1,218 @@
+"""ROUTER sockets on an event loop, by their edge-triggered file descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest_asyncio
+import zmq
+
+from libecs.io.link import MAX_PUMP_FRAMES, Router, new_context, raise_limits, version
+from libecs.wire.codec import MAX_FRAME_BYTES
+
+Context = zmq.Context[zmq.Socket[bytes]]
+
+
+class Mailbox:
+    """Keeps what comes and lets one wait for it."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[bytes, list[bytes]]] = []
+        self.links: list[tuple[str, bool]] = []
+        self._changed = asyncio.Event()
+
+    def take(self, peer: bytes, frames: list[bytes]) -> None:
+        self.messages.append((peer, frames))
+        self._changed.set()
+
+    def watch(self, endpoint: str, up: bool) -> None:
+        self.links.append((endpoint, up))
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._changed.clear()
+            await asyncio.wait_for(self._changed.wait(), 30)
+
+
+@pytest_asyncio.fixture
+async def pair(context: Context, folder: Path) -> AsyncIterator[tuple[Router, Mailbox, Router, Mailbox, str]]:
+    here, there = Mailbox(), Mailbox()
+    dialler = Router(context, here.take, on_link=here.watch)
+    listener = Router(context, there.take)
+    endpoint = f"ipc://{folder}/s"
+    yield dialler, here, listener, there, endpoint
+    dialler.close()
+    listener.close()
+
+
+Pair = tuple[Router, Mailbox, Router, Mailbox, str]
+
+
+async def test_a_message_sent_before_the_peer_binds_arrives_when_it_does(pair: Pair) -> None:
+    dialler, here, listener, there, endpoint = pair
+
+    dialler.connect(endpoint, b"task", identity=b"dialler")
+    assert dialler.send(b"task", [b"hello"])
+    listener.bind(endpoint)
+    await there.until(lambda: there.messages != [])
+    assert listener.send(b"dialler", [b"wel", b"come"])
+    await here.until(lambda: here.messages != [])
+
+    assert there.messages == [(b"dialler", [b"hello"])]
+    assert here.messages == [(b"task", [b"wel", b"come"])]
+
+
+async def test_a_flood_arrives_whole_and_in_order_while_both_sides_send(pair: Pair) -> None:
+    """The case that loses edges: sends and receives interleave, each may eat the other's wake-up."""
+    dialler, here, listener, there, endpoint = pair
+    n = 20 * MAX_PUMP_FRAMES
+    echo = there.take
+
+    def answer(peer: bytes, frames: list[bytes]) -> None:
+        echo(peer, frames)
+        listener.send(peer, frames)
+
+    listener._on_message = answer
+    listener.bind(endpoint)
+    dialler.connect(endpoint, b"task", identity=b"dialler")
+    for i in range(n):
+        dialler.send(b"task", [str(i).encode()])
+        if i % 100 == 0:
+            await asyncio.sleep(0)
+    await here.until(lambda: len(here.messages) == n)
+
+    assert [int(frames[0]) for _, frames in here.messages] == list(range(n))
+    assert (dialler.sent, dialler.received, dialler.dropped) == (n, n, 0)
+
+
+async def test_a_pump_leaves_turns_to_others(pair: Pair) -> None:
+    dialler, _, listener, there, endpoint = pair
+    listener.bind(endpoint)
+    dialler.connect(endpoint, b"task", identity=b"dialler")
+    for i in range(4 * MAX_PUMP_FRAMES):
+        dialler.send(b"task", [str(i).encode()])
+    per_turn: list[int] = []
+    seen = 0
+
+    while seen < 4 * MAX_PUMP_FRAMES:
+        await asyncio.sleep(0)
+        per_turn.append(len(there.messages) - seen)
+        seen = len(there.messages)
+
+    assert max(per_turn) <= MAX_PUMP_FRAMES
+
+
+async def test_a_peer_that_takes_nothing_gets_a_queue_with_an_end_and_others_do_not_notice(
+    context: Context, folder: Path
+) -> None:
+    box = Mailbox()
+    router = Router(context, box.take, high_water=10, max_queued=5)
+    slow = context.socket(zmq.ROUTER)
+    slow.setsockopt(zmq.RCVHWM, 10)
+    slow.setsockopt(zmq.ROUTING_ID, b"slow")
+    good_box = Mailbox()
+    good = Router(context, good_box.take)
+    good.bind(f"ipc://{folder}/good")
+    router.connect(f"ipc://{folder}/good", b"good", identity=b"dialler")
+    router.connect(f"ipc://{folder}/slow", b"slow", identity=b"me")  # nobody binds it yet: ZeroMQ keeps 10
+
+    accepted = sum(router.send(b"slow", [str(i).encode()]) for i in range(100))
+
+    assert accepted == 15
+    assert (router.queued, router.dropped) == (5, 85)
+    assert router.send(b"good", [b"x"])
+    await good_box.until(lambda: good_box.messages != [])
+
+    slow.bind(f"ipc://{folder}/slow")
+    thread = threading.Thread(target=lambda: [slow.recv_multipart() for _ in range(15)])
+    thread.start()
+    while router.queued:  # the file descriptor of the router wakes it
+        await asyncio.wait_for(asyncio.sleep(0), 30)
+    await asyncio.to_thread(thread.join, 30)
+    assert not thread.is_alive()
+
+    slow.close(linger=0)
+    good.close()
+    router.close()
+
+
+async def test_an_unknown_peer_is_said_to_be_one(pair: Pair) -> None:
+    dialler = pair[0]
+
+    assert dialler.send(b"nobody", [b"x"]) is False
+    assert dialler.dropped == 1
+
+
+async def test_links_that_go_up_and_down_are_reported_by_endpoint(pair: Pair) -> None:
+    dialler, here, listener, _, endpoint = pair
+
+    dialler.connect(endpoint, b"task", identity=b"dialler")
+    listener.bind(endpoint)
+    await here.until(lambda: here.links == [(endpoint, True)])
+    listener.close()
+    await here.until(lambda: here.links == [(endpoint, True), (endpoint, False)])
+
+
+async def test_a_frame_that_is_too_large_ends_the_link_and_nothing_else(pair: Pair, context: Context) -> None:
+    dialler, _here, listener, there, endpoint = pair
+    listener.bind(endpoint)
+    hostile = context.socket(zmq.DEALER)
+    hostile.connect(endpoint)
+    dialler.connect(endpoint, b"task", identity=b"dialler")
+
+    hostile.send(bytes(MAX_FRAME_BYTES + 1))
+    dialler.send(b"task", [b"fine"])
+    await there.until(lambda: there.messages != [])
+
+    assert there.messages == [(b"dialler", [b"fine"])]
+    hostile.close(linger=0)
+
+
+async def test_after_disconnect_nothing_is_sent_and_the_endpoint_can_be_dialled_anew(pair: Pair) -> None:
+    dialler, _, listener, there, endpoint = pair
+    dialler.connect(endpoint, b"one", identity=b"dialler")
+    dialler.disconnect(endpoint, b"one")
+    dialler.disconnect(endpoint, b"one")  # harmless
+    dialler.connect(endpoint, b"two", identity=b"again")
+    listener.bind(endpoint)
+
+    dialler.send(b"two", [b"x"])
+    await there.until(lambda: there.messages != [])
+
+    assert there.messages == [(b"again", [b"x"])]
+
+
+async def test_a_closed_router_sends_nothing_and_closes_twice(pair: Pair) -> None:
+    dialler = pair[0]
+    dialler.close()
+    dialler.close()
+
+    assert dialler.send(b"task", [b"x"]) is False
+
+
+async def test_bind_tells_the_port_that_was_chosen(context: Context) -> None:
+    router = Router(context, Mailbox().take)
+
+    endpoint = router.bind("tcp://127.0.0.1:*")
+
+    assert int(endpoint.rpartition(":")[2]) > 0
+    router.close()
+
+
+def test_limits_are_raised_to_what_is_allowed() -> None:
+    raise_limits()
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert soft == hard
+    assert version().startswith("4.")
+
+
+def test_a_context_allows_many_sockets() -> None:
+    context = new_context()
+    assert context.get(zmq.MAX_SOCKETS) > 10_000
+    context.term()
