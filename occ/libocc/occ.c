@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CHECK_PERIOD_MS = 100, MAX_WAIT_FDS = 63 };
+enum { CHECK_PERIOD_MS = 100, INTERRUPTED_PERIOD_MS = 1000, MAX_WAIT_FDS = 63 };
 
 /* --- life -------------------------------------------------------------------------------------------------- */
 
@@ -349,15 +349,23 @@ static void read_empty(occ_t* occ) {
     (void)was_read; /* not blocking; it may well be empty */
 }
 
-/* Wait for a poke, at most timeout_ms. A signal that is not ours may interrupt it: ask the binding. */
-static int wait_for_poke(occ_t* occ, int timeout_ms) {
-    struct pollfd item = {.fd = occ->wake_fd, .events = POLLIN};
-    if (poll(&item, 1, timeout_ms) >= 0)
-        return 0;
-    if (errno != EINTR)
-        return OCC_E_SYSTEM;
+/* Let the binding handle the signals that are not ours. */
+static void ask_binding(occ_t* occ) {
     if (occ->callbacks.interrupted != NULL && occ->callbacks.interrupted(occ, occ->user) != 0)
         atomic_store(&occ->terminating, true);
+}
+
+/* Wait for a poke, at most timeout_ms (-1: no limit). */
+static int wait_for_poke(occ_t* occ, int timeout_ms) {
+    struct pollfd item = {.fd = occ->wake_fd, .events = POLLIN};
+    /* A signal just before poll would not interrupt it: where there is a binding to ask, look again every second. */
+    if (occ->callbacks.interrupted != NULL && (timeout_ms < 0 || timeout_ms > INTERRUPTED_PERIOD_MS))
+        timeout_ms = INTERRUPTED_PERIOD_MS;
+    int ready = poll(&item, 1, timeout_ms);
+    if (ready < 0 && errno != EINTR)
+        return OCC_E_SYSTEM;
+    if (ready <= 0)
+        ask_binding(occ);
     return 0;
 }
 

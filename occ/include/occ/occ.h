@@ -71,7 +71,8 @@ struct occ_callbacks {
     int (*iterate_running)(occ_t* occ, void* user);
     /* Called every 100 ms between other callbacks, in all states but ERROR and DONE: not 0 takes the task to ERROR. */
     int (*iterate_check)(occ_t* occ, void* user);
-    /* A wait of occ_run was interrupted by a signal: not 0 ends the task as SIGTERM does. For language bindings. */
+    /* A wait of occ_run was interrupted by a signal, or has lasted a second: not 0 ends the task as SIGTERM does. For
+     * language bindings, which look for signals themselves. */
     int (*interrupted)(occ_t* occ, void* user);
 };
 
