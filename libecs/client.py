@@ -85,6 +85,10 @@ class EventReader:
             self.dropped += 1
         self._queue.put_nowait(event)
 
+    def close(self) -> None:
+        """End the events after those that wait to be read."""
+        self._queue.put_nowait(None)
+
     async def next(self) -> Event | None:
         """Wait for the next event; None at the end."""
         event = await self._queue.get()

@@ -71,11 +71,18 @@ class Bridge:
             tasks.append(task)
             task.add_done_callback(lambda task: _hand_over(task, outcome))
 
-        self._loop.call_soon_threadsafe(begin)
+        def cancel() -> None:
+            for task in tasks:
+                task.cancel()
+            if not tasks:  # the interrupt came before `begin` was in the queue
+                coroutine.close()
+                outcome.set_exception(_Cancelled())
+
         try:
+            self._loop.call_soon_threadsafe(begin)
             return outcome.result()
         except KeyboardInterrupt:
-            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+            self._loop.call_soon_threadsafe(cancel)
             outcome.exception()  # waits until the coroutine has cleaned up; a second Ctrl-C ends this wait too
             raise
         except _Cancelled:

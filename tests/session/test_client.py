@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from libecs.client import AsyncEcs, EventReader, requester, texts
+from libecs.client import EventReader, requester, texts
 from libecs.errors import (
     Conflict,
     EcsError,

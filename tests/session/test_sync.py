@@ -108,7 +108,8 @@ def test_works_inside_a_running_loop_as_in_a_notebook(lab) -> None:
 
 
 def test_ctrl_c_in_a_wait_stops_the_run_and_destroys_the_environment(core, lab) -> None:
-    thread = interrupt_when(lambda: core.of(Control))
+    waits = lab._inner._waiters
+    thread = interrupt_when(lambda: core.of(Control) and waits)
 
     with pytest.raises(KeyboardInterrupt), lab.environment("demo") as env, env.run() as run:
         run.wait()

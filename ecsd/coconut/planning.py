@@ -1,0 +1,179 @@
+"""What a plan tells: who would run where and why, which steps each transition has, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from libecs.engine.placement import NodeOffer, Placed, place, runnable
+from libecs.engine.plan import Plan, Step, StepKind, destruction, transition
+from libecs.errors import Unplaceable
+from libecs.fsm import EnvEvent, EnvState
+from libecs.workflow.render import to_json
+from libecs.workflow.role import Role, Workflow
+
+LIFE: Sequence[tuple[EnvEvent, EnvState]] = (
+    (EnvEvent.DEPLOY, EnvState.STANDBY),
+    (EnvEvent.CONFIGURE, EnvState.DEPLOYED),
+    (EnvEvent.START_ACTIVITY, EnvState.CONFIGURED),
+    (EnvEvent.STOP_ACTIVITY, EnvState.RUNNING),
+    (EnvEvent.RESET, EnvState.CONFIGURED),
+    (EnvEvent.GO_ERROR, EnvState.RUNNING),
+    (EnvEvent.RECOVER, EnvState.ERROR),
+)
+"""The transitions of a life, in order; destroying comes after them."""
+
+
+@attrs.frozen
+class EnvironmentPlan:
+    """A workflow, thought through to its end without launching anything."""
+
+    workflow: Workflow
+    placed: tuple[Placed, ...]
+    unplaced: Mapping[str, str]
+    """Role path to why no node takes it."""
+    transitions: tuple[Plan, ...]
+    missing: tuple[str, ...]
+    """What has to be there and is not, in words."""
+
+    @property
+    def works(self) -> bool:
+        """Whether nothing is missing."""
+        return not (self.unplaced or self.missing)
+
+    def document(self) -> dict[str, Any]:
+        """Return the plan for `--json`."""
+        workflow = self.workflow
+        return {
+            "workflow": workflow.name,
+            "repository": workflow.repository,
+            "revision": workflow.revision,
+            "ok": self.works,
+            "tree": to_json(workflow),
+            "placement": [
+                {
+                    "role": workflow.roles[one.role].path,
+                    "class": _class_name(workflow.roles[one.role]),
+                    "node": one.node,
+                    "reason": one.reason,
+                    "endpoints": dict(one.endpoints),
+                    "ports": list(one.ports),
+                }
+                for one in self.placed
+            ],
+            "unplaced": dict(self.unplaced),
+            "transitions": [
+                {
+                    "event": plan.event,
+                    "source": plan.source.name,
+                    "target": plan.target.name,
+                    "steps": [_step_document(step, workflow) for step in plan.steps],
+                }
+                for plan in self.transitions
+            ],
+            "missing": list(self.missing),
+        }
+
+    def lines(self) -> list[str]:
+        """Return the plan for people."""
+        lines = [f"{self.workflow.name} of {self.workflow.repository} at {self.workflow.revision}", ""]
+        lines += self._tree_lines()
+        for plan in self.transitions:
+            lines += ["", f"{plan.event}: {plan.source.name} to {plan.target.name}"]
+            for number, step in enumerate(plan.steps, 1):
+                lines.append(f"  {number:2}. {step.describe()}")
+                lines += [f"        {_role_words(self.workflow.roles[index])}" for index in _told(step)]
+        lines.append("")
+        if self.works:
+            lines.append("The plan works; nothing was launched.")
+        else:
+            lines.append("The plan can't work; nothing was launched. Missing:")
+            lines += [f"  {path}: {reason}" for path, reason in self.unplaced.items()]
+            lines += [f"  {what}" for what in self.missing]
+        return lines
+
+    def _tree_lines(self) -> list[str]:
+        where = {one.role: one for one in self.placed}
+        lines = []
+        for index, role in enumerate(self.workflow.roles):
+            depth = role.path.count(".")
+            text = "  " * depth + role.name
+            if role.task is not None:
+                one = where.get(index)
+                text = text.ljust(36) + f" {_class_name(role)} ({role.task.mode.name.lower()})"
+                if one is not None:
+                    text += f" on {one.node}: {one.reason}"
+                else:
+                    text += " on no node" if role.path in self.unplaced else " left out: no node, not critical"
+                text += "".join(f"; {name} at {address}" for name, address in one.endpoints.items()) if one else ""
+                text += f"; hook at {role.task.trigger}" if role.task.trigger is not None else ""
+            elif role.call is not None:
+                text = text.ljust(36) + f" {role.call.func} at {role.call.trigger or 'no moment'}"
+            lines.append(text)
+        return lines
+
+
+def make_plan(workflow: Workflow, nodes: Iterable[NodeOffer], missing: Iterable[str]) -> EnvironmentPlan:
+    """Think a workflow through: place its tasks, and compute the steps of every transition."""
+    ids = {index: f"plan-{index}" for index in runnable(workflow)}
+    unplaced: dict[str, str] = {}
+    placed: tuple[Placed, ...] = ()
+    try:
+        placed = place(workflow, tuple(nodes), ids)
+    except Unplaceable as error:
+        unplaced = dict(error.reasons)
+        fitting = {index: name for index, name in ids.items() if workflow.roles[index].path not in unplaced}
+        try:
+            placed = place(workflow, tuple(nodes), fitting)
+        except Unplaceable as second:  # what stood in the way of the others is gone, so this cannot get worse
+            unplaced |= second.reasons
+    plans = tuple(transition(workflow, event, source) for event, source in LIFE)
+    return EnvironmentPlan(
+        workflow, placed, unplaced, (*plans, destruction(workflow, EnvState.DEPLOYED)), tuple(missing)
+    )
+
+
+def missing_integrations(workflow: Workflow, served: Iterable[str] | None) -> list[str]:
+    """Return a sentence for each function that call roles want and nobody serves. None: everything is served."""
+    if served is None:
+        return []
+    known = set(served)
+    names = {name.partition(".")[0] for name in known}
+    wanted: dict[str, list[str]] = {}
+    for role in workflow.roles:
+        if role.call is not None and role.call.trigger is not None:
+            wanted.setdefault(role.call.func.partition("(")[0], []).append(role.path)
+    sentences = []
+    for function, paths in wanted.items():
+        if function in known:
+            continue
+        what = f"the function {function}" if function.partition(".")[0] in names else f"the integration of {function}"
+        sentences.append(f"{what}, which {len(paths)} call role{'s' * (len(paths) != 1)} want: {', '.join(paths[:3])}")
+    return sentences
+
+
+def _class_name(role: Role) -> str:
+    return role.task.class_name if role.task is not None else ""
+
+
+def _told(step: Step) -> tuple[int, ...]:
+    return step.roles if step.kind in (StepKind.CALLS, StepKind.AWAIT, StepKind.HOOKS) else ()
+
+
+def _role_words(role: Role) -> str:
+    critical = "" if role.critical else "  (not critical)"
+    if role.call is not None:
+        return f"{role.path}  {role.call.func}{critical}"
+    return f"{role.path}  {_class_name(role)}{critical}"
+
+
+def _step_document(step: Step, workflow: Workflow) -> dict[str, Any]:
+    return {
+        "kind": step.kind.name.lower(),
+        "moment": step.moment,
+        "weight": step.weight,
+        "text": step.describe(),
+        "roles": [workflow.roles[index].path for index in step.roles],
+    }
