@@ -16,8 +16,9 @@ from typing import Final
 import attrs
 
 from libecs.errors import ExpressionError
-from libecs.language.compiler import Program, Scope, compile_program, place, suggest, unknown_name
+from libecs.language.compiler import compile_program
 from libecs.language.marks import Mark
+from libecs.language.program import Program, Scope, place, suggest, unknown_name
 from libecs.language.values import MAX_TEXT, RoleRef, Value, fault, to_text
 
 __all__ = ["Expression", "RoleRef", "Scope", "Text", "Value", "compile_expression", "compile_text", "to_text"]
@@ -120,17 +121,12 @@ class Text:
             else:
                 if type(value) is str:
                     return value
-        if len(pieces.parts) == 1:
-            return self._part(pieces.parts[0], scope)
-        result = "".join([part if type(part) is str else self._part(part, scope) for part in pieces.parts])
+        result = "".join([part if isinstance(part, str) else self._fill(*part, scope) for part in pieces.parts])
         if len(result) > MAX_TEXT:
             raise _located(fault(f"the text has {len(result)} characters, more than {MAX_TEXT}", 0), "", 0, self.mark)
         return result
 
-    def _part(self, part: str | tuple[Program, int], scope: Scope) -> str:
-        if isinstance(part, str):
-            return part
-        program, start = part
+    def _fill(self, program: Program, start: int, scope: Scope) -> str:
         try:
             value = program.run(scope)
             return value if type(value) is str else to_text(value)

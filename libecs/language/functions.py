@@ -13,8 +13,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from libecs.errors import ExpressionError, UsageError
-from libecs.language.compiler import Scope
-from libecs.language.expression import unknown_function
+from libecs.language.expression import Scope, unknown_function
 from libecs.language.values import INT_MAX, INT_MIN, Value, a_type, fault, from_json, to_json, type_name
 
 Kind: TypeAlias = Literal["string", "int", "bool", "list", "any"]

@@ -321,6 +321,7 @@ ERRORS: list[tuple[str, int, str]] = [
     ("five == 5", 6, "`==` does not work on a string and an int"),
     ("[1] == 'a'", 5, "`==` does not work on a list and a string"),
     ("name + 1", 6, "`+` does not work on a string and an int"),
+    ("'a' + 'b' + 1", 11, "`+` does not work on a string and an int"),
     ("1 + true", 3, "`+` does not work on an int and a bool"),
     ("[1] + [2]", 5, "`+` does not work on a list and a list"),
     ("nil + 1", 5, "`+` does not work on nil and an int"),
@@ -776,6 +777,12 @@ def test_deep_value_is_not_written_as_json() -> None:
 
     with pytest.raises(ExpressionError, match="more than 64 levels"):
         to_text(value)
+
+
+def test_texts_of_plain_values() -> None:
+    values: list[Value] = ["x", True, False, -5, [], {}]
+
+    assert [to_text(value) for value in values] == ["x", "true", "false", "-5", "[]", "{}"]
 
 
 def test_types_have_names() -> None:

@@ -235,6 +235,10 @@ def test_aliases_share_what_they_mean() -> None:
     assert plain(root) == {"a": {"b": "1"}, "c": {"b": "1"}, "d": "5", "e": "5"}
 
 
+def test_tags_of_yaml_itself_are_allowed() -> None:
+    assert plain(parse("!!map {a: !!seq [!!str x], b: !!bool true}", "f")) == {"a": ["x"], "b": "true"}
+
+
 def test_merge_keys_add_what_is_not_there() -> None:
     root = mapping(
         "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc:\n  y: 5\n  <<: [*a, *b]\nd: {<<: *a, x: 6}\ne: {'<<': 7}\n"
@@ -293,6 +297,8 @@ def test_place_of_text_that_the_file_does_not_spell_is_the_mark_itself() -> None
         assert value.mark.within(value.text, -1) is value.mark
     assert Mark("f", 1, 1).within("x", 0) == Mark("f", 1, 1)
     source = Source("f", ("a", "|", "no block"))
+    assert Mark("f", 2, 1, source).within("no block after all", 10).line == 2
+    assert Mark("f", 1, 1, Source("f", ("|", "  a", "  b"))).within("axb", 2).line == 1
     assert Mark("f", 9, 1, source).within("x", 0).line == 9
     assert Mark("f", 2, 1, source).within("x\ny", 2).column == 1
     assert Mark("f", 3, 1, Source("f", ("", "", "|"))).within("x", 1).column == 1
