@@ -13,6 +13,10 @@ from libecs.language.program import Code, Compiler, Frame, Rule, condition, offs
 from libecs.language.values import MAX_TEXT, Value, a_type, fault
 
 
+CALL_STEPS: Final = 10
+"""What a call costs besides the text it is given."""
+
+
 def _call(compiler: Compiler, tree: Tree[Token]) -> Code:
     callee, arguments = tree.children[0], tree.children[2]
     names: list[str] = []
@@ -57,7 +61,7 @@ def _function(
     def call(frame: Frame) -> Value:
         values = [code(frame) for code in codes]
         try:
-            frame.budget.spend(1 + sum(len(value) for value in values if isinstance(value, str)) // 16)
+            frame.budget.spend(CALL_STEPS + sum(len(value) for value in values if isinstance(value, str)) // 16)
             result = frame.scope.call(path, values)
             _weigh(frame.budget, values, result)
         except ExpressionError as error:

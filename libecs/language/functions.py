@@ -14,7 +14,17 @@ import attrs
 
 from libecs.errors import ExpressionError, UsageError
 from libecs.language.expression import Scope, unknown_function
-from libecs.language.values import INT_MAX, INT_MIN, Value, a_type, fault, from_json, to_json, type_name
+from libecs.language.values import (
+    INT_MAX,
+    INT_MIN,
+    Value,
+    a_type,
+    check_json_length,
+    fault,
+    from_json,
+    to_json,
+    type_name,
+)
 
 Kind: TypeAlias = Literal["string", "int", "bool", "list", "any"]
 
@@ -182,7 +192,8 @@ def is_falsy(text: str) -> bool:
 
 
 def unmarshal(text: str) -> Value:
-    """Return the value of a JSON text; nil if it is none, as in AliECS."""
+    """Return the value of a JSON text; nil if it is none, as in AliECS. Only too long a text is an error."""
+    check_json_length(text)
     try:
         return from_json(text)
     except ExpressionError:

@@ -31,7 +31,7 @@ _Part: TypeAlias = Callable[["_Machine", int], int]
 
 
 def search(pattern: str, text: str, spend: Spend) -> bool:
-    """Return whether some part of `text` matches `pattern`. Each character of the text costs three steps.
+    """Return whether some part of `text` matches `pattern`. Each character of the text costs four steps.
 
     Raises:
         ExpressionError: the pattern is wrong, holds what is not known here, or there are no steps left.
@@ -50,7 +50,7 @@ def search(pattern: str, text: str, spend: Spend) -> bool:
             stepped = machine.step(states, character)
             following[character] = machine.reach(stepped, at_start=False, at_end=False) | again
         states = following[character]
-        spend(3)
+        spend(4)
     return machine.accept in machine.reach(states, at_start=not text, at_end=True)
 
 

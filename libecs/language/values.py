@@ -126,14 +126,19 @@ def from_json(text: str) -> Value:
         ExpressionError: not JSON, more than `MAX_JSON` characters, more than `MAX_DEPTH` levels, an int beyond
             64 bits, or no finite number.
     """
-    if len(text) > MAX_JSON:
-        raise fault(f"the JSON text has {len(text)} characters, more than {MAX_JSON}")
+    check_json_length(text)
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise fault(f"not JSON: {error}") from None
     _check_json(value, 0)
     return value  # type: ignore[no-any-return]
+
+
+def check_json_length(text: str) -> None:
+    """Raise `ExpressionError` for JSON text that is too long to be read here."""
+    if len(text) > MAX_JSON:
+        raise fault(f"the JSON text has {len(text)} characters, more than {MAX_JSON}")
 
 
 def _no_constant(name: str) -> float:

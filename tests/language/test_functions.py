@@ -21,6 +21,7 @@ VARIABLES: dict[str, Value] = {
     "blank_only": " ",
     "none_only": "none",
     "number": 5,
+    "long": "[" + " " * 140_000 + "]",
 }
 
 
@@ -128,6 +129,7 @@ def test_other_texts_are_neither(text: str) -> None:
         ("util.SuffixInRange('a1', 'a', 'x', '2')", "the bound 'x' is no integer", ""),
         ("util.SuffixInRange('a1', 'a', '1', '')", "the bound '' is no integer", ""),
         ("util.PrefixedOverride('number', 'x')", "the variable 'number' is an int, not a string", ""),
+        ("json.Unmarshal(long)", "the JSON text has 140002 characters, more than 131072", ""),
         ("util.Dump('text', '/tmp/x')", "util.Dump is off", "remove it"),
         ("Dump('text', '/tmp/x')", "util.Dump is off", ""),
         ("len(nil)", "nil has no length", "strings, lists and maps"),
