@@ -764,6 +764,10 @@ class CoreEngine:
         """We were stopped, not the others: nobody is late for that."""
         for one in self.nodes.values():
             one.heard += lost_s
+        if self._beat_at is not None:
+            self._beat_at += lost_s
         for env in self.environments.values():
             if env.deadline is not None:
                 env.deadline += lost_s
+            if env.resend_at is not None:
+                env.resend_at += lost_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import attrs
 
@@ -28,15 +29,19 @@ class Going:
     source: int = 0
     failed: str = ""
     """Why it is being rolled back."""
-    quiet: bool = False
-    """Part of a kill: nobody waits for an answer."""
+    then: Callable[[], None] | None = None
+    """Part of something else, which goes on here: nobody waits for an answer."""
 
 
 @attrs.define(kw_only=True)
 class Killing:
-    """How far the end of a task has gone: 0 soft, 1 SIGTERM, 2 SIGINT, 3 SIGKILL."""
+    """How far the end of a task has gone. Stage 0 is the soft walk, 1 and more are signals."""
 
     stage: int = 0
+    walked: int = 0
+    """Steps of the soft walk so far."""
+    goodbye: bool = False
+    """It is DONE and was given a moment to leave."""
     deadline: float = 0.0
     ids: set[str] = attrs.field(factory=set)
     """Kill commands to answer."""
@@ -72,6 +77,8 @@ class HeldTask:
     killing: Killing | None = None
     trigger: str = ""
     """Command id that runs this hook."""
+    begun: bool = False
+    """The process of a basic task or hook was seen."""
     answers: OrderedDict[str, Failure | None] = attrs.field(factory=OrderedDict)
     """Command id to why it failed, None = done. The last ones only."""
 
@@ -136,3 +143,5 @@ class HeldRecord:
     """(command id, why it failed or "")."""
     going: str = ""
     going_event: int = 0
+    begun: bool = False
+    """Its process was seen: if it is nowhere now, it has ended."""

@@ -1,0 +1,82 @@
+"""What an executor makes of the tasks that its last life left behind.
+
+Controlled tasks tell by themselves how they are; basic tasks and hooks are what the records say, and what their
+processes have done since. Nothing is started that was started before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from libecs.engine import commands
+from libecs.engine.desk import Desk
+from libecs.engine.effects import ProcessEnded, ProcessStarted, Spawn, Survivor
+from libecs.engine.held import Going, HeldRecord, HeldTask
+from libecs.fsm import Mode, TaskEvent, TaskState
+from libecs.wire.node import Exit, ExitCause, Phase
+
+COMMAND_S = 30.0
+"""Seconds for a command that was going on."""
+
+
+def from_record(record: HeldRecord) -> HeldTask:
+    """Return a basic task or a hook as it was written down."""
+    held = HeldTask(
+        spec=record.spec,
+        state=record.state,
+        trigger=record.trigger,
+        begun=record.begun,
+        phase=Phase.ACTIVE,
+        adopted=True,
+    )
+    for id, reason in record.answers:
+        held.answers[id] = held.failure(reason) if reason else None
+    if record.going:
+        held.going = Going(id=record.going, event=TaskEvent(record.going_event), arguments={}, deadline=0.0)
+    return held
+
+
+def adopt_recorded(
+    desk: Desk,
+    held: HeldTask,
+    survivor: Survivor | None,
+    started: Callable[[ProcessStarted], None],
+    ended: Callable[[ProcessEnded], None],
+) -> None:
+    """Go on with a basic task or a hook whose process, if there is one, is `survivor`."""
+    held.heard = desk.now.mono_s
+    going = held.going
+    starting = going is not None and going.event is TaskEvent.START
+    if going is not None:
+        going.deadline = desk.now.mono_s + COMMAND_S
+        desk.after(COMMAND_S, partial(commands.expire, desk, going.id, (held.spec.task,)))
+    if survivor is None and held.begun and (starting or held.trigger or held.state is TaskState.RUNNING):
+        survivor = Survivor(spec=held.spec, phase=Phase.EXITED, exit=Exit(cause=ExitCause.UNKNOWN))
+    if survivor is None:
+        if starting or (held.trigger and held.trigger not in held.answers):
+            desk.emit(Spawn(spec=held.spec, endpoint=""))
+        elif going is not None:
+            commands.step(desk, held)
+        return
+    held.pid = survivor.pid
+    held.last_log = survivor.last_log
+    if survivor.exit is None:
+        started(ProcessStarted(task=held.spec.task, pid=survivor.pid))
+        if going is not None and not starting:
+            commands.step(desk, held)
+    elif held.trigger and held.trigger in held.answers:
+        held.phase, held.exit = Phase.EXITED, survivor.exit
+    elif held.spec.mode is Mode.BASIC and going is None and held.state is not TaskState.RUNNING:
+        held.exit = survivor.exit
+    else:
+        ended(ProcessEnded(task=held.spec.task, exit=survivor.exit, last_log=survivor.last_log))
+
+
+def adopt_controlled(held: HeldTask, survivor: Survivor) -> None:
+    """Take over a task that will tell the rest itself, or that can't any more."""
+    held.adopted = True
+    held.pid, held.exit, held.last_log = survivor.pid, survivor.exit, survivor.last_log
+    if survivor.exit is not None:
+        held.phase = Phase.EXITED
+        held.state = TaskState.ERROR

@@ -1,0 +1,159 @@
+"""Commands of an executor's tasks: each is a walk through the moves of a transitioner, with an id and a deadline.
+
+A command has one answer, which is kept and given again when the command is repeated. What a task is told carries the
+command's id too, so that the task knows it again after the executor was replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from libecs.engine import transitioner as moves
+from libecs.engine.desk import Desk
+from libecs.engine.effects import Forget, Send, Signal, Spawn
+from libecs.engine.held import Going, HeldTask
+from libecs.fsm import Mode, TaskEvent, TaskState, next_task, target_of
+from libecs.wire import node, task
+from libecs.wire.node import Failure, Phase
+
+
+def transit(desk: Desk, message: node.Transit) -> None:
+    """Begin a command on each of its tasks, or answer at once."""
+    target = target_of(message.event)
+    for i, name in enumerate(message.tasks):
+        held = desk.tasks.get(name)
+        if held is None:
+            gone = "has ended" if name in desk.gone else "is not known here"
+            failure = Failure(task=name, state=TaskState.UNKNOWN, reason=f"task {gone}")
+            desk.outbox.answer(message.id, name, failure, target)
+        elif message.id in held.answers:
+            desk.outbox.answer(message.id, name, held.answers[message.id], target)
+        elif held.going is not None:
+            if held.going.id != message.id:
+                busy = held.failure(f"is busy with {held.going.event.name}")
+                desk.outbox.answer(message.id, name, busy, target)
+        elif held.killing is not None or held.phase is Phase.EXITED:
+            reason = held.exit.describe() if held.exit else "is being ended"
+            desk.outbox.answer(message.id, name, held.failure(reason), target)
+        else:
+            arguments = {**message.arguments, **(message.each[i] if message.each else {})}
+            due = desk.now.mono_s + message.deadline_s
+            held.going = Going(id=message.id, event=message.event, arguments=arguments, deadline=due)
+            step(desk, held)
+    desk.after(message.deadline_s, partial(expire, desk, message.id, message.tasks))
+
+
+def expire(desk: Desk, id: str, names: Sequence[str]) -> None:
+    """A deadline of command `id` has passed, for those tasks that still work on it and were not given more time."""
+    for name in names:
+        held = desk.tasks.get(name)
+        if held is None or held.going is None or held.going.id != id:
+            continue
+        left = held.going.deadline - desk.now.mono_s
+        if left > 0:
+            desk.after(left, partial(expire, desk, id, (name,)))
+            continue
+        event = held.going.event.name
+        waited = "" if held.welcomed or not held.controlled else ", its control link is not up"
+        finish(desk, held, f"did not finish {event} in time, last state {held.state.name}{waited}")
+
+
+def step(desk: Desk, held: HeldTask) -> None:
+    """Do the next thing that the command of a task needs."""
+    going = held.going
+    assert going is not None
+    if held.controlled and not held.welcomed:
+        return  # Welcome brings us back
+    state = held.machine_state if held.controlled else held.state
+    move = moves.TRANSITIONERS[held.spec.mode](going.event, state, held.alive)
+    if isinstance(move, moves.Tell):
+        _tell(desk, held, going, move)
+    elif isinstance(move, moves.Reached):
+        if held.spec.mode is Mode.BASIC:
+            held.state = next_task(held.state, going.event)
+        finish(desk, held, going.failed or None)
+    elif isinstance(move, moves.Impossible):
+        finish(desk, held, going.failed or move.reason)
+    elif isinstance(move, moves.StartProcess):
+        held.pid, held.exit, held.error, held.end_of_stream, held.begun = 0, None, "", False, False
+        desk.save(held)
+        desk.emit(Forget(task=held.spec.task))
+        desk.emit(Spawn(spec=held.spec, endpoint=""))
+    elif isinstance(move, moves.EndProcess):
+        desk.save(held)
+        desk.emit(Signal(task=held.spec.task, number=held.spec.stop_signal))
+
+
+def _tell(desk: Desk, held: HeldTask, going: Going, move: moves.Tell) -> None:
+    arguments = going.arguments if going.step == 0 else {}
+    going.told, going.source = move.event, move.source
+    going.step += 1
+    id = going.id + _suffix(held, move.event)
+    told = task.Transition(id=id, event=move.event, source=move.source, arguments=arguments)
+    desk.emit(Send(held.spec.task, told))
+
+
+def _suffix(held: HeldTask, event: int) -> str:
+    """A command of a FairMQ device is several events, each with an id of its own."""
+    return f"#{event}" if held.spec.mode is Mode.FAIRMQ else ""
+
+
+def tell_again(desk: Desk, held: HeldTask) -> None:
+    """Repeat the event that a task works on: its link broke, and what was under way may be lost."""
+    going = held.going
+    if going is None:
+        return
+    if going.told:
+        id = going.id + _suffix(held, going.told)
+        arguments = going.arguments if going.step == 1 else {}
+        again = task.Transition(id=id, event=going.told, source=going.source, arguments=arguments)
+        desk.emit(Send(held.spec.task, again))
+    else:
+        step(desk, held)
+
+
+def moved(desk: Desk, held: HeldTask) -> None:
+    """The device may now be where a command that waited for it can go on."""
+    if held.going is not None and held.going.told == 0:
+        step(desk, held)
+
+
+def finish(desk: Desk, held: HeldTask, reason: str | None) -> None:
+    """End the command of a task, with the reason if it failed."""
+    going = held.going
+    assert going is not None
+    held.going = None
+    if going.event is TaskEvent.START and reason is None:
+        held.run = int(going.arguments.get("run_number", "0") or 0)
+        held.end_of_stream = False if held.controlled else held.end_of_stream
+    if going.then is not None:
+        going.then()
+        return
+    failure = None if reason is None else held.failure(reason)
+    held.remember(going.id, failure)
+    desk.save(held)
+    desk.outbox.answer(going.id, held.spec.task, failure, target_of(going.event))
+    if failure is not None:
+        desk.outbox.touch(held)
+
+
+def result(desk: Desk, held: HeldTask, message: task.Result) -> None:
+    """Take a task's answer to the event that it was told. The state that came with it is taken over already."""
+    going = held.going
+    if going is None or message.id != going.id + _suffix(held, message.event) or going.told != message.event:
+        return  # too late: the states that came with it are known by their numbers
+    source, going.told = going.source, 0
+    if message.ok:
+        if held.spec.mode is Mode.DIRECT or going.failed:
+            finish(desk, held, going.failed or None)
+        else:
+            step(desk, held)
+        return
+    reason = message.error or f"answered {going.event.name} with failure"
+    back = moves.rollback(source, message.event) if held.spec.mode is Mode.FAIRMQ and not going.failed else None
+    if back is not None and held.machine_state == back.source:
+        going.failed = reason
+        _tell(desk, held, going, back)
+    else:
+        finish(desk, held, going.failed or reason)

@@ -1,0 +1,71 @@
+"""What the parts of an executor share: its tasks, the time, and ways out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from libecs.engine.effects import Effect, Now, Persist, Send
+from libecs.engine.held import HeldRecord, HeldTask
+from libecs.engine.outbox import Outbox
+from libecs.engine.timers import Timers
+from libecs.wire import task as wire
+from libecs.wire.codec import pack_value
+
+TASK_TABLE = "task"
+NODE_TABLE = "node"
+GONE_KEPT = 65536
+
+
+class Desk:
+    """One executor's tasks and the means to act on them."""
+
+    def __init__(self, name: str, epoch: int) -> None:
+        self.name = name
+        """Unique to this life, as tasks know it."""
+        self.epoch = epoch
+        """What tasks are told: the life's number, or more if our records were lost."""
+        self.now = Now(0.0, 0)
+        self.out: list[Effect] = []
+        self.tasks: dict[str, HeldTask] = {}
+        self.gone: dict[str, None] = {}
+        """Tasks that were ended: a late Launch brings none of them back."""
+        self.timers = Timers()
+        self.outbox = Outbox(self.emit)
+
+    def emit(self, effect: Effect) -> None:
+        """Add an effect."""
+        self.out.append(effect)
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Run `action` at a Tick, that many seconds from now; it must check that it is still wanted."""
+        self.timers.at(self.now.mono_s + seconds, action)
+
+    def holds(self, held: HeldTask) -> bool:
+        """Whether this is still the task of its id."""
+        return self.tasks.get(held.spec.task) is held
+
+    def greet(self, held: HeldTask) -> None:
+        """Say Hello to a task."""
+        self.emit(Send(held.spec.task, wire.Hello(role=wire.PeerRole.CONTROLLER, epoch=self.epoch, name=self.name)))
+
+    def save(self, held: HeldTask) -> None:
+        """Write down what must survive us of a task that can't tell its next executor itself."""
+        if held.controlled:
+            return
+        going = held.going
+        record = HeldRecord(
+            spec=held.spec,
+            state=held.state,
+            trigger=held.trigger,
+            answers=tuple((id, failure.reason if failure else "") for id, failure in held.answers.items()),
+            going=going.id if going else "",
+            going_event=going.event if going else 0,
+            begun=held.begun,
+        )
+        self.emit(Persist(TASK_TABLE, held.spec.task, pack_value(record)))
+
+    def bury(self, task: str) -> None:
+        """Remember that a task is gone for good."""
+        self.gone[task] = None
+        if len(self.gone) > GONE_KEPT:
+            del self.gone[next(iter(self.gone))]

@@ -1,0 +1,134 @@
+"""How tasks end when the core wants them to: softly through their state machine, then by signals of growing force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from libecs.engine import commands
+from libecs.engine.desk import TASK_TABLE, Desk
+from libecs.engine.effects import Close, Forget, Persist, Signal
+from libecs.engine.held import Going, HeldTask, Killing
+from libecs.fsm import Mode, TaskEvent, TaskState
+from libecs.wire.node import Exit, ExitCause, Phase
+
+SIGTERM, SIGINT, SIGKILL = 15, 2, 9
+SOFT_S = 5.0
+"""Seconds for each step of the walk STOP, RESET, EXIT."""
+GOODBYE_S = 1.0
+"""Seconds between a task's DONE and the end of its process."""
+FORCE: tuple[tuple[int, float], ...] = ((SIGTERM, 2.0), (SIGINT, 3.0), (SIGKILL, 5.0))
+"""Signals, and the seconds each is given. The last one is repeated."""
+
+_WALK: Mapping[TaskState, TaskEvent] = {
+    TaskState.RUNNING: TaskEvent.STOP,
+    TaskState.PAUSED: TaskEvent.STOP,
+    TaskState.CONFIGURED: TaskEvent.RESET,
+    TaskState.STANDBY: TaskEvent.EXIT,
+    TaskState.ERROR: TaskEvent.EXIT,
+}
+
+
+def kill(desk: Desk, id: str, name: str) -> None:
+    """End a task and forget it. Command `id` is answered when it is gone, at once if nobody knows it."""
+    held = desk.tasks.get(name)
+    if held is None:
+        desk.bury(name)
+        desk.outbox.answer(id, name, None, TaskState.DONE)
+        return
+    if held.killing is not None:
+        held.killing.ids.add(id)
+        return
+    held.killing = Killing(ids={id})
+    if held.exit is not None or (held.pid == 0 and not held.controlled) or held.phase is Phase.EXITED:
+        killed(desk, held)
+        return
+    if held.going is not None:
+        commands.finish(desk, held, "is being ended")
+    go_on(desk, held)
+
+
+def go_on(desk: Desk, held: HeldTask) -> None:
+    """Do the next thing that ends a task."""
+    killing = held.killing
+    if killing is None or held.exit is not None:
+        return
+    if held.pid == 0 and not held.spec.attached:
+        return  # its process is on the way; ProcessStarted or ProcessEnded brings us back
+    if killing.stage == 0:
+        event = _soft_event(held)
+        if event is not None and killing.walked < len(_WALK):
+            killing.walked += 1
+            _timer(desk, held, SOFT_S)
+            held.going = Going(
+                id=f"{desk.name}.end{killing.walked}",
+                event=event,
+                arguments={},
+                deadline=killing.deadline,
+                then=partial(go_on, desk, held),
+            )
+            commands.step(desk, held)
+            return
+        if held.spec.attached:
+            desk.emit(Close(task=held.spec.task))
+            killed(desk, held)
+            return
+        if held.state is TaskState.DONE and held.welcomed and not killing.goodbye:
+            killing.goodbye = True
+            _timer(desk, held, GOODBYE_S)
+            return
+    _harder(desk, held)
+
+
+def _soft_event(held: HeldTask) -> TaskEvent | None:
+    """Return the next event of the walk down to DONE, or None where only signals help."""
+    if not held.controlled or not held.welcomed or held.stalled:
+        return None
+    event = _WALK.get(held.state)
+    if event is TaskEvent.EXIT:
+        from_error = held.state is TaskState.ERROR and held.spec.mode is not Mode.DIRECT
+        return None if held.spec.attached or from_error else event
+    return event
+
+
+def _harder(desk: Desk, held: HeldTask) -> None:
+    killing = held.killing
+    assert killing is not None
+    held.going = None
+    killing.stage = min(killing.stage + 1, len(FORCE))
+    signal, seconds = FORCE[killing.stage - 1]
+    desk.emit(Signal(task=held.spec.task, number=signal))
+    _timer(desk, held, seconds)
+
+
+def _timer(desk: Desk, held: HeldTask, seconds: float) -> None:
+    killing = held.killing
+    assert killing is not None
+    killing.deadline = desk.now.mono_s + seconds
+    desk.after(seconds, partial(_expired, desk, held, killing))
+
+
+def _expired(desk: Desk, held: HeldTask, killing: Killing) -> None:
+    if held.killing is not killing or held.exit is not None or not desk.holds(held):
+        return
+    if desk.now.mono_s + 1e-6 >= killing.deadline:  # else a later step has a timer of its own
+        _harder(desk, held)
+
+
+def killed(desk: Desk, held: HeldTask) -> None:
+    """The task is gone: answer whoever asked, and forget it."""
+    assert held.killing is not None
+    name = held.spec.task
+    held.phase = Phase.EXITED
+    held.state = TaskState.DONE
+    if held.exit is None:
+        held.exit = Exit(cause=ExitCause.NEVER_STARTED, wanted=True)
+    for id in sorted(held.killing.ids):
+        desk.outbox.answer(id, name, None, TaskState.DONE)
+    del desk.tasks[name]
+    desk.outbox.drop(name)
+    desk.bury(name)
+    if not held.controlled:
+        desk.emit(Persist(TASK_TABLE, name, None))
+    if not held.spec.attached:
+        desk.emit(Forget(task=name))
