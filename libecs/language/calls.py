@@ -12,7 +12,6 @@ from libecs.language.operators import Budget, member
 from libecs.language.program import Code, Compiler, Frame, Rule, condition, offset_of, place, token_of, unary
 from libecs.language.values import MAX_TEXT, Value, a_type, fault
 
-
 CALL_STEPS: Final = 10
 """What a call costs besides the text it is given."""
 
