@@ -569,10 +569,14 @@ class CoreEngine:
             return
         self._heard(one)
         if isinstance(message, node.NodeKeepalive):
-            if message.sequence > one.sequence:
+            if message.sequence > one.sequence or one.gap:
                 self._inquire(one)
             return
-        gap = message.sequence > one.sequence + 1 and not isinstance(message, node.Announce)
+        if isinstance(message, node.Announce):
+            one.gap = one.gap and message.sequence < one.sequence
+        elif message.sequence > one.sequence + 1:
+            one.gap = True
+            self._inquire(one)
         one.sequence = max(one.sequence, message.sequence)
         if isinstance(message, node.Announce):
             self._announced(one, message)
@@ -580,8 +584,6 @@ class CoreEngine:
             self._learn(one, ((status.task, status) for status in message.tasks), message.sequence)
         else:
             self._answered(one, message)
-        if gap:
-            self._inquire(one)
 
     def _inquire(self, one: Node) -> None:
         session = one.session

@@ -29,6 +29,8 @@ class Node:
     heard: float
     """Monotonic time of the last message."""
     sequence: int = 0
+    gap: bool = False
+    """Numbers are missing, and no Announce has stood for them yet."""
     announced: bool = False
     reach: Reach = Reach.UP
     orphans: set[str] = attrs.field(factory=set)
