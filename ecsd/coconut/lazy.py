@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import click
 
 
-@attrs.frozen
-class Entry:
-    """A verb that is not imported yet: where it is, and what lists say of it."""
+class Entry(NamedTuple):
+    """A verb that is not imported yet: where it is, and what lists say of it. No attrs here: its import takes time."""
 
     place: str
     """`module:attribute` of a click command."""
