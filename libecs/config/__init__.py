@@ -1,0 +1,1 @@
+"""Configuration: the key-value tree, paths into it, payloads and the hardware inventory."""

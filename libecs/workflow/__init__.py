@@ -1,0 +1,1 @@
+"""The workflow: templates expanded into roles, and what is evaluated of them when launching, configuring and calling."""

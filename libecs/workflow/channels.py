@@ -192,6 +192,14 @@ def _reachable(target: str, endpoint: Endpoint) -> str:
 
 
 def _unmatched(workflow: Workflow, role: Role, channel: Channel, table: Mapping[str, Bound]) -> TemplateError:
+    if not channel.target:
+        return TemplateError(
+            f"outbound channel {channel.name!r} has no target",
+            file=role.file,
+            line=role.line,
+            path=role.path,
+            hint="a task template can't know it: repeat the channel under `connect:` of the role, with `target:`",
+        )
     path, _, name = channel.target.rpartition(":")
     hint = "write role.path:channel, ::alias, tcp://host:port or ipc://name"
     found = next((other for other in workflow.roles if other.path == path), None)

@@ -11,15 +11,18 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from libecs.errors import TemplateError
+from libecs.config.tree import Tree
+from libecs.errors import ExpressionError, TemplateError
+from libecs.language.duration import format_duration
 from libecs.language.expression import RoleRef, Text, compile_text
-from libecs.language.functions import FunctionTable
+from libecs.language.functions import FunctionTable, pure_functions
 from libecs.language.marks import Mark
 from libecs.language.variables import Base, LazyTexts, Origin, Overlay, Stack
 from libecs.workflow.calls import Call, parse_call
 from libecs.workflow.channels import has_channels
 from libecs.workflow.role import CallTraits, Role, TaskClass, Workflow
 from libecs.workflow.scope import RoleScope
+from libecs.workflow.services import Services, functions
 
 OUTPUTS = ("none", "stdout", "all")
 FILL_INFO = (
@@ -97,9 +100,9 @@ class _ClassTexts:
 class Launcher:
     """Evaluates the late texts of one workflow. It remembers what is compiled, and nothing of any task."""
 
-    def __init__(self, workflow: Workflow, functions: FunctionTable) -> None:
+    def __init__(self, workflow: Workflow, table: FunctionTable | None = None) -> None:
         self.workflow = workflow
-        self._functions = functions
+        self._functions = table or late_functions()
         self._base = Base(user=workflow.user_vars, vars=workflow.base_vars, defaults=workflow.base_defaults)
         self._places: dict[int, _Place] = {}
         self._classes: dict[str, _ClassTexts] = {}
@@ -299,6 +302,20 @@ class Launcher:
         return error.at(file=task_class.file if task_class else role.file, path=role.path)
 
 
+def late_functions(snapshot: Tree | None = None) -> FunctionTable:
+    """Return the functions for late texts. Without a snapshot those of the configuration find nothing.
+
+    There are no fresh ids: a text must give the same each time it is evaluated, also after a restart.
+    """
+
+    def no_id() -> str:
+        raise ExpressionError(
+            "uid.New() would give another id each time this text is evaluated", hint="call it in the `vars` of a role"
+        )
+
+    return functions(pure_functions(no_id), Services(snapshot or Tree(), {}, {}, {}))
+
+
 def task_specials(role: Role, *, task_id: str, host: str, environment_id: str) -> dict[str, str]:
     """Return the variables that only a task has."""
     class_name = role.task.class_name if role.task else ""
@@ -318,7 +335,7 @@ def call_specials(role: Role, call: CallTraits, environment_id: str) -> dict[str
     return {
         "environment_id": environment_id,
         "__call_func": call.func,
-        "__call_timeout": f"{call.timeout_s:g}s",
+        "__call_timeout": format_duration(call.timeout_s),
         "__call_trigger": str(trigger) if trigger else "",
         "__call_await": str(await_) if await_ else "",
         "__call_critical": "true" if role.critical else "false",
