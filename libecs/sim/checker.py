@@ -233,7 +233,7 @@ class Checker:
             ids.append(process.spec.task)
         if isinstance(process, ControlledTask):
             self.real.setdefault(process.spec.task, set()).add(task_state(process))
-        if not process.behaviour.healthy and (process.spec.critical or process.spec.mode is Mode.HOOK):
+        if not process.behaviour.healthy:
             self._excuse(environment, f"{role} is not healthy", process.spec)
         if any(trouble.kind == "slow" for trouble in process.behaviour.troubles):
             self._excuse(environment, f"{role} is slow", process.spec)
@@ -243,7 +243,7 @@ class Checker:
         self._excuse(spec.environment, f"{spec.role} could not be started", spec)
 
     def _excuse(self, environment: str, text: str, spec: TaskSpec | None = None) -> None:
-        if spec is None or spec.critical:
+        if spec is None or self._critical(spec):
             self.environment(environment).excuses.append((self._now, text))
 
     def changed(self, task: ControlledTask) -> None:
@@ -264,6 +264,10 @@ class Checker:
         """The nemesis lays hands on tasks."""
         for process in processes:
             self._excuse(process.spec.environment, f"the nemesis and {process.spec.role}", process.spec)
+
+    def called(self, environment: str, role: str, text: str) -> None:
+        """A critical call that will not end well reaches an integration."""
+        self._excuse(environment, f"{role}: {text}")
 
     def commanded(self, message: object) -> None:
         """A command arrives at an executor."""
@@ -321,9 +325,9 @@ class Checker:
                 and task.mode.upper() in ("DIRECT", "FAIRMQ")
                 and task.phase is Phase.EXITED
             ]
-            if critical_dead and info.state not in (EnvState.ERROR, EnvState.STANDBY, EnvState.DONE):
-                if not any(not death.bad for death in self.deaths if death.spec.environment == info.environment):
-                    reasons.append(f"{info.environment} is {info.state.name} and {critical_dead} are dead")
+            gentle = any(not death.bad for death in self.deaths if death.spec.environment == info.environment)
+            if critical_dead and not gentle and info.state not in (EnvState.ERROR, EnvState.STANDBY, EnvState.DONE):
+                reasons.append(f"{info.environment} is {info.state.name} and {critical_dead} are dead")
         for node in world.nodes:
             for process in node.living():
                 if process.spec.task not in shown_tasks and process.spec.mode is not Mode.HOOK:
@@ -368,8 +372,7 @@ class Checker:
                     "left-behind", f"task {process.spec.task} ({process.spec.role}) still lives on {node.name}"
                 )
             for task, n in node.spawned.items():
-                spec_mode = next((p.spec.mode for p in node.processes if p.spec.task == task), Mode.HOOK)
-                allowed = max(1, len(self.starts_given.get(task, ()))) if spec_mode is Mode.BASIC else 1
+                allowed = max(1, len(self.starts_given.get(task, ()))) if node.modes[task] is Mode.BASIC else 1
                 if n > allowed:
                     self._broken("started-twice", f"task {task} was started {n} times on {node.name}")
         places: dict[str, str] = {}
@@ -397,7 +400,7 @@ class Checker:
     def _check_deaths(self) -> None:
         for death in self.deaths:
             env = self.environments.get(death.spec.environment)
-            if env is None or not death.bad or not death.spec.critical or not env.states:
+            if env is None or not death.bad or not self._critical(death.spec) or not env.states:
                 continue
             before = [state for at, state in env.states if at <= death.mono_s]
             after = [state for at, state in env.states if at > death.mono_s]
@@ -420,6 +423,10 @@ class Checker:
         for (environment, role), n in self.open_calls.items():
             if n:
                 self._broken("calls", f"{environment}: call {role} has begun and never ended")
+
+    def _critical(self, spec: TaskSpec) -> bool:
+        """Whether a task is critical by its workflow, whatever the core made of that."""
+        return self.world.services.critical(spec.environment, spec.role)
 
     @property
     def _now(self) -> float:

@@ -123,6 +123,9 @@ class Nemesis:
             world.partition(node, to_core=kind in ("silent", "to-core"), to_node=kind in ("silent", "to-node"))
             world.agenda.after(seconds, lambda: world.heal_link(node))
 
+    def _critical(self, process: Process) -> bool:
+        return self.world.services.critical(process.spec.environment, process.spec.role)
+
     def _task_fault(self) -> None:
         if self.over:
             return
@@ -131,7 +134,7 @@ class Nemesis:
             (node, process)
             for node in world.nodes
             for process in node.living()
-            if not (self.scenario.only_non_critical and process.spec.critical)
+            if not (self.scenario.only_non_critical and self._critical(process))
         ]
         if not victims:
             return

@@ -73,7 +73,9 @@ class Node(EngineProcess):
         self.processes: list[Process] = []
         """All that ever ran here, dead ones too, in order of their start."""
         self.spawned: dict[str, int] = {}
-        """Task id to how often a process was started for it."""
+        """Task id to how often a process was started for it since the node booted; hooks: ever."""
+        self.modes: dict[str, Mode] = {}
+        """Task id to its control mode, of all that were ever started."""
         self._links: dict[str, Pair] = {}
         self._opened: set[str] = set()
         self._make = make
@@ -154,6 +156,7 @@ class Node(EngineProcess):
     def _spawn(self, effect: Spawn) -> None:
         spec, task = effect.spec, effect.spec.task
         self.spawned[task] = self.spawned.get(task, 0) + 1
+        self.modes[task] = spec.mode
         if self.live(task) is not None:
             self.history.broken("one-process", f"{self.name}: task {task} ({spec.role}) is started beside its process")
         behaviour = self._behave(spec)
@@ -263,6 +266,7 @@ class Node(EngineProcess):
         for process in self.living():
             process.end(Exit(cause=ExitCause.UNKNOWN))
         self.shims.clear()
+        self.spawned = {task: n for task, n in self.spawned.items() if self.modes[task] is Mode.HOOK}
 
 
 def _brief(effect: Effect) -> object:

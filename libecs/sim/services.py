@@ -70,7 +70,9 @@ class Services:
         *,
         workflows: Mapping[str, Workflow],
         answer: Callable[[int, CallDone | Expanded | RunNumberTaken], None],
+        on_critical_failure: Callable[[str, str, str], None],
     ) -> None:
+        """`on_critical_failure` is told (environment, role, why) when a critical call will fail."""
         self.agenda = agenda
         self.history = history
         self.random = random
@@ -80,6 +82,8 @@ class Services:
         self.cancelled: set[tuple[int, str]] = set()
         self.workflows = dict(workflows)
         self._answer = answer
+        self._on_critical_failure = on_critical_failure
+        self._workflow_of: dict[str, Workflow] = {}
 
     def take_run_number(self, life: int, effect: TakeRunNumber) -> None:
         """Answer a TakeRunNumber. A lost answer still takes the number."""
@@ -93,6 +97,8 @@ class Services:
     def expand(self, life: int, effect: Expand) -> None:
         """Answer an Expand with the workflow of that name."""
         workflow = self.workflows.get(effect.workflow)
+        if workflow is not None:
+            self._workflow_of[effect.environment] = workflow
         if workflow is None:
             answer = Expanded(job=effect.job, code="E_NOT_FOUND", message=f"no workflow {effect.workflow}")
         elif self.random.random() < self.trouble.expand_error:
@@ -116,6 +122,9 @@ class Services:
             )
         )
         method = effect.function.rsplit(".", 1)[-1]
+        if method in ("Fail", "Never"):
+            if self.critical(effect.environment, effect.role):
+                self._on_critical_failure(effect.environment, effect.role, effect.function)
         if method == "Never":
             return
         delay = self.random.uniform(0.3, 1.5) if method == "Slow" else self._delay(0.001, 0.05)
@@ -124,6 +133,11 @@ class Services:
         else:
             sets = {"from_call": method} if method == "Set" else {}
             self._later(life, delay, CallDone(call=effect.call, ok=True, value="42", sets=sets))
+
+    def critical(self, environment: str, path: str) -> bool:
+        """Whether a role is critical, as the workflow says that was given to the core for an environment."""
+        workflow = self._workflow_of.get(environment)
+        return workflow is not None and any(role.path == path and role.critical for role in workflow.roles)
 
     def cancel(self, life: int, call: str) -> None:
         """Take note of a CancelCall."""

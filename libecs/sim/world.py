@@ -72,7 +72,7 @@ class Outcome:
         if self.violations:
             first = next((n for n, line in enumerate(shown) if line.what == "VIOLATION"), len(shown))
             shown = shown[: first + 5]
-        return "\n".join(text + [str(line)[:300] for line in shown[-lines:]])
+        return "\n".join(text + [str(line)[:300] for line in (shown[-lines:] if lines else ())])
 
 
 class NodeLink:
@@ -177,6 +177,7 @@ class World:
             self._random("services"),
             workflows=workflows,
             answer=lambda life, input: self.core.put(input) if life == self.core.life else None,
+            on_critical_failure=self.checker.called,
         )
         self.nodes: list[Node] = []
         self.links: dict[str, NodeLink] = {}
@@ -302,14 +303,17 @@ class World:
 
     def _behave(self, spec: TaskSpec) -> Behaviour:
         trouble = self.scenario.trouble
-        if self.nemesis.over or (self.scenario.only_non_critical and spec.critical):
+        if self.nemesis.over or (self.scenario.only_non_critical and self._critical(spec)):
             trouble = 0.0
         behaviour = make_behaviour(self._behaviour_random, spec.mode, trouble=trouble)
-        if self.scenario.kind == "calm" or (self.scenario.only_non_critical and spec.critical):
+        if self.scenario.kind == "calm" or (self.scenario.only_non_critical and self._critical(spec)):
             behaviour = attrs.evolve(behaviour, troubles=())
         if spec.mode is Mode.HOOK and spec.timeout_s:
             behaviour = attrs.evolve(behaviour, runs_s=min(behaviour.runs_s, spec.timeout_s / 2))
         return behaviour
+
+    def _critical(self, spec: TaskSpec) -> bool:
+        return self.services.critical(spec.environment, spec.role)
 
     def disturbed_tasks(self, processes: list[Process]) -> None:
         """The nemesis lays hands on tasks: note it as an excuse."""
