@@ -32,10 +32,11 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Return the shortest of "0s", "250ms", "30s", "1m30s", "2h", that `parse_duration` reads as `seconds`."""
+    """Write a duration, rounded to milliseconds, as `parse_duration` reads it: "0s", "250ms", "1m30s", "2h", "90.5s"."""
     milliseconds = round(seconds * 1000)
     if milliseconds % 1000:
-        return f"{milliseconds}ms" if milliseconds < 1000 else f"{milliseconds / 1000:g}s"
+        text = f"{milliseconds / 1000:.3f}".rstrip("0")
+        return f"{milliseconds}ms" if milliseconds < 1000 else f"{text}s"
     whole = milliseconds // 1000
     parts = ((whole // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s"))
     return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"

@@ -1,1 +1,1 @@
-"""The workflow: templates expanded into roles, and what is evaluated of them when launching, configuring and calling."""
+"""The workflow: templates expanded into roles, and what is evaluated of them at launch, CONFIGURE and calls."""
