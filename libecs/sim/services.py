@@ -122,9 +122,8 @@ class Services:
             )
         )
         method = effect.function.rsplit(".", 1)[-1]
-        if method in ("Fail", "Never"):
-            if self.critical(effect.environment, effect.role):
-                self._on_critical_failure(effect.environment, effect.role, effect.function)
+        if method in ("Fail", "Never") and self.critical(effect.environment, effect.role):
+            self._on_critical_failure(effect.environment, effect.role, effect.function)
         if method == "Never":
             return
         delay = self.random.uniform(0.3, 1.5) if method == "Slow" else self._delay(0.001, 0.05)
