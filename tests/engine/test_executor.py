@@ -1,0 +1,639 @@
+"""What an executor decides: sessions, commands, ends, adoption."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import attrs
+import pytest
+
+from libecs.engine.effects import (
+    Adopt,
+    Close,
+    Connected,
+    Disconnected,
+    Effect,
+    Forget,
+    Input,
+    Now,
+    Open,
+    Persist,
+    ProcessEnded,
+    ProcessStarted,
+    Received,
+    Resume,
+    Send,
+    Signal,
+    Spawn,
+    Survivor,
+    Tick,
+)
+from libecs.engine.executor import ExecutorEngine, ExecutorSettings
+from libecs.engine.outbox import CORE
+from libecs.fairmq import DeviceEvent, DeviceState
+from libecs.fsm import Mode, TaskEvent, TaskState
+from libecs.wire import node, task
+from libecs.wire.node import Exit, ExitCause, Phase, TaskSpec
+
+T = TypeVar("T")
+
+
+class Rig:
+    """One executor engine, its records, and all that it wanted done."""
+
+    def __init__(
+        self, records: dict[str, dict[str, bytes]] | None = None, survivors: tuple[Survivor, ...] = ()
+    ) -> None:
+        self.records = records if records is not None else {}
+        self.mono = 100.0
+        self.out: list[Effect] = []
+        self.engine = ExecutorEngine(ExecutorSettings(node="n1", instance="i", socket_folder="/s"), self.records)
+        self.put(Adopt(survivors=survivors))
+        self.put(Connected(CORE))
+        self.core(node.Welcome(version=1, epoch=5, session=9, instance="i"))
+
+    def put(self, input: Input) -> None:
+        effects = self.engine.handle(input, Now(self.mono, int(self.mono * 1000)))
+        for effect in effects:
+            if isinstance(effect, Persist):
+                table = self.records.setdefault(effect.table, {})
+                if effect.value is None:
+                    table.pop(effect.key, None)
+                else:
+                    table[effect.key] = effect.value
+        self.out += effects
+
+    def core(self, message: object) -> None:
+        self.put(Received(CORE, message))
+        self.put(Resume())
+
+    def task(self, message: object, name: str = "t") -> None:
+        self.put(Received(name, message))
+        self.put(Resume())
+
+    def wait(self, seconds: float) -> None:
+        end = self.mono + seconds
+        while (due := self.engine.next_deadline) is not None and due <= end:
+            self.mono = max(due, self.mono)
+            self.put(Tick())
+        self.mono = end
+        self.put(Resume())
+
+    def took(self, kind: type[T]) -> list[T]:
+        """Return (and forget) the effects or messages of a kind."""
+        found = [one for one in self.out if isinstance(one, kind)]
+        found += [one.message for one in self.out if isinstance(one, Send) and isinstance(one.message, kind)]
+        self.out.clear()
+        return found
+
+    def launch(self, mode: Mode = Mode.DIRECT, **fields: object) -> None:
+        """Bring a task to its first steady state."""
+        self.core(node.Launch(session=9, epoch=5, tasks=(spec(mode, **fields),)))
+        if mode in (Mode.DIRECT, Mode.FAIRMQ):
+            self.put(ProcessStarted(task="t", pid=77))
+            self.welcome(mode)
+        self.out.clear()
+
+    def welcome(self, mode: Mode = Mode.DIRECT, state: int | None = None, sequence: int = 1) -> None:
+        machine = task.Machine.OCC if mode is Mode.DIRECT else task.Machine.FAIRMQ
+        steady = TaskState.STANDBY if mode is Mode.DIRECT else DeviceState.IDLE
+        self.task(
+            task.Welcome(
+                version=1,
+                machine=machine,
+                state=steady if state is None else state,
+                sequence=sequence,
+                pid=77,
+                task="t",
+            )
+        )
+
+    def transit(self, event: TaskEvent, id: str = "c1", **arguments: str) -> None:
+        self.core(node.Transit(session=9, epoch=5, id=id, event=event, tasks=("t",), arguments=arguments))
+
+
+def spec(mode: Mode = Mode.DIRECT, **fields: object) -> TaskSpec:
+    base = TaskSpec(
+        task="t",
+        environment="e",
+        role="w.t",
+        class_name="c",
+        mode=mode,
+        critical=True,
+        command=node.Command(argv=("/bin/true",)),
+    )
+    return attrs.evolve(base, **fields)  # type: ignore[arg-type]
+
+
+def result(id: str, event: int, state: int, ok: bool = True, sequence: int = 2, error: str = "") -> task.Result:
+    return task.Result(id=id, ok=ok, state=state, event=event, sequence=sequence, error=error)
+
+
+# sessions
+
+
+def test_it_says_hello_until_it_is_welcome_and_then_announces_what_it_holds() -> None:
+    rig = Rig()
+    rig.put(Disconnected(CORE))
+    rig.out.clear()
+    rig.put(Connected(CORE))
+    rig.wait(2.0)
+    assert len(rig.took(node.NodeHello)) >= 2
+
+    rig.core(node.Welcome(version=1, epoch=5, session=10, instance="i"))
+
+    (announced,) = rig.took(node.Announce)
+    assert announced.tasks == ()
+
+
+def test_an_old_core_is_fenced() -> None:
+    rig = Rig()
+
+    rig.core(node.Kill(session=9, epoch=4, id="k", tasks=("t",)))
+
+    assert rig.took(node.Fenced) == [node.Fenced(session=9, epoch=5)]
+    rig.core(node.Welcome(version=1, epoch=3, session=11, instance="i"))
+    assert rig.took(node.Fenced) == [node.Fenced(session=11, epoch=5)]
+
+
+def test_the_highest_epoch_survives_a_restart() -> None:
+    again = Rig(Rig().records)
+    again.out.clear()
+
+    again.core(node.Welcome(version=1, epoch=4, session=12, instance="i"))
+
+    assert again.took(node.Fenced) == [node.Fenced(session=12, epoch=5)]
+
+
+def test_a_message_of_another_session_is_dropped() -> None:
+    rig = Rig()
+    rig.out.clear()
+
+    rig.core(node.Launch(session=8, epoch=5, tasks=(spec(),)))
+
+    assert rig.took(Spawn) == []
+
+
+def test_a_core_that_does_not_know_the_session_is_greeted_anew() -> None:
+    rig = Rig()
+    rig.out.clear()
+
+    rig.core(node.NodeRefused(epoch=6, reason="who?"))
+
+    assert len(rig.took(node.NodeHello)) == 1
+
+
+# launching
+
+
+def test_a_launch_spawns_once_however_often_it_is_repeated() -> None:
+    rig = Rig()
+    rig.out.clear()
+    for _ in range(3):
+        rig.core(node.Launch(session=9, epoch=5, tasks=(spec(),)))
+
+    (spawned,) = rig.took(Spawn)
+    assert spawned.endpoint == "ipc:///s/t"
+
+
+def test_a_task_is_active_when_it_says_where_it_is() -> None:
+    rig = Rig()
+    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(),)))
+    rig.put(ProcessStarted(task="t", pid=77))
+    assert len(rig.took(Open)) == 1
+
+    rig.welcome()
+
+    (update,) = rig.took(node.Update)
+    assert [(one.phase, one.state, one.pid) for one in update.tasks] == [(Phase.ACTIVE, TaskState.STANDBY, 77)]
+
+
+def test_a_task_that_is_never_ready_is_told_so() -> None:
+    rig = Rig()
+    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(start_s=5.0),)))
+    rig.put(ProcessStarted(task="t", pid=77))
+
+    rig.wait(6.0)
+
+    (last,) = rig.took(node.Update)[-1].tasks
+    assert last.state is TaskState.ERROR
+    assert last.error == "was not ready within 5 s of its launch"
+
+
+def test_a_task_of_the_wrong_machine_is_named() -> None:
+    rig = Rig()
+    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(Mode.FAIRMQ),)))
+    rig.put(ProcessStarted(task="t", pid=77))
+    rig.welcome(Mode.DIRECT)
+
+    (last,) = rig.took(node.Update)[-1].tasks
+    assert last.error == "runs the OCC state machine, its template says mode fairmq"
+
+
+# commands
+
+
+def test_a_command_is_done_when_the_task_says_so_and_is_answered_again_when_repeated() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.transit(TaskEvent.CONFIGURE, key="value")
+    (told,) = rig.took(task.Transition)
+    assert (told.id, told.event, told.source, told.arguments) == (
+        "c1",
+        TaskEvent.CONFIGURE,
+        TaskState.STANDBY,
+        {"key": "value"},
+    )
+
+    rig.task(task.StateChanged(state=TaskState.CONFIGURED, sequence=2))
+    rig.task(result("c1", TaskEvent.CONFIGURE, TaskState.CONFIGURED))
+
+    (answer,) = rig.took(node.Answer)
+    assert (answer.id, answer.state, answer.done, answer.failed) == ("c1", TaskState.CONFIGURED, ("t",), ())
+    rig.transit(TaskEvent.CONFIGURE)
+    assert rig.took(task.Transition) == []
+
+
+def test_a_fairmq_command_is_a_walk_whose_events_have_ids_of_their_own() -> None:
+    rig = Rig()
+    rig.launch(Mode.FAIRMQ)
+    rig.transit(TaskEvent.CONFIGURE, key="value")
+    ids = []
+    walk = [
+        (DeviceEvent.INIT_DEVICE, DeviceState.INITIALIZING_DEVICE),
+        (DeviceEvent.COMPLETE_INIT, DeviceState.INITIALIZED),
+        (DeviceEvent.BIND, DeviceState.BOUND),
+        (DeviceEvent.CONNECT, DeviceState.DEVICE_READY),
+        (DeviceEvent.INIT_TASK, DeviceState.READY),
+    ]
+    for number, (event, state) in enumerate(walk):
+        (told,) = rig.took(task.Transition)
+        assert told.event == event
+        assert (told.arguments == {"key": "value"}) == (number == 0)
+        ids.append(told.id)
+        rig.task(result(told.id, event, state, sequence=number + 2))
+
+    assert len(set(ids)) == len(ids)
+    (answer,) = rig.took(node.Answer)
+    assert answer.done == ("t",)
+
+
+def test_a_device_that_gets_stuck_is_rolled_back_and_the_first_reason_told() -> None:
+    rig = Rig()
+    rig.launch(Mode.FAIRMQ)
+    rig.transit(TaskEvent.CONFIGURE)
+    for sequence, state in enumerate((DeviceState.INITIALIZING_DEVICE, DeviceState.INITIALIZED), start=2):
+        (told,) = rig.took(task.Transition)
+        rig.task(result(told.id, told.event, state, sequence=sequence))
+    (bind,) = rig.took(task.Transition)
+
+    rig.task(result(bind.id, bind.event, DeviceState.INITIALIZED, ok=False, sequence=4, error="address in use"))
+    (back,) = rig.took(task.Transition)
+    rig.task(result(back.id, back.event, DeviceState.IDLE, sequence=5))
+
+    assert back.event == DeviceEvent.RESET_DEVICE
+    (answer,) = rig.took(node.Answer)
+    (failure,) = answer.failed
+    assert (failure.reason, failure.state) == ("address in use", TaskState.STANDBY)
+
+
+def test_a_task_that_never_answers_has_a_deadline() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.transit(TaskEvent.CONFIGURE)
+    for _ in range(31):
+        rig.wait(1.0)
+        rig.task(task.Pong(number=1, state=TaskState.STANDBY, sequence=1))
+
+    (answer,) = rig.took(node.Answer)
+    assert answer.failed[0].reason == "did not finish CONFIGURE in time, last state STANDBY"
+
+
+def test_a_late_result_jumps_no_state() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.task(task.StateChanged(state=TaskState.ERROR, sequence=5))
+    rig.out.clear()
+
+    rig.task(result("c0", TaskEvent.CONFIGURE, TaskState.CONFIGURED, sequence=3))
+
+    assert rig.engine.tasks["t"].state is TaskState.ERROR
+    assert rig.took(node.Update) == []
+
+
+def test_a_busy_task_refuses_another_command_and_an_unknown_one_is_named() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.transit(TaskEvent.CONFIGURE)
+    rig.out.clear()
+
+    rig.transit(TaskEvent.RESET, id="c2")
+    rig.core(node.Transit(session=9, epoch=5, id="c3", event=TaskEvent.START, tasks=("nobody",)))
+
+    reasons = [failure.reason for answer in rig.took(node.Answer) for failure in answer.failed]
+    assert reasons == ["is busy with CONFIGURE", "task is not known here"]
+
+
+def test_a_link_that_breaks_in_the_middle_has_the_event_told_again() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.transit(TaskEvent.CONFIGURE, key="value")
+    (first,) = rig.took(task.Transition)
+
+    rig.put(Disconnected("t"))
+    rig.put(Connected("t"))
+    rig.welcome()
+
+    assert rig.took(task.Transition) == [first]
+
+
+def test_a_state_that_does_not_exist_is_reported_and_ignored() -> None:
+    rig = Rig()
+    rig.launch()
+
+    rig.task(task.StateChanged(state=99, sequence=9))
+
+    assert rig.engine.tasks["t"].state is TaskState.STANDBY
+    assert rig.took(node.Update)[0].tasks[0].error == "reports a state 99 that does not exist"
+
+
+def test_a_silent_task_is_stalled_after_three_seconds_and_heals() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.wait(5.0)
+    (stalled,) = rig.took(node.Update)[-1].tasks
+    assert stalled.stalled
+    assert stalled.phase is Phase.SUSPECT
+
+    rig.task(task.Pong(number=1, state=TaskState.STANDBY, sequence=1))
+
+    (healed,) = rig.took(node.Update)[-1].tasks
+    assert (healed.stalled, healed.phase, healed.error) == (False, Phase.ACTIVE, "")
+
+
+def test_end_of_stream_and_refusals_reach_the_core() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.task(task.Happened(type=task.DeviceEventType.END_OF_STREAM))
+    assert rig.took(node.Update)[0].tasks[0].end_of_stream
+
+    rig.task(task.Refused(reason=task.Refusal.SUPERSEDED, holder="peanut", epoch=9))
+
+    assert rig.took(node.Update)[0].tasks[0].error == "is controlled by peanut (SUPERSEDED)"
+
+
+def test_our_own_pause_is_nobody_elses_fault() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.mono += 60.0
+    rig.put(Tick())
+    rig.put(Resume())
+
+    assert not any(one.stalled for update in rig.took(node.Update) for one in update.tasks)
+
+
+# basic tasks and hooks
+
+
+def test_a_basic_task_runs_between_start_and_stop() -> None:
+    rig = Rig()
+    rig.launch(Mode.BASIC)
+    rig.transit(TaskEvent.CONFIGURE, id="c1")
+    rig.transit(TaskEvent.START, id="c2", run_number="4")
+    assert len(rig.took(Spawn)) == 1
+    rig.put(ProcessStarted(task="t", pid=5))
+    rig.put(Resume())
+    assert rig.took(node.Answer)[0].done == ("t",)
+    assert rig.engine.tasks["t"].run == 4
+
+    rig.transit(TaskEvent.STOP, id="c3")
+    assert [one.number for one in rig.took(Signal)] == [9]
+    rig.put(ProcessEnded(task="t", exit=Exit(cause=ExitCause.SIGNALED, signal=9)))
+    rig.put(Resume())
+
+    (answer,) = rig.took(node.Answer)
+    assert (answer.state, answer.done) == (TaskState.CONFIGURED, ("t",))
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, TaskState.RUNNING), (3, TaskState.ERROR)])
+def test_a_program_that_ends_by_itself_is_at_the_end_of_its_stream_or_in_error(code: int, state: TaskState) -> None:
+    rig = Rig()
+    rig.launch(Mode.BASIC)
+    rig.transit(TaskEvent.CONFIGURE, id="c1")
+    rig.transit(TaskEvent.START, id="c2")
+    rig.put(ProcessStarted(task="t", pid=5))
+    rig.put(Resume())
+    rig.out.clear()
+
+    rig.put(ProcessEnded(task="t", exit=Exit(cause=ExitCause.EXITED, code=code)))
+    rig.put(Resume())
+
+    (status,) = rig.took(node.Update)[-1].tasks
+    assert (status.state, status.end_of_stream) == (state, True)
+
+
+def test_a_program_that_cannot_be_started_fails_the_start() -> None:
+    rig = Rig()
+    rig.launch(Mode.BASIC)
+    rig.transit(TaskEvent.CONFIGURE, id="c1")
+    rig.transit(TaskEvent.START, id="c2")
+    rig.out.clear()
+
+    rig.put(ProcessEnded(task="t", exit=Exit(cause=ExitCause.LAUNCH_FAILED, text="no such file")))
+    rig.put(Resume())
+
+    assert rig.took(node.Answer)[0].failed[0].reason == "could not be started: no such file"
+
+
+def hook(rig: Rig, id: str = "h1", timeout_s: float = 0.0) -> None:
+    rig.core(node.Trigger(session=9, epoch=5, id=id, tasks=(spec(Mode.HOOK, timeout_s=timeout_s),)))
+
+
+def test_a_hook_runs_once_however_often_it_is_triggered() -> None:
+    rig = Rig()
+    rig.out.clear()
+    hook(rig)
+    hook(rig)
+    assert len(rig.took(Spawn)) == 1
+    rig.put(ProcessStarted(task="t", pid=5))
+    rig.put(ProcessEnded(task="t", exit=Exit(cause=ExitCause.EXITED)))
+    rig.put(Resume())
+    (answer,) = rig.took(node.Answer)
+    assert answer.done == ("t",)
+
+    hook(rig)
+    (again,) = rig.took(node.Answer)
+    assert again.done == ("t",)
+
+
+def test_a_hook_that_takes_too_long_is_killed_and_says_so() -> None:
+    rig = Rig()
+    hook(rig, timeout_s=2.0)
+    rig.put(ProcessStarted(task="t", pid=5))
+    rig.wait(3.0)
+    assert [one.number for one in rig.took(Signal)] == [9]
+
+    rig.put(ProcessEnded(task="t", exit=Exit(cause=ExitCause.SIGNALED, signal=9), last_log="still busy"))
+    rig.put(Resume())
+
+    (failure,) = rig.took(node.Answer)[0].failed
+    assert (failure.reason, failure.last_log) == ("timed out after 2 s", "still busy")
+
+
+# ends
+
+
+def kill(rig: Rig, id: str = "k1") -> None:
+    rig.core(node.Kill(session=9, epoch=5, id=id, tasks=("t",)))
+
+
+def test_a_running_task_is_walked_down_then_forgotten() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.task(task.StateChanged(state=TaskState.RUNNING, sequence=2))
+    kill(rig)
+    walked = []
+    for sequence, state in enumerate((TaskState.CONFIGURED, TaskState.STANDBY, TaskState.DONE), start=3):
+        (told,) = rig.took(task.Transition)
+        walked.append(TaskEvent(told.event).name)
+        rig.task(task.StateChanged(state=state, sequence=sequence))
+        rig.task(result(told.id, told.event, state, sequence=sequence))
+    assert walked == ["STOP", "RESET", "EXIT"]
+    assert rig.took(Signal) == []
+
+    rig.put(ProcessEnded(task="t", exit=Exit(cause=ExitCause.EXITED)))
+    rig.put(Resume())
+
+    assert [one.task for one in rig.out if isinstance(one, Forget)] == ["t"]
+    assert rig.took(node.Answer)[0].done == ("t",)
+    assert rig.engine.tasks == {}
+
+
+def test_a_task_that_does_not_go_is_met_with_growing_force() -> None:
+    rig = Rig()
+    rig.launch()
+    kill(rig)
+
+    rig.wait(20.0)
+
+    assert [one.number for one in rig.took(Signal)][:3] == [15, 2, 9]
+
+
+def test_ending_what_is_not_there_is_done_at_once_and_it_never_comes_back() -> None:
+    rig = Rig()
+    kill(rig)
+    assert rig.took(node.Answer)[0].done == ("t",)
+
+    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(),)))
+
+    assert rig.took(Spawn) == []
+
+
+def test_a_task_that_died_keeps_its_cause_until_somebody_ends_it() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.put(ProcessEnded(task="t", exit=Exit(cause=ExitCause.SIGNALED, signal=11), last_log="boom"))
+    rig.put(Resume())
+    (status,) = rig.took(node.Update)[-1].tasks
+    assert (status.phase, status.state, status.last_log) == (Phase.EXITED, TaskState.ERROR, "boom")
+    assert status.exit is not None
+    assert not status.exit.wanted
+
+    kill(rig)
+
+    assert rig.took(node.Answer)[0].done == ("t",)
+
+
+def test_an_attached_task_is_let_go_and_never_killed() -> None:
+    rig = Rig()
+    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(attached=True, endpoint="tcp://pi:47100"),)))
+    assert rig.took(Spawn) == []
+    rig.welcome(state=TaskState.CONFIGURED)
+    kill(rig)
+    (told,) = rig.took(task.Transition)
+    rig.task(task.StateChanged(state=TaskState.STANDBY, sequence=2))
+    rig.task(result(told.id, told.event, TaskState.STANDBY))
+
+    assert [type(one) for one in rig.out if isinstance(one, (Close, Signal, Forget))] == [Close]
+    assert rig.took(node.Answer)[0].done == ("t",)
+
+
+# lives
+
+
+def test_a_task_that_outlived_its_executor_is_adopted_as_it_is() -> None:
+    old = Rig()
+    old.launch()
+    held = old.engine.tasks["t"].spec
+
+    rig = Rig(old.records, (Survivor(spec=held, phase=Phase.ACTIVE, pid=77),))
+    rig.out.clear()
+    rig.welcome(state=TaskState.RUNNING, sequence=8)
+
+    assert rig.took(Spawn) == []
+    assert rig.engine.tasks["t"].state is TaskState.RUNNING
+
+
+def test_an_exit_that_nobody_saw_is_told_by_the_next_life() -> None:
+    survivor = Survivor(spec=spec(), phase=Phase.EXITED, exit=Exit(cause=ExitCause.EXITED, code=4), last_log="bye")
+
+    rig = Rig({}, (survivor,))
+
+    (announced,) = rig.took(node.Announce)
+    (held,) = announced.tasks
+    assert held.status.exit == Exit(cause=ExitCause.EXITED, code=4)
+
+
+def test_a_hook_that_ended_while_nobody_looked_is_answered_and_not_run_again() -> None:
+    old = Rig()
+    hook(old)
+    old.put(ProcessStarted(task="t", pid=5))
+    survivor = Survivor(spec=spec(Mode.HOOK), phase=Phase.EXITED, pid=5, exit=Exit(cause=ExitCause.EXITED))
+
+    rig = Rig(old.records, (survivor,))
+    rig.out.clear()
+    hook(rig)
+
+    assert rig.took(Spawn) == []
+
+
+def test_a_hook_that_was_begun_and_is_nowhere_is_not_run_again() -> None:
+    old = Rig()
+    hook(old)
+    old.put(ProcessStarted(task="t", pid=5))
+
+    rig = Rig(old.records)
+    spawned = rig.took(Spawn)
+    hook(rig)
+
+    assert spawned == []
+    assert rig.took(node.Answer)[0].failed[0].reason == "ended, nobody saw how"
+
+
+def test_a_hook_that_was_never_begun_is_run_by_the_next_life() -> None:
+    old = Rig()
+    hook(old)
+
+    assert len(Rig(old.records).took(Spawn)) == 1
+
+
+def test_a_basic_task_is_what_its_record_says() -> None:
+    old = Rig()
+    old.launch(Mode.BASIC)
+    old.transit(TaskEvent.CONFIGURE, id="c1")
+
+    rig = Rig(old.records)
+    assert rig.engine.tasks["t"].state is TaskState.CONFIGURED
+    rig.transit(TaskEvent.CONFIGURE, id="c1")
+
+    assert rig.took(node.Answer)[0].done == ("t",)
+
+
+def test_an_executor_that_lost_its_records_takes_the_next_epoch_of_its_tasks() -> None:
+    rig = Rig({}, (Survivor(spec=attrs.evolve(spec(), endpoint="ipc:///s/t"), phase=Phase.ACTIVE, pid=77),))
+    rig.out.clear()
+
+    rig.task(task.Refused(reason=task.Refusal.STALE, holder="n1/7", epoch=7))
+
+    (hello,) = rig.took(task.Hello)
+    assert hello.epoch == 8
