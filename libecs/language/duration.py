@@ -32,7 +32,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Write a duration, rounded to milliseconds, as `parse_duration` reads it: "0s", "250ms", "1m30s", "2h", "90.5s"."""
+    """Write a duration, rounded to milliseconds, as `parse_duration` reads it: "0s", "250ms", "1m30s", "90.5s"."""
     milliseconds = round(seconds * 1000)
     if milliseconds % 1000:
         text = f"{milliseconds / 1000:.3f}".rstrip("0")
