@@ -1,17 +1,19 @@
 """Count the roles of a workflow template a second way, with nothing of libecs.
 
-It reads YAML with PyYAML and evaluates the few constructs that `readout-dataflow` of 2022 and 2026, with what it includes, uses:
-no more. It follows spec/aliecs.md 4.3 to 4.5 and 5: stages, layers of variables, transparent iterators, empty
-aggregators going away, names that must exist even where they would not be reached.
+It reads YAML with PyYAML and evaluates the constructs that `readout-dataflow` of 2022 and 2026 uses, and no more. It
+follows spec/aliecs.md 4.3 to 4.5 and 5: stages, layers of variables, transparent iterators, empty aggregators going
+away, names that must exist even where they would not be reached.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,16 @@ class Expression:
                 todo += [part for group in node[1:] if isinstance(group, tuple) for part in group]
 
 
+BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "+": operator.add,
+    "in": lambda left, right: left in right,
+    "contains": operator.contains,
+}
+
+
 def evaluate(node: tuple[Any, ...], scope: Scope, functions: Functions) -> Any:
     """Evaluate a tree of Expression; what short-circuits is not touched."""
     kind = node[0]
@@ -155,14 +167,7 @@ def evaluate(node: tuple[Any, ...], scope: Scope, functions: Functions) -> Any:
     right = evaluate(node[2], scope, functions)
     if kind in ("||", "or", "&&", "and"):
         return bool(right)
-    return {
-        "==": lambda: left == right,
-        "!=": lambda: left != right,
-        ">": lambda: left > right,
-        "+": lambda: left + right,
-        "in": lambda: left in right,
-        "contains": lambda: right in left,
-    }[kind]()
+    return BINARY[kind](left, right)
 
 
 def as_text(value: Any) -> str:
@@ -190,16 +195,21 @@ def read(text: str) -> dict[str, Any]:
     """Read a template: every scalar is its text, mappings tagged !public are Public. A tab may end a line."""
     text = "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
-    def convert(node: yaml.Node) -> Any:
+    def convert(node: yaml.Node | None) -> Any:
         if isinstance(node, yaml.MappingNode):
             content = {key.value: convert(value) for key, value in node.value}
             return Public(content) if node.tag == "!public" else content
         if isinstance(node, yaml.SequenceNode):
             return [convert(item) for item in node.value]
-        return node.value
+        return node.value if node else {}
 
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     return dict(convert(yaml.compose(text, Loader=loader)))
+
+
+@cache
+def read_file(file: Path) -> dict[str, Any]:
+    return read(file.read_text())
 
 
 @dataclass
@@ -264,7 +274,7 @@ class Counter:
     def _detector(self, host: str) -> str:
         if host not in self.hosts:
             raise CountError("lookup", f"no host {host}")
-        return self.hosts[host]
+        return str(self.hosts[host])
 
     def _functions(self, scope: Scope, place: Place | None) -> dict[str, Callable[..., Any]]:
         def overridden(name: str, prefix: str) -> str:
@@ -305,7 +315,6 @@ class Counter:
             "dpl.Generate": refused("dpl.Generate"),
             "dpl.GenerateFromUri": refused("dpl.GenerateFromUri"),
             "dpl.GenerateFromUriOrFallbackToTemplate": refused("dpl.GenerateFromUriOrFallbackToTemplate"),
-            "GenerateDplSubworkflow": refused("GenerateDplSubworkflow"),
         }
         for old, new in (
             ("ToLower", "strings.ToLower"),
@@ -315,6 +324,7 @@ class Counter:
             ("DetectorForHost", "inventory.DetectorForHost"),
             ("DetectorsForHosts", "inventory.DetectorsForHosts"),
             ("GetRuntimeConfig", "runtime.Get"),
+            ("GenerateDplSubworkflow", "dpl.Generate"),
         ):
             table[old] = table[new]
         for name, value in self.integrations.items():
@@ -357,7 +367,7 @@ class Counter:
             return dict(self.replaced[name])
         if not file.is_file():
             raise CountError("template", f"no workflow {name}")
-        return read(file.read_text())
+        return read_file(file)
 
     def _layer(self, content: Any, scope: Scope, place: Place | None, path: str) -> dict[str, str]:
         layer = {}

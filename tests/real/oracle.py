@@ -320,11 +320,19 @@ def compare_hook(role: Mapping[str, Any], node: Mapping[str, Any], traits: Mappi
     for name, expected, actual in (
         ("trigger", trigger, moment(traits["trigger"])),
         ("await", role.get("await", trigger), moment(traits["await"])),
-        ("timeout", timeout, traits["timeout"]),
+        ("timeout", seconds(timeout), seconds(traits["timeout"])),
         ("critical", role["critical"], node["critical"]),
     ):
         if actual != expected:
             yield f"{where}: {name} {actual!r}, expected {expected!r}"
+
+
+UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+def seconds(text: str) -> int:
+    """Give the seconds of a duration such as 310s or 5m10s; both spell the same timeout."""
+    return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", text))
 
 
 def compare_task(role: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[str]:
@@ -345,7 +353,6 @@ def channel_expected(channel: Mapping[str, Any], side: str) -> dict[str, str]:
         "type": channel["type"],
         "sndBufSize": str(channel.get("snd", 1000)),
         "rcvBufSize": str(channel.get("rcv", 1000)),
-        "rateLogging": channel["rate"],
         "transport": channel.get("transport", "default"),
         "target": channel.get("target", ""),
     }
@@ -355,6 +362,73 @@ def channel_expected(channel: Mapping[str, Any], side: str) -> dict[str, str]:
 
 
 def channel_actual(channel: Mapping[str, Any], side: str) -> dict[str, str]:
-    fields = ["name", "type", "sndBufSize", "rcvBufSize", "rateLogging", "transport", "target"]
+    fields = ["name", "type", "sndBufSize", "rcvBufSize", "transport", "target"]
     fields += ["addressing", "global"] if side == "bind" else []
     return {name: str(channel.get(name) or "") for name in fields}
+
+
+def compare_rates(scenario: Scenario, tree: Mapping[str, Any]) -> Iterator[str]:
+    """Compare rateLogging of all channels: apart from the rest, so that it can't hide anything else."""
+    nodes = {node["path"]: node for node in preorder(tree)}
+    for role in scenario.roles:
+        for side in ("bind", "connect") if "task" in role else ():
+            for channel, actual in zip(role[side], nodes[ROOT + role["path"]]["task"][side], strict=True):
+                if actual["rateLogging"] != channel["rate"]:
+                    yield f"{role['path']}: {channel['name']}: {actual['rateLogging']!r}, expected {channel['rate']!r}"
+
+
+def address(path: str, channel: str) -> str:
+    """Give the address that the tests let placement choose for an inbound channel."""
+    return f"ipc://@{path}/{channel}"
+
+
+def channel_properties(scenario: Scenario) -> dict[str, dict[str, str]]:
+    """Give chans.* of every controlled task by role path, from the channels written by hand (spec 4.8)."""
+    tasks = [role for role in scenario.roles if "task" in role]
+    bound = {}
+    for role in tasks:
+        for channel in role["bind"]:
+            entry = (address(ROOT + role["path"], channel["name"]), channel.get("transport", "default"))
+            bound[f"{ROOT}{role['path']}:{channel['name']}"] = entry
+            if "global" in channel:
+                bound[f"::{channel['global']}"] = entry
+    out: dict[str, dict[str, str]] = {}
+    for role in tasks:
+        if role["task"]["mode"] in ("direct", "fairmq"):
+            own = out.setdefault(ROOT + role["path"], {})
+            for channel in role["bind"]:
+                where = bound[f"{ROOT}{role['path']}:{channel['name']}"]
+                own |= one_channel(channel, "bind", *where)
+            for channel in role["connect"]:
+                own |= one_channel(channel, "connect", *bound[channel["target"]])
+    return out
+
+
+def one_channel(channel: Mapping[str, Any], method: str, where: str, transport: str) -> dict[str, str]:
+    prefix = f"chans.{channel['name']}."
+    values = {
+        "address": where,
+        "method": method,
+        "rateLogging": channel["rate"],
+        "rcvBufSize": str(channel.get("rcv", 1000)),
+        "rcvKernelSize": "0",
+        "sndBufSize": str(channel.get("snd", 1000)),
+        "sndKernelSize": "0",
+        "transport": transport,  # the binder's, also for the other end
+        "type": channel["type"],
+    } | ({"autoBind": "0"} if method == "bind" else {})
+    return {prefix + "numSockets": "1"} | {f"{prefix}0.{name}": value for name, value in values.items()}
+
+
+def error_problems(scenario: Scenario, error: Exception) -> Iterator[str]:
+    """Compare an error of libecs with the expected one: code, role path, line, and the function it names."""
+    expected = scenario.error or {}
+    shown = {name: getattr(error, name, None) for name in ("code", "path", "file", "line", "reason")}
+    line = expected["at"]
+    for name, value in (("path", ROOT + expected["path"]), ("file", FILE), ("line", line)):
+        if shown[name] != value:
+            yield f"{name} {shown[name]!r}, expected {value!r}: {error}"
+    if "code" in expected and shown["code"] != expected["code"]:
+        yield f"code {shown['code']}, expected {expected['code']}: {error}"
+    if "says" in expected and not re.search(rf"(?<![\w.]){re.escape(expected['says'])}(?![\w])", str(shown["reason"])):
+        yield f"{shown['reason']!r} does not name {expected['says']}"

@@ -34,7 +34,7 @@ def calls(steps: list[dict[str, Any]]) -> Iterator[tuple[str, str, int, Any]]:
 @pytest.mark.parametrize("part", list(MOMENTS))
 def test_a_part_has_every_call_role_of_its_moments(part: str) -> None:
     roles = [role for role in one_host_scenario(2026, "full").roles if "call" in role]
-    own = [moment for moment in MOMENTS[part]]
+    own = MOMENTS[part]
     expected = sorted(
         (own.index(role["trigger"][0]), role["trigger"][1], role["path"], role["call"].removesuffix("()"))
         for role in roles
