@@ -331,9 +331,9 @@ class CoreEngine:
         """Return a run record; an empty one for a number whose record is lost."""
         return self.runs.get(number) or RunInfo(number=number, environment="")
 
-    def give_up(self, environment: Environment) -> None:
-        """The present step is not waited for any more."""
-        steps.give_up(environment, self)
+    def leave(self, environment: Environment) -> None:
+        """The present step is over or given up."""
+        steps.leave(environment, self)
 
     def idempotent(self, function: str) -> bool:
         """Whether a call may be repeated when nobody knows how it ended."""

@@ -126,8 +126,8 @@ class Context(Protocol):
     def expire(self, environment: Environment) -> None:
         """The present step has taken too long."""
 
-    def give_up(self, environment: Environment) -> None:
-        """The present step is not waited for any more: end what it started for itself alone."""
+    def leave(self, environment: Environment) -> None:
+        """The present step is over or given up: end what it started for itself alone."""
 
     def idempotent(self, function: str) -> bool:
         """Whether a call may be repeated when nobody knows how it ended."""
@@ -333,6 +333,7 @@ class Environment:
         """Judge the step that is over; False if the plan was given up."""
         assert self.plan is not None
         step = self.plan.steps[self.record.index]
+        ctx.leave(self)
         self.deadline = self.resend_at = None
         critical = {path: reason for path, (counts, reason) in self.step_failures.items() if counts}
         for path, (counts, reason) in self.step_failures.items():
@@ -426,7 +427,7 @@ class Environment:
 
     def drop_plan(self, ctx: Context) -> None:
         """Leave the present plan where it is."""
-        ctx.give_up(self)
+        ctx.leave(self)
         self.plan = None
         self.entered = False
         self.waiting.clear()

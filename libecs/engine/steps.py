@@ -82,7 +82,6 @@ def expire(env: Environment, ctx: Context) -> None:
         elif name in env.hooks:
             role = _role(env, env.hooks[name])
             _fail(env, role.path, role.critical, "the hook did not end in time")
-            ctx.condemn(env.by_role[env.hooks[name]].node, [name])
         elif step.kind is StepKind.AWAIT:
             _call_timed_out(env, ctx, name)
         else:
@@ -90,12 +89,17 @@ def expire(env: Environment, ctx: Context) -> None:
     env.waiting.clear()
 
 
-def give_up(env: Environment, ctx: Context) -> None:
-    """The present step is not waited for any more: hooks that still run are ended, nobody else knows them."""
+def leave(env: Environment, ctx: Context) -> None:
+    """The present step is over or given up. Its hooks are ended and forgotten now and not before: until the core has
+    written down that it went on, an executor must still know that they ran."""
     step = _step(env)
-    if step is not None and step.kind is StepKind.HOOKS:
-        for name in sorted(env.waiting):
-            ctx.condemn(env.by_role[env.hooks[name]].node, [name])
+    if step is None or step.kind is not StepKind.HOOKS:
+        return
+    by_node: dict[str, list[str]] = {}
+    for name, index in env.hooks.items():
+        by_node.setdefault(env.by_role[index].node, []).append(name)
+    for node_name, names in by_node.items():
+        ctx.condemn(node_name, names)
 
 
 def _step(env: Environment) -> Step | None:
@@ -129,7 +133,7 @@ def _enter_calls(env: Environment, ctx: Context, step: Step) -> None:
         assert role.call is not None
         old = [pending for pending in env.record.pending if pending.role == index]
         for pending in old:
-            ctx.emit(CancelCall(pending.call))
+            _cancel(env, ctx, pending)
         call_id = f"{_command_id(env)}.{index}"
         pending = PendingCall(
             call=call_id,
@@ -227,11 +231,15 @@ def _call_timed_out(env: Environment, ctx: Context, name: str) -> None:
 def cancel_calls(env: Environment, ctx: Context) -> None:
     """Nobody will await what is still pending."""
     for pending in env.record.pending:
-        if not pending.done:
-            ctx.emit(CancelCall(pending.call))
-            role = _role(env, pending.role)
-            ctx.event("call.end", env.id, role=role.path, name=pending.function, ok=False, text="cancelled")
+        _cancel(env, ctx, pending)
     env.update(pending=())
+
+
+def _cancel(env: Environment, ctx: Context, pending: PendingCall) -> None:
+    if not pending.done:
+        ctx.emit(CancelCall(pending.call))
+        role = _role(env, pending.role)
+        ctx.event("call.end", env.id, role=role.path, name=pending.function, ok=False, text="cancelled")
 
 
 def recover_calls(env: Environment, ctx: Context) -> None:
@@ -497,8 +505,6 @@ def _hooks_answered(env: Environment, ctx: Context, name: str, answer: Answer) -
         ctx.event(
             "hook.end", env.id, role=role.path, ok=role.path not in env.step_failures, run_number=env.record.run_number
         )
-    if over:
-        ctx.condemn(name, over)
 
 
 # what the core does itself
