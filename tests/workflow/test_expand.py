@@ -367,6 +367,14 @@ def test_nested_iterators_see_the_outer_variable(grow: Grow) -> None:
     assert paths(workflow) == ["w", "w.a", "w.a.a1", "w.b", "w.b.b2", "w.b.b3"]
 
 
+def test_a_range_sees_what_is_above_the_iterator_only(grow: Grow) -> None:
+    role = "name: '{{ i }}', defaults: {items: '[]'}, for: {range: '{{ items }}', var: i}, task: {load: t}"
+
+    with pytest.raises(ExpressionError, match="unknown variable 'items'"):
+        grow(f"{{name: w, roles: [{{{role}}}]}}")
+    assert paths(grow(f"{{name: w, defaults: {{items: '[\"x\"]'}}, roles: [{{{role}}}]}}")) == ["w", "w.x"]
+
+
 def test_each_copy_of_an_iterator_is_enabled_by_itself(grow: Grow) -> None:
     template = """
         name: w
