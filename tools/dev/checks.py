@@ -40,7 +40,7 @@ CHECKS: Mapping[str, Callable[[], Sequence[str]]] = {
     "format": lambda: [program("ruff"), "format", "--check", "--quiet", "--output-format=concise", "."],
     "types": lambda: [program("mypy"), "--no-error-summary"],
     "types-of-dev": lambda: [program("mypy"), "--no-error-summary", "--scripts-are-modules", "dev"],
-    "floors": lambda: [program("lint-imports"), "--no-cache"],
+    "floors": lambda: [program("lint-imports"), "--no-cache", "--no-logo"],
     "c-format": lambda: [program("clang-format"), "--dry-run", "--Werror", *c_sources()],
     "spelling": lambda: [program("codespell"), "."],
     "generated-header": lambda: [sys.executable, "tools/generate_header.py", "--check"],
