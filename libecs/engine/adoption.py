@@ -11,7 +11,7 @@ from functools import partial
 
 from libecs.engine import commands
 from libecs.engine.desk import Desk
-from libecs.engine.effects import ProcessEnded, ProcessStarted, Spawn, Survivor
+from libecs.engine.effects import ProcessEnded, ProcessStarted, Survivor
 from libecs.engine.held import Going, HeldRecord, HeldTask
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire.node import Exit, ExitCause, Phase
@@ -26,7 +26,6 @@ def from_record(record: HeldRecord) -> HeldTask:
         spec=record.spec,
         state=record.state,
         trigger=record.trigger,
-        begun=record.begun,
         phase=Phase.ACTIVE,
         adopted=True,
     )
@@ -51,12 +50,12 @@ def adopt_recorded(
     if going is not None:
         going.deadline = desk.now.mono_s + COMMAND_S
         desk.after(COMMAND_S, partial(commands.expire, desk, going.id, (held.spec.task,)))
-    if survivor is None and held.begun and (starting or held.trigger or held.state is TaskState.RUNNING):
+    unanswered = bool(held.trigger) and held.trigger not in held.answers
+    if survivor is None and (starting or unanswered or (going is None and held.state is TaskState.RUNNING)):
+        # it may have run and been wiped out with its node: it is not run a second time
         survivor = Survivor(spec=held.spec, phase=Phase.EXITED, exit=Exit(cause=ExitCause.UNKNOWN))
     if survivor is None:
-        if starting or (held.trigger and held.trigger not in held.answers):
-            desk.emit(Spawn(spec=held.spec, endpoint=""))
-        elif going is not None:
+        if going is not None:
             commands.step(desk, held)
         return
     held.pid = survivor.pid
@@ -65,7 +64,7 @@ def adopt_recorded(
         started(ProcessStarted(task=held.spec.task, pid=survivor.pid))
         if going is not None and not starting:
             commands.step(desk, held)
-    elif held.trigger and held.trigger in held.answers:
+    elif held.trigger and not unanswered:
         held.phase, held.exit = Phase.EXITED, survivor.exit
     elif held.spec.mode is Mode.BASIC and going is None and held.state is not TaskState.RUNNING:
         held.exit = survivor.exit

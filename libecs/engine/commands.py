@@ -76,7 +76,7 @@ def step(desk: Desk, held: HeldTask) -> None:
     elif isinstance(move, moves.Impossible):
         finish(desk, held, going.failed or move.reason)
     elif isinstance(move, moves.StartProcess):
-        held.pid, held.exit, held.error, held.end_of_stream, held.begun = 0, None, "", False, False
+        held.pid, held.exit, held.error, held.end_of_stream = 0, None, "", False
         desk.save(held)
         desk.emit(Forget(task=held.spec.task))
         desk.emit(Spawn(spec=held.spec, endpoint=""))

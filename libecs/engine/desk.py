@@ -60,7 +60,6 @@ class Desk:
             answers=tuple((id, failure.reason if failure else "") for id, failure in held.answers.items()),
             going=going.id if going else "",
             going_event=going.event if going else 0,
-            begun=held.begun,
         )
         self.emit(Persist(TASK_TABLE, held.spec.task, pack_value(record)))
 

@@ -305,7 +305,6 @@ class ExecutorEngine:
             return
         held.pid = input.pid
         held.exit = None
-        held.begun = True
         self._desk.save(held)
         if held.controlled:
             self._open(held)

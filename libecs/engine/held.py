@@ -77,8 +77,6 @@ class HeldTask:
     killing: Killing | None = None
     trigger: str = ""
     """Command id that runs this hook."""
-    begun: bool = False
-    """The process of a basic task or hook was seen."""
     answers: OrderedDict[str, Failure | None] = attrs.field(factory=OrderedDict)
     """Command id to why it failed, None = done. The last ones only."""
 
@@ -143,5 +141,3 @@ class HeldRecord:
     """(command id, why it failed or "")."""
     going: str = ""
     going_event: int = 0
-    begun: bool = False
-    """Its process was seen: if it is nowhere now, it has ended."""

@@ -91,7 +91,8 @@ def expire(env: Environment, ctx: Context) -> None:
 
 def leave(env: Environment, ctx: Context) -> None:
     """The present step is over or given up. Its hooks are ended and forgotten now and not before: until the core has
-    written down that it went on, an executor must still know that they ran."""
+    written down that it went on, an executor must still know that they ran.
+    """
     step = _step(env)
     if step is None or step.kind is not StepKind.HOOKS:
         return

@@ -597,10 +597,12 @@ def test_a_hook_that_ended_while_nobody_looked_is_answered_and_not_run_again() -
     assert rig.took(Spawn) == []
 
 
-def test_a_hook_that_was_begun_and_is_nowhere_is_not_run_again() -> None:
+@pytest.mark.parametrize("started", [False, True])
+def test_a_hook_that_may_have_run_and_is_nowhere_is_not_run_again(started: bool) -> None:
     old = Rig()
     hook(old)
-    old.put(ProcessStarted(task="t", pid=5))
+    if started:
+        old.put(ProcessStarted(task="t", pid=5))
 
     rig = Rig(old.records)
     spawned = rig.took(Spawn)
@@ -608,13 +610,6 @@ def test_a_hook_that_was_begun_and_is_nowhere_is_not_run_again() -> None:
 
     assert spawned == []
     assert rig.took(node.Answer)[0].failed[0].reason == "ended, nobody saw how"
-
-
-def test_a_hook_that_was_never_begun_is_run_by_the_next_life() -> None:
-    old = Rig()
-    hook(old)
-
-    assert len(Rig(old.records).took(Spawn)) == 1
 
 
 def test_a_basic_task_is_what_its_record_says() -> None:
