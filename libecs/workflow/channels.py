@@ -116,6 +116,7 @@ def resolve(workflow: Workflow, endpoints: Mapping[tuple[str, str], Endpoint]) -
     """
     table = bound(workflow)
     addresses = _addresses(workflow, endpoints)
+    write = _PropertyWriter()
     result: dict[str, dict[str, str]] = {}
     for role in workflow.roles:
         if not has_channels(role):
@@ -125,7 +126,7 @@ def resolve(workflow: Workflow, endpoints: Mapping[tuple[str, str], Endpoint]) -
         properties: dict[str, str] = {}
         for channel in role.bind:
             address = channel.target or endpoints[role.path, channel.name].bind
-            properties.update(channel_properties(channel, "bind", address, channel.transport))
+            write(properties, channel, "bind", address, channel.transport)
         for channel in role.connect:
             address, transport = channel.target, channel.transport
             if not is_address(address):
@@ -142,7 +143,7 @@ def resolve(workflow: Workflow, endpoints: Mapping[tuple[str, str], Endpoint]) -
                         line=role.line,
                         path=role.path,
                     )
-            properties.update(channel_properties(channel, "connect", address, transport))
+            write(properties, channel, "connect", address, transport)
         result[role.path] = properties
     return result
 
@@ -163,6 +164,24 @@ def channel_properties(channel: Channel, method: str, address: str, transport: s
     yield prefix + "type", channel.type
     if method == "bind":
         yield prefix + "autoBind", "0"
+
+
+class _PropertyWriter:
+    """Writes the properties of channels. A hundred thousand tasks have the same few channels but for the address."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str, str, int, int, str, str], tuple[str, dict[str, str]]] = {}
+
+    def __call__(self, properties: dict[str, str], channel: Channel, method: str, address: str, transport: str) -> None:
+        """Add the properties of one channel to `properties`."""
+        buffers = (channel.send_buffer, channel.receive_buffer)
+        key = (channel.name, channel.type, channel.rate_logging, *buffers, method, transport)
+        known = self._known.get(key)
+        if known is None:
+            found = dict(channel_properties(channel, method, "", transport))
+            known = self._known[key] = (f"chans.{channel.name}.0.address", found)
+        properties.update(known[1])
+        properties[known[0]] = address
 
 
 def _addresses(workflow: Workflow, endpoints: Mapping[tuple[str, str], Endpoint]) -> dict[str, str]:

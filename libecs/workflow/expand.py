@@ -75,7 +75,7 @@ _NOTHING: Mapping[str, str] = {}
 class ExpansionLimits:
     """How large a workflow may become."""
 
-    roles: int = 100_000
+    roles: int = 200_000
     depth: int = 48
     """Roles inside each other."""
     includes: int = 16

@@ -89,7 +89,8 @@ class _ClassTexts:
 
     variables: Mapping[str, Text]
     command: Text
-    arguments: tuple[Text, ...]
+    arguments: tuple[str | Text, ...]
+    """Those without {{ }} as they are; of a shell command joined with their neighbours, as most of them are literal."""
     environment: tuple[Text, ...]
     user: Text
     stdout: Text
@@ -155,7 +156,7 @@ class Launcher:
         role, texts, scope = self._task(index, specials, overlay)
         try:
             value = texts.command.evaluate(scope)
-            arguments = [text.evaluate(scope) for text in texts.arguments]
+            arguments = [text if isinstance(text, str) else text.evaluate(scope) for text in texts.arguments]
             environment = [text.evaluate(scope) for text in texts.environment]
             user = texts.user.evaluate(scope)
             stdout = _output("stdout", texts.stdout.evaluate(scope))
@@ -208,8 +209,10 @@ class Launcher:
                 result[name] = text.evaluate(scope)
             if _ORBIT_RESET_SOURCE in scope:
                 result["orbit-reset-time"] = str(scope.lookup(_ORBIT_RESET_SOURCE))
+            result.update(channels)
             for name, value in channels.items():
-                result[name] = compile_text(value, None).evaluate(scope) if "{{" in value else value
+                if "{{" in value:
+                    result[name] = compile_text(value, None).evaluate(scope)
         except TemplateError as error:
             raise self._error(error, role) from None
         return result
@@ -288,7 +291,7 @@ class Launcher:
         texts = self._classes[class_name] = _ClassTexts(
             compiled({**task_class.defaults, **task_class.vars}),
             compile_text(task_class.command, mark),
-            tuple(compile_text(text, mark) for text in task_class.arguments),
+            _words([compile_text(text, mark) for text in task_class.arguments], task_class.shell),
             tuple(compile_text(text, mark) for text in task_class.environment),
             compile_text(task_class.user, mark),
             compile_text(task_class.stdout, mark),
@@ -352,6 +355,20 @@ def camel(name: str) -> str:
 def _both_spellings(variables: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
     found = {name: variables[name] for name in names if name in variables}
     return {**found, **{camel(name): value for name, value in found.items()}}
+
+
+def _words(texts: Iterable[Text], joined: bool) -> tuple[str | Text, ...]:
+    """Return literal texts as strings, neighbours joined by a blank if they end up so anyhow."""
+    words: list[str | Text] = []
+    for text in texts:
+        last = words[-1] if words else None
+        if not text.is_literal:
+            words.append(text)
+        elif joined and isinstance(last, str):
+            words[-1] = f"{last} {text.source}"
+        else:
+            words.append(text.source)
+    return tuple(words)
 
 
 def _output(name: str, text: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 from libecs.config.tree import Tree
 from libecs.language.task import read_task
 from libecs.language.template import read_workflow
+from libecs.wire.codec import pack_value, unpack_value
 from libecs.workflow.channels import Endpoint, resolve
 from libecs.workflow.expand import expand
 from libecs.workflow.hooks import Hooks
@@ -163,3 +164,10 @@ def test_hooks_of_2026() -> None:
         10: ["bookkeeping.StartOfRun()"],
         11: ["bookkeeping.RetrieveFillInfo()"],
     }
+
+
+@pytest.mark.parametrize("year", [2026, 2022])
+def test_a_workflow_survives_the_journal(year: int) -> None:
+    workflow = dataflow(year, 2)
+
+    assert unpack_value(Workflow, pack_value(workflow)) == workflow
