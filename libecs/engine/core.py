@@ -1,4 +1,4 @@
-"""The core's engine: nodes, clients and operations around the environments.
+"""The core's engine: environments, and around them the sessions with nodes and the requests of clients.
 
 It decides and nothing else (see `effects`). A new life is made from the records of the last one: `start` takes the
 next epoch, and what nodes announce is compared with the records.
@@ -12,7 +12,7 @@ from functools import partial
 
 import attrs
 
-from libecs.engine import operations, steps
+from libecs.engine import calls, operations, steps
 from libecs.engine.effects import (
     CallDone,
     Connected,
@@ -29,14 +29,11 @@ from libecs.engine.effects import (
     Received,
     Resume,
     RunNumberTaken,
-    Send,
     Tick,
 )
-from libecs.engine.environment import Environment, Task
-from libecs.engine.nodes import Condemned, Node, Reach
+from libecs.engine.environment import Environment
 from libecs.engine.placement import NodeOffer
-from libecs.engine.plan import Plan, StepKind
-from libecs.engine.reconcile import Known, reconcile
+from libecs.engine.plan import Plan
 from libecs.engine.records import (
     CONDEMNED,
     CORE,
@@ -50,19 +47,19 @@ from libecs.engine.records import (
     OperationRecord,
     PlacementRecord,
 )
-from libecs.engine.runs import degrade
+from libecs.engine.requests import Requests
+from libecs.engine.sessions import Sessions
 from libecs.errors import DecodeError
-from libecs.fsm import EnvState, TaskState
+from libecs.fsm import EnvState
 from libecs.ids import IdSource
 from libecs.language.functions import FunctionTable, pure_functions
 from libecs.wire import client, node
 from libecs.wire.client import Event, Finished, RunInfo
 from libecs.wire.codec import pack_value, unpack_value
-from libecs.wire.node import Phase, TaskStatus
 from libecs.workflow.role import Workflow
 
-KEEP_OPERATIONS = 1000
-"""Answers of old operations that are kept for who asks again."""
+Records = Mapping[str, Mapping[str, bytes]]
+"""Table to key to value."""
 
 
 @attrs.frozen(kw_only=True)
@@ -82,28 +79,22 @@ class CoreSettings:
 class CoreEngine:
     """The core. `records` are those of the last life."""
 
-    def __init__(self, settings: CoreSettings, records: Mapping[str, Mapping[str, bytes]] | None = None) -> None:
+    def __init__(self, settings: CoreSettings, records: Records | None = None) -> None:
         self.settings = settings
         records = records or {}
         core = records.get(CORE, {})
-        self.fresh = not core
+        self._fresh = not core
         self.epoch = int(core.get("epoch", b"0")) + 1
         self.now = Now(0.0, 0)
         self.environments: dict[str, Environment] = {}
-        self.nodes: dict[str, Node] = {}
-        self.operations: dict[str, OperationRecord] = {}
-        self.runs: dict[int, RunInfo] = {}
-        self.condemned = Condemned()
+        self.sessions = Sessions(self, settings.instance, settings.suspect_s, settings.lost_s)
+        self.requests = Requests(self)
         self.quarantine: dict[str, str] = {}
         """Records that can't be read, and why."""
         self._ids = IdSource(settings.instance, self.epoch)
-        self._functions = settings.functions or pure_functions(self._ids.next)
+        self._functions = settings.functions or pure_functions(self.new_id)
         self._sequence = int(core.get("sequence", b"0"))
-        self._sessions = 0
-        self._sessions_open: dict[int, Node] = {}
-        self._tasks: dict[str, Environment] = {}
-        self._subscribers: dict[str, None] = {}
-        self._waiting_clients: dict[str, set[str]] = {}
+        self._owners: dict[str, Environment] = {}
         self._events: list[Event] = []
         self._out: list[Effect] = []
         self._deferred: deque[Callable[[], None]] = deque()
@@ -127,14 +118,14 @@ class CoreEngine:
     def start(self, now: Now) -> list[Effect]:
         """Begin a life: take the epoch, and go on with what the last one left."""
         self._begin(now)
-        self._out.append(Persist(CORE, "epoch", str(self.epoch).encode()))
+        self.emit(Persist(CORE, "epoch", str(self.epoch).encode()))
         for name, reason in self.quarantine.items():
             self.event("quarantine", name=name, ok=False, text=reason)
         for env in list(self.environments.values()):
             if env.workflow is None:
                 self._expand(env)
                 continue
-            steps.recover_calls(env, self)
+            calls.recover(env, self)
             env.entered = False
             env.advance(self)
         self._beat_at = now.mono_s + self.settings.keepalive_s
@@ -161,7 +152,8 @@ class CoreEngine:
         elif isinstance(input, Expanded):
             self._expanded(input)
         elif isinstance(input, Disconnected):
-            self._disconnected(input.peer)
+            self.requests.disconnected(input.peer)
+            self.sessions.disconnected(input.peer)
         elif isinstance(input, Connected):
             pass  # who dials in speaks first
         return self._end()
@@ -172,35 +164,45 @@ class CoreEngine:
         self._events = []
 
     def _end(self) -> list[Effect]:
-        """Save what changed, number and publish the events; records come first by the contract."""
+        """Save what changed, and publish the events; by the contract records come first."""
         for env in list(self.environments.values()):
             if env.moved and not env.waiting:
                 env.publish_moved(self)
             if env.changed:
                 self._save(env)
         if self._events:
-            self._out.append(Persist(CORE, "sequence", str(self._sequence).encode()))
-            self._out.extend(Journal(event) for event in self._events)
-            self._out.append(Publish(tuple(self._events)))
-            for peer in self._subscribers:
-                self._out.append(Send(peer, client.Events(events=tuple(self._events))))
+            events = tuple(self._events)
+            self.emit(Persist(CORE, "sequence", str(self._sequence).encode()))
+            self._out.extend(Journal(event) for event in events)
+            self.emit(Publish(events))
+            self.requests.publish(events)
         if self._deferred and not self._resume_asked:
             self._resume_asked = True
-            self._out.append(Continue())
+            self.emit(Continue())
         return self._out
 
     def _save(self, env: Environment) -> None:
         env.changed = False
-        self._out.append(Persist(ENVIRONMENT, env.id, pack_value(env.record)))
+        self.emit(Persist(ENVIRONMENT, env.id, pack_value(env.record)))
         if env.plan is not env.saved_plan:
             env.saved_plan = env.plan
-            self._out.append(Persist(PLAN, env.id, None if env.plan is None else pack_value(env.plan)))
+            self.emit(Persist(PLAN, env.id, None if env.plan is None else pack_value(env.plan)))
+
+    def _received(self, peer: str, message: object) -> None:
+        if isinstance(message, node.NodeHello):
+            self.sessions.hello(peer, message)
+        elif isinstance(message, (node.Announce, node.Update, node.Answer, node.NodeKeepalive, node.Fenced)):
+            self.sessions.received(peer, message)
+        elif isinstance(message, (client.Create, client.Control, client.Destroy)):
+            self.requests.operation(peer, message)
+        elif isinstance(message, (client.Show, client.ShowRuns, client.Subscribe)):
+            self.requests.question(peer, message)
 
     # recovery
 
-    def _load(self, records: Mapping[str, Mapping[str, bytes]]) -> None:
-        for name in records.get(CONDEMNED, {}):
-            self.condemned.add(records[CONDEMNED][name].decode(), [name])
+    def _load(self, records: Records) -> None:
+        for task, where in records.get(CONDEMNED, {}).items():
+            self.sessions.condemned.add(where.decode(), [task])
         for key, value in records.get(OPERATION, {}).items():
             self._guard(f"{OPERATION}/{key}", partial(self._load_operation, key, value))
         for key, value in records.get(RUN, {}).items():
@@ -216,13 +218,13 @@ class CoreEngine:
             self.quarantine[name] = error.message
 
     def _load_operation(self, key: str, value: bytes) -> None:
-        self.operations[key] = unpack_value(OperationRecord, value)
+        self.requests.operations[key] = unpack_value(OperationRecord, value)
 
     def _load_run(self, value: bytes) -> None:
         run = unpack_value(RunInfo, value)
-        self.runs[run.number] = run
+        self.requests.runs[run.number] = run
 
-    def _load_environment(self, key: str, value: bytes, records: Mapping[str, Mapping[str, bytes]]) -> None:
+    def _load_environment(self, key: str, value: bytes, records: Records) -> None:
         record = unpack_value(EnvironmentRecord, value)
         workflow = placed = plan = None
         if (data := records.get(WORKFLOW, {}).get(key)) is not None:
@@ -237,7 +239,12 @@ class CoreEngine:
         self.environments[env.id] = env
         self.adopt_tasks(env)
 
-    # Context: what environments and steps need of us
+    # what environments, sessions and requests need of us
+
+    @property
+    def sequence(self) -> int:
+        """Number of the last event."""
+        return self._sequence
 
     def emit(self, effect: Effect) -> None:
         """Add an effect."""
@@ -258,11 +265,7 @@ class CoreEngine:
 
     def send_node(self, name: str, message: Callable[[int, int], object]) -> bool:
         """Send what `message(session, epoch)` makes, if the node is there; tell whether it was."""
-        one = self.nodes.get(name)
-        if one is None or one.session is None:
-            return False
-        self._out.append(Send(one.peer, message(one.session, self.epoch)))
-        return True
+        return self.sessions.send(name, message)
 
     def defer(self, action: Callable[[], None]) -> None:
         """Do this in a later `handle` of its own."""
@@ -270,7 +273,7 @@ class CoreEngine:
 
     def offers(self) -> list[NodeOffer]:
         """Return the nodes that can take tasks now, less what living environments use of them."""
-        used = {name: one.offer() for name, one in self.nodes.items() if one.reach is Reach.UP and one.session}
+        used = self.sessions.offers()
         for env in self.environments.values():
             for placed in env.placed.values():
                 offer = used.get(placed.node)
@@ -283,19 +286,9 @@ class CoreEngine:
                     )
         return list(used.values())
 
-    def node_announced(self, name: str) -> bool:
-        """Whether the node is there and has told what it holds."""
-        one = self.nodes.get(name)
-        return one is not None and one.announced
-
     def node_problem(self, name: str) -> str:
         """Return why a node can't be reached, "" if it can."""
-        one = self.nodes.get(name)
-        if one is None:
-            return "the node has not come back yet"
-        if one.reach is not Reach.UP:
-            return f"the node does not answer for {self.now.mono_s - one.heard:.1f} s"
-        return "" if one.announced else "the node has not told what it runs"
+        return self.sessions.problem(name)
 
     def new_id(self) -> str:
         """Return an id that was never used."""
@@ -303,37 +296,39 @@ class CoreEngine:
 
     def condemn(self, name: str, tasks: Iterable[str]) -> None:
         """End tasks for certain, however long that takes; `steps.gone` is called for each."""
-        tasks = list(tasks)
-        for task in self.condemned.add(name, tasks):
-            self._out.append(Persist(CONDEMNED, task, name.encode()))
-        self._kill(name, tasks)
-
-    def _kill(self, name: str, tasks: Iterable[str]) -> None:
-        names = tuple(tasks)
-        if names:
-            id = f"k{self.new_id()}"
-            self.send_node(name, lambda session, epoch: node.Kill(session=session, epoch=epoch, id=id, tasks=names))
+        self.sessions.condemn(name, tasks)
 
     def adopt_tasks(self, environment: Environment) -> None:
         """Route what nodes say of the environment's tasks to it."""
-        for name, env in list(self._tasks.items()):
-            if env is environment:
-                del self._tasks[name]
+        for name in [name for name, env in self._owners.items() if env is environment]:
+            del self._owners[name]
         for name in environment.tasks:
-            self._tasks[name] = environment
+            self._owners[name] = environment
+
+    def owner(self, task: str) -> Environment | None:
+        """Return the environment that a task belongs to."""
+        return self._owners.get(task)
+
+    def take_over(self, epoch: int) -> bool:
+        """Go on as epoch `epoch` if our own records are lost; False if they are not, and another core is newer."""
+        if not self._fresh:
+            return False
+        self.epoch = epoch
+        self._ids = IdSource(self.settings.instance, epoch)
+        self.emit(Persist(CORE, "epoch", str(epoch).encode()))
+        return True
 
     def save_run(self, run: RunInfo) -> None:
         """Write a run record."""
-        self.runs[run.number] = run
-        self._out.append(Persist(RUN, str(run.number), pack_value(run)))
+        self.requests.save_run(run)
 
     def run(self, number: int) -> RunInfo:
         """Return a run record; an empty one for a number whose record is lost."""
-        return self.runs.get(number) or RunInfo(number=number, environment="")
+        return self.requests.run(number)
 
-    def leave(self, environment: Environment) -> None:
-        """The present step is over or given up."""
-        steps.leave(environment, self)
+    def ages(self) -> Mapping[str, int]:
+        """Return the milliseconds since late nodes were heard."""
+        return self.sessions.ages()
 
     def idempotent(self, function: str) -> bool:
         """Whether a call may be repeated when nobody knows how it ended."""
@@ -343,148 +338,38 @@ class CoreEngine:
         """Enter the present step."""
         steps.enter(environment, self)
 
-    def expire(self, environment: Environment) -> None:
-        """The present step has taken too long."""
-        steps.expire(environment, self)
+    def leave(self, environment: Environment) -> None:
+        """The present step is over or given up."""
+        steps.leave(environment, self)
 
     def finish(self, environment: Environment, answer: Finished) -> None:
         """End the operation that is going on."""
         name = environment.record.operation
         if name:
             environment.update(operation="")
-            self._finish_operation(name, answer)
+            self.requests.finish(name, answer)
 
-    def _finish_operation(self, name: str, answer: Finished) -> None:
-        answer = attrs.evolve(answer, operation=name)
-        record = self.operations.get(name)
-        if record is not None:
-            record = attrs.evolve(record, answer=pack_value(answer))
-            self._put_operation(record)
-        self.event(
-            "operation.end",
-            answer.environment,
-            name=name,
-            state=answer.state.name,
-            ok=not answer.code,
-            text=answer.message,
-        )
-        for peer in sorted(self._waiting_clients.pop(name, ())):
-            self._out.append(Send(peer, answer))
-
-    def _put_operation(self, record: OperationRecord) -> None:
-        self.operations[record.operation] = record
-        self._out.append(Persist(OPERATION, record.operation, pack_value(record)))
-        if len(self.operations) > KEEP_OPERATIONS:
-            old = next((name for name, one in self.operations.items() if one.answer), None)
-            if old is not None:
-                del self.operations[old]
-                self._out.append(Persist(OPERATION, old, None))
+    def create(self, environment: str, message: client.Create) -> None:
+        """Begin a new environment."""
+        record = operations.new_record(environment, message, self.now)
+        env = self.environments[environment] = Environment(record, functions=self._functions)
+        self.event("environment.state", environment, state=EnvState.STANDBY.name, text=message.workflow)
+        self._expand(env)
 
     def remove(self, environment: Environment) -> None:
         """Forget an environment that is DONE, or that never came to be."""
         self.environments.pop(environment.id, None)
         for name in environment.tasks:
-            self._tasks.pop(name, None)
+            self._owners.pop(name, None)
         environment.changed = False
         for table in (ENVIRONMENT, WORKFLOW, PLACEMENT, PLAN):
-            self._out.append(Persist(table, environment.id, None))
-
-    # clients
-
-    def _received(self, peer: str, message: object) -> None:
-        if isinstance(message, node.NodeHello):
-            self._node_hello(peer, message)
-        elif isinstance(message, (node.Announce, node.Update, node.Answer, node.NodeKeepalive, node.Fenced)):
-            self._from_node(peer, message)
-        elif isinstance(message, (client.Create, client.Control, client.Destroy)):
-            self._operation(peer, message)
-        elif isinstance(message, client.Show):
-            self._show(peer, message)
-        elif isinstance(message, client.ShowRuns):
-            self._show_runs(peer, message)
-        elif isinstance(message, client.Subscribe):
-            self._subscribers[peer] = None
-            self._out.append(
-                Send(peer, client.Environments(request=message.request, sequence=self._sequence, environments=()))
-            )
-
-    def _operation(self, peer: str, message: client.Create | client.Control | client.Destroy) -> None:
-        known = self.operations.get(message.operation)
-        if known is not None:
-            if known.answer:
-                self._out.append(Send(peer, unpack_value(Finished, known.answer)))
-            else:
-                self._waiting_clients.setdefault(message.operation, set()).add(peer)
-                self._out.append(
-                    Send(peer, client.Accepted(operation=message.operation, environment=known.environment))
-                )
-            return
-        self._waiting_clients.setdefault(message.operation, set()).add(peer)
-        verb = type(message).__name__.lower()
-        environment = "" if isinstance(message, client.Create) else message.environment
-        refused = operations.refusal(self.environments, message)
-        if refused is not None:
-            record = OperationRecord(
-                operation=message.operation, environment=environment, verb=verb, requester=message.requester
-            )
-            self._put_operation(record)
-            self._finish_operation(message.operation, refused)
-            return
-        if isinstance(message, client.Create):
-            environment = self.new_id()
-        record = OperationRecord(
-            operation=message.operation, environment=environment, verb=verb, requester=message.requester
-        )
-        self._put_operation(record)
-        self._out.append(Send(peer, client.Accepted(operation=message.operation, environment=environment)))
-        if isinstance(message, client.Create):
-            record_now = operations.new_record(environment, message, self.now)
-            env = Environment(record_now, functions=self._functions)
-            self.environments[environment] = env
-            self.event("environment.state", environment, state=EnvState.STANDBY.name, text=message.workflow)
-            self._expand(env)
-        else:
-            env = self.environments[environment]
-            operations.prepare(env, self, message)
-            env.advance(self)
-
-    def _show(self, peer: str, message: client.Show) -> None:
-        ages = self._ages()
-        chosen = [
-            env.info(self.now, ages, message.tasks)
-            for env in self.environments.values()
-            if message.environment in ("", env.id)
-        ]
-        self._out.append(
-            Send(
-                peer,
-                client.Environments(request=message.request, sequence=self._sequence, environments=tuple(chosen)),
-            )
-        )
-
-    def _show_runs(self, peer: str, message: client.ShowRuns) -> None:
-        if message.number:
-            runs = [self.runs[message.number]] if message.number in self.runs else []
-        else:
-            runs = [self.runs[number] for number in sorted(self.runs)[-message.limit :]]
-        self._out.append(Send(peer, client.Runs(request=message.request, runs=tuple(runs))))
-
-    def _ages(self) -> dict[str, int]:
-        ages = {}
-        for env in self.environments.values():
-            for placed in env.placed.values():
-                one = self.nodes.get(placed.node)
-                if one is None:
-                    ages[placed.node] = 0
-                elif one.reach is not Reach.UP or one.session is None:
-                    ages[placed.node] = int((self.now.mono_s - one.heard) * 1000)
-        return ages
+            self.emit(Persist(table, environment.id, None))
 
     # services
 
     def _expand(self, env: Environment) -> None:
         variables = {**env.record.variables, "environment_id": env.id}
-        self._out.append(Expand(job=env.id, environment=env.id, workflow=env.record.request, variables=variables))
+        self.emit(Expand(job=env.id, environment=env.id, workflow=env.record.request, variables=variables))
 
     def _expanded(self, input: Expanded) -> None:
         env = self.environments.get(input.job)
@@ -492,19 +377,17 @@ class CoreEngine:
             return
         if input.workflow is None:
             self.event("environment.state", env.id, state=EnvState.DONE.name, ok=False, text=input.message)
-            self.finish(
-                env,
-                Finished(
-                    operation="",
-                    environment=env.id,
-                    state=EnvState.DONE,
-                    code=input.code or "E_TEMPLATE",
-                    message=input.message,
-                ),
+            answer = Finished(
+                operation="",
+                environment=env.id,
+                state=EnvState.DONE,
+                code=input.code or "E_TEMPLATE",
+                message=input.message,
             )
+            self.finish(env, answer)
             self.remove(env)
             return
-        self._out.append(Persist(WORKFLOW, env.id, pack_value(input.workflow)))
+        self.emit(Persist(WORKFLOW, env.id, pack_value(input.workflow)))
         env.set_workflow(input.workflow)
         agenda = env.record.agenda
         if not agenda:
@@ -515,10 +398,9 @@ class CoreEngine:
         env.advance(self)
 
     def _call_done(self, input: CallDone) -> None:
-        for env in list(self.environments.values()):
-            if env.workflow is not None and steps.call_done(env, self, input):
-                env.advance(self)
-                return
+        env = self.environments.get(input.call.partition(".")[0])
+        if env is not None and env.workflow is not None and calls.end(env, self, input):
+            env.advance(self)
 
     def _run_number_taken(self, input: RunNumberTaken) -> None:
         env = self.environments.get(input.key.partition(".")[0])
@@ -526,246 +408,25 @@ class CoreEngine:
             steps.run_number_taken(env, self, input.key, input.number, input.error)
             env.advance(self)
 
-    # nodes
-
-    def _node_hello(self, peer: str, hello: node.NodeHello) -> None:
-        if hello.epoch_seen > self.epoch:
-            if not self.fresh:
-                reason = f"epoch {hello.epoch_seen} has been seen, this core is {self.epoch}: another core took over"
-                self._out.append(Send(peer, node.NodeRefused(epoch=self.epoch, reason=reason)))
-                return
-            # our records are lost; nobody else can be newer than what was announced
-            self.epoch = hello.epoch_seen + 1
-            self._ids = IdSource(self.settings.instance, self.epoch)
-            self._out.append(Persist(CORE, "epoch", str(self.epoch).encode()))
-        self._sessions += 1
-        session = self.epoch * 1_000_000 + self._sessions
-        old = self.nodes.get(hello.node)
-        one = Node(hello=hello, peer=peer, session=session, heard=self.now.mono_s)
-        if old is not None:
-            one.reach, one.orphans = old.reach, old.orphans
-            self._sessions_open.pop(old.session or 0, None)
-        for env in self.environments.values():
-            env.new_session(hello.node)
-        self.nodes[hello.node] = one
-        self._sessions_open[session] = one
-        self._out.append(
-            Send(peer, node.Welcome(version=1, epoch=self.epoch, session=session, instance=self.settings.instance))
-        )
-        self.event("node", name=hello.node, state="CONNECTED", text=hello.host)
-
-    def _from_node(
-        self,
-        peer: str,
-        message: node.Announce | node.Update | node.Answer | node.NodeKeepalive | node.Fenced,
-    ) -> None:
-        one = self._sessions_open.get(message.session)
-        if isinstance(message, node.Fenced):
-            if message.epoch > self.epoch:
-                self.event("node", state="FENCED", ok=False, text=f"epoch {message.epoch} is newer than {self.epoch}")
-            return
-        if one is None:
-            self._out.append(Send(peer, node.NodeRefused(epoch=self.epoch, reason="this session is not known")))
-            return
-        self._heard(one)
-        if isinstance(message, node.NodeKeepalive):
-            if message.sequence > one.sequence or one.gap:
-                self._inquire(one)
-            return
-        if isinstance(message, node.Announce):
-            one.gap = one.gap and message.sequence < one.sequence
-        elif message.sequence > one.sequence + 1:
-            one.gap = True
-            self._inquire(one)
-        one.sequence = max(one.sequence, message.sequence)
-        if isinstance(message, node.Announce):
-            self._announced(one, message)
-        elif isinstance(message, node.Update):
-            self._learn(one, ((status.task, status) for status in message.tasks), message.sequence)
-        else:
-            self._answered(one, message)
-
-    def _inquire(self, one: Node) -> None:
-        session = one.session
-        assert session is not None
-        self._out.append(Send(one.peer, node.Inquire(session=session, epoch=self.epoch)))
-
-    def _heard(self, one: Node) -> None:
-        one.heard = self.now.mono_s
-        if one.reach is not Reach.UP:
-            was, one.reach = one.reach, Reach.UP
-            self.event("node", name=one.name, state="UP")
-            if was is Reach.LOST:
-                self._mark_lost(one.name, False)
-
-    def _learn(self, one: Node, statuses: Iterable[tuple[str, TaskStatus]], sequence: int) -> None:
-        touched: dict[str, Environment] = {}
-        for name, status in statuses:
-            env = self._tasks.get(name)
-            if env is None:
-                continue
-            task = env.tasks[name]
-            was_dead = task.dead
-            if env.learn(task, status, sequence):
-                touched[env.id] = env
-                self._consider(env, task, was_dead)
-        for env in touched.values():
-            env.advance(self)
-
-    def _consider(self, env: Environment, task: Task, was_dead: bool) -> None:
-        """A task changed: that may end a step, or the run."""
-        step = env.plan.steps[env.record.index] if env.plan is not None and env.entered else None
-        if step is not None and task.id in env.waiting:
-            if step.kind is StepKind.LAUNCH:
-                steps.judge_launch(env, task)
-                return
-            if step.kind is StepKind.TASKS:
-                steps.judge_transit(env, task, step)
-                return
-        if task.dead and not was_dead and not task.hook:
-            if not task.critical:
-                degrade(env, self)
-            env.broken(self, task)
-
-    def _announced(self, one: Node, message: node.Announce) -> None:
-        known = []
-        for env in self.environments.values():
-            launching = env.plan is not None and not env.record.launched
-            for task in env.tasks.values():
-                if task.node == one.name and not task.hook:
-                    sure = task.as_of >= 0 or not launching
-                    known.append(Known(task=task.id, launched=sure and self._was_launched(env, task)))
-        findings = reconcile(known, self.condemned.of(one.name), message.tasks)
-        one.announced = True
-        self._learn(one, ((held.status.task, held.status) for held in findings.adopted), message.sequence)
-        for held in findings.orphans:
-            if held.status.task not in one.orphans and self._hook_owner(held.status.task) is None:
-                one.orphans.add(held.status.task)
-                self.event(
-                    "orphan",
-                    held.environment,
-                    role=held.role,
-                    name=held.status.task,
-                    ok=False,
-                    text=f"node {one.name} runs a task that no record knows (pid {held.status.pid})",
-                )
-        for name in findings.lost:
-            self._lost_task(one, name, message.sequence)
-        self._kill(one.name, self.condemned.of(one.name))
-        for env in list(self.environments.values()):
-            steps.resend(env, self)
-            env.advance(self)
-
-    def _was_launched(self, env: Environment, task: Task) -> bool:
-        """Whether a task that a node does not hold must be one that it lost."""
-        step = env.plan.steps[env.record.index] if env.plan is not None and env.entered else None
-        if step is not None and step.kind is StepKind.LAUNCH and task.id in env.waiting:
-            return task.as_of >= 0
-        return env.record.launched or task.as_of >= 0
-
-    def _hook_owner(self, name: str) -> Environment | None:
-        return next((env for env in self.environments.values() if name in env.hooks), None)
-
-    def _lost_task(self, one: Node, name: str, sequence: int) -> None:
-        env = self._tasks.get(name)
-        if env is None or sequence <= env.tasks[name].as_of:
-            return
-        exit = node.Exit(cause=node.ExitCause.UNKNOWN)
-        error = "its node does not hold it any more"
-        status = TaskStatus(task=name, phase=Phase.EXITED, state=TaskState.ERROR, exit=exit, error=error)
-        self._learn(one, ((name, status),), sequence)
-
-    def _answered(self, one: Node, message: node.Answer) -> None:
-        if message.id.startswith("k"):
-            for name in message.done:
-                self._gone(name)
-            return
-        env = self.environments.get(message.id.partition(".")[0])
-        if env is None or env.workflow is None:
-            return
-        for name in message.done:
-            task = env.tasks.get(name)
-            if task is not None:
-                env.learn(task, attrs.evolve(self._status_of(task), state=message.state), message.sequence)
-        steps.answered(env, self, one.name, message)
-        env.advance(self)
-
-    def _status_of(self, task: Task) -> TaskStatus:
-        return TaskStatus(
-            task=task.id,
-            phase=task.phase,
-            state=task.state,
-            pid=task.pid,
-            exit=task.exit,
-            error=task.error,
-            last_log=task.last_log,
-            end_of_stream=task.end_of_stream,
-        )
-
-    def _gone(self, name: str) -> None:
-        if self.condemned.remove(name):
-            self._out.append(Persist(CONDEMNED, name, None))
-        env = self._tasks.get(name)
-        if env is not None:
-            steps.gone(env, name)
-            env.advance(self)
-
-    def _disconnected(self, peer: str) -> None:
-        self._subscribers.pop(peer, None)
-        for peers in self._waiting_clients.values():
-            peers.discard(peer)
-        for one in self.nodes.values():
-            if one.peer == peer:
-                self._sessions_open.pop(one.session or 0, None)
-                one.session = None
-                one.announced = False
-
     # time
 
     def _tick(self) -> None:
         now = self.now.mono_s
         if self._beat_at is not None and now >= self._beat_at:
             self._beat_at = now + self.settings.keepalive_s
-            self._beat()
+            self.sessions.beat()
         for env in list(self.environments.values()):
             if env.deadline is not None and now >= env.deadline:
                 env.deadline = None
-                self.expire(env)
+                steps.expire(env, self)
                 env.advance(self)
             elif env.resend_at is not None and now >= env.resend_at:
                 steps.resend(env, self)
                 env.advance(self)
 
-    def _beat(self) -> None:
-        now = self.now.mono_s
-        for one in self.nodes.values():
-            if one.session is not None:
-                alive = node.CoreKeepalive(session=one.session, epoch=self.epoch, seen=one.sequence)
-                self._out.append(Send(one.peer, alive))
-            age = now - one.heard
-            if one.reach is Reach.UP and age >= self.settings.suspect_s:
-                one.reach = Reach.SUSPECT
-                self.event("node", name=one.name, state="SUSPECT", ok=False, text=f"silent for {age:.1f} s")
-            if one.reach is Reach.SUSPECT and age >= self.settings.lost_s:
-                one.reach = Reach.LOST
-                self.event("node", name=one.name, state="LOST", ok=False, text=f"silent for {age:.1f} s")
-                self._mark_lost(one.name, True)
-            waiting = self.condemned.of(one.name)
-            if waiting and one.session is not None and now >= one.kill_again_at:
-                one.kill_again_at = now + steps.RESEND_S * 5
-                self._kill(one.name, waiting)
-
-    def _mark_lost(self, name: str, lost: bool) -> None:
-        for env in self.environments.values():
-            for task in env.tasks.values():
-                if task.node == name:
-                    task.lost = lost
-                    env.show(task)
-
     def _forgive_pause(self, lost_s: float) -> None:
         """We were stopped, not the others: nobody is late for that."""
-        for one in self.nodes.values():
-            one.heard += lost_s
+        self.sessions.forgive(lost_s)
         if self._beat_at is not None:
             self._beat_at += lost_s
         for env in self.environments.values():

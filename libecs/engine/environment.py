@@ -15,15 +15,15 @@ import attrs
 from libecs.engine import plan as plans
 from libecs.engine.effects import Effect, Now
 from libecs.engine.placement import NodeOffer, Placed
-from libecs.engine.plan import Plan, StepKind
+from libecs.engine.plan import Plan, Step, StepKind
 from libecs.engine.records import EnvironmentRecord
 from libecs.engine.tree import RoleTree
 from libecs.fsm import EnvEvent, EnvState, Mode, Status, TaskState
 from libecs.language.functions import FunctionTable
-from libecs.wire.client import EnvironmentInfo, Finished, RoleInfo, RunInfo, TaskInfo
+from libecs.wire.client import Finished, RunInfo
 from libecs.wire.node import Exit, Phase, TaskStatus
 from libecs.workflow.launch import Launcher
-from libecs.workflow.role import Workflow
+from libecs.workflow.role import Role, Workflow
 
 HOOK_STEPS = (StepKind.CALLS, StepKind.AWAIT, StepKind.HOOKS)
 
@@ -61,6 +61,19 @@ class Task:
         """Deployment status of its role."""
         return Status.ACTIVE if self.phase in (Phase.ACTIVE, Phase.SUSPECT) else Status.INACTIVE
 
+    def last_status(self) -> TaskStatus:
+        """Return what is known as its node would say it."""
+        return TaskStatus(
+            task=self.id,
+            phase=self.phase,
+            state=self.state,
+            pid=self.pid,
+            exit=self.exit,
+            error=self.error,
+            last_log=self.last_log,
+            end_of_stream=self.end_of_stream,
+        )
+
     def reason(self) -> str:
         """Return what is wrong with it, in words."""
         if self.exit is not None:
@@ -93,9 +106,6 @@ class Context(Protocol):
     def offers(self) -> list[NodeOffer]:
         """Return the nodes that can take tasks now."""
 
-    def node_announced(self, node: str) -> bool:
-        """Whether the node is there and has told what it holds."""
-
     def node_problem(self, node: str) -> str:
         """Return why a node can't be reached, "" if it can."""
 
@@ -122,9 +132,6 @@ class Context(Protocol):
 
     def perform(self, environment: Environment) -> None:
         """Enter the present step."""
-
-    def expire(self, environment: Environment) -> None:
-        """The present step has taken too long."""
 
     def leave(self, environment: Environment) -> None:
         """The present step is over or given up: end what it started for itself alone."""
@@ -188,6 +195,25 @@ class Environment:
     def busy(self) -> bool:
         """Whether a plan or an expansion is going on."""
         return self.plan is not None or self.workflow is None
+
+    @property
+    def step(self) -> Step | None:
+        """The present step, once it has been entered."""
+        return self.plan.steps[self.record.index] if self.plan is not None and self.entered else None
+
+    @property
+    def command_id(self) -> str:
+        """Id of what the present step tells others: the same when it is told again, after a restart too."""
+        return f"{self.id}.{self.record.plan_number}.{self.record.index}"
+
+    def role(self, index: int) -> Role:
+        """Return a role of the workflow."""
+        assert self.workflow is not None
+        return self.workflow.roles[index]
+
+    def note_failure(self, path: str, critical: bool, reason: str) -> None:
+        """Remember that a role failed in the present step."""
+        self.step_failures[path] = (critical, reason)
 
     def update(self, **fields: Any) -> None:
         """Change fields of the record."""
@@ -475,66 +501,3 @@ class Environment:
             ctx.event(
                 "task.lost", self.id, role=task.path, ok=False, text=task.why(), run_number=self.record.run_number
             )
-
-    # for people
-
-    def info(self, now: Now, ages: Mapping[str, int], tasks: bool = True) -> EnvironmentInfo:
-        """Return the environment as clients see it. `ages`: node to milliseconds since it was heard, if it is late."""
-        record = self.record
-        step = ""
-        if self.plan is not None and record.index < len(self.plan.steps):
-            step = self.plan.steps[record.index].describe()
-        return EnvironmentInfo(
-            environment=self.id,
-            name=record.name,
-            workflow=self.workflow.name if self.workflow else record.request,
-            revision=self.workflow.revision if self.workflow else "",
-            state=record.state,
-            transition=self.plan.event if self.plan else "",
-            step=step,
-            run_number=record.run_number,
-            last_run_number=record.last_run_number,
-            created_ms=record.created_ms,
-            cause=record.cause,
-            failures=record.error_failures,
-            requester=record.requester,
-            tasks=tuple(self._task_info(task, ages) for task in self.tasks.values()) if tasks else (),
-            roles=self._role_infos() if tasks else (),
-        )
-
-    def _task_info(self, task: Task, ages: Mapping[str, int]) -> TaskInfo:
-        assert self.workflow is not None
-        traits = self.workflow.roles[task.role].task
-        assert traits is not None
-        late = task.node in ages
-        return TaskInfo(
-            task=task.id,
-            role=task.path,
-            class_name=traits.class_name,
-            mode=traits.mode.name.lower(),
-            node=task.node,
-            critical=task.critical,
-            phase=Phase.SUSPECT if late and task.phase is Phase.ACTIVE else task.phase,
-            state=TaskState.UNKNOWN if task.lost else task.state,
-            pid=task.pid,
-            hook=task.hook,
-            exit=task.exit,
-            error=task.error,
-            last_log=task.last_log,
-            age_ms=ages.get(task.node, 0),
-        )
-
-    def _role_infos(self) -> tuple[RoleInfo, ...]:
-        if self.workflow is None or self.tree is None:
-            return ()
-        tree = self.tree
-        return tuple(
-            RoleInfo(
-                path=role.path,
-                kind=role.kind.name.lower(),
-                state=tree.state(index),
-                status=tree.status(index),
-                critical=role.critical,
-            )
-            for index, role in enumerate(self.workflow.roles)
-        )

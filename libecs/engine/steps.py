@@ -7,29 +7,25 @@ Commands carry ids made of environment, plan number and index, so that whoever g
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import attrs
 
-from libecs.engine import payload, runs
-from libecs.engine.effects import CallDone, CancelCall, Persist, TakeRunNumber
+from libecs.engine import calls, payload, runs
+from libecs.engine.effects import Persist, TakeRunNumber
 from libecs.engine.environment import Context, Environment, Task
 from libecs.engine.placement import NodeOffer, Placed, place, runnable
 from libecs.engine.plan import Step, StepKind
-from libecs.engine.records import PLACEMENT, PendingCall, PlacementRecord
+from libecs.engine.records import PLACEMENT, PlacementRecord
 from libecs.errors import EcsError, Unplaceable
 from libecs.fsm import TASK, TASK_SOURCE, EnvState, Mode, TaskEvent, TaskState
 from libecs.wire import node
 from libecs.wire.codec import pack_value
 from libecs.wire.node import Answer, Phase
 
-if TYPE_CHECKING:
-    from libecs.workflow.role import Role
-
 RESEND_S = 1.0
 """Commands that are not answered are repeated this often."""
 GRACE_S = 2.0
-"""What an executor or an integration may be late by before the core gives up on it."""
+"""What an executor may be late by before the core gives up on it."""
 TRANSITION_S: Mapping[TaskEvent, float] = {
     TaskEvent.CONFIGURE: 120.0,
     TaskEvent.START: 30.0,
@@ -56,7 +52,7 @@ def enter(env: Environment, ctx: Context) -> None:
 
 def resend(env: Environment, ctx: Context) -> None:
     """Repeat what is not answered yet. Called every second while a step waits, and when a node comes back."""
-    step = _step(env)
+    step = env.step
     if step is None or not env.waiting:
         return
     if step.kind is StepKind.TASKS:
@@ -70,7 +66,7 @@ def resend(env: Environment, ctx: Context) -> None:
 
 def expire(env: Environment, ctx: Context) -> None:
     """The present step has taken too long: what it still waits for has failed."""
-    step = _step(env)
+    step = env.step
     if step is None:
         return
     for name in sorted(env.waiting):
@@ -78,14 +74,14 @@ def expire(env: Environment, ctx: Context) -> None:
             task = env.tasks[name]
             problem = ctx.node_problem(task.node)
             reason = problem or f"did not answer in time; last state {task.state.name}"
-            _fail(env, task.path, task.critical, f"on node {task.node} {reason}")
+            env.note_failure(task.path, task.critical, f"on node {task.node} {reason}")
         elif name in env.hooks:
-            role = _role(env, env.hooks[name])
-            _fail(env, role.path, role.critical, "the hook did not end in time")
+            role = env.role(env.hooks[name])
+            env.note_failure(role.path, role.critical, "the hook did not end in time")
         elif step.kind is StepKind.AWAIT:
-            _call_timed_out(env, ctx, name)
+            calls.time_out(env, ctx, name)
         else:
-            _fail(env, _role(env, 0).path, True, f"{name} did not come in time")
+            env.note_failure(env.role(0).path, True, f"{name} did not come in time")
     env.waiting.clear()
 
 
@@ -93,7 +89,7 @@ def leave(env: Environment, ctx: Context) -> None:
     """The present step is over or given up. Its hooks are ended and forgotten now and not before: until the core has
     written down that it went on, an executor must still know that they ran.
     """
-    step = _step(env)
+    step = env.step
     if step is None or step.kind is not StepKind.HOOKS:
         return
     by_node: dict[str, list[str]] = {}
@@ -103,160 +99,9 @@ def leave(env: Environment, ctx: Context) -> None:
         ctx.condemn(node_name, names)
 
 
-def _step(env: Environment) -> Step | None:
-    return env.plan.steps[env.record.index] if env.plan is not None and env.entered else None
-
-
-def _role(env: Environment, index: int) -> Role:
-    assert env.workflow is not None
-    return env.workflow.roles[index]
-
-
-def _fail(env: Environment, path: str, critical: bool, reason: str) -> None:
-    env.step_failures[path] = (critical, reason)
-
-
-def _command_id(env: Environment) -> str:
-    return f"{env.id}.{env.record.plan_number}.{env.record.index}"
-
-
 def _wait(env: Environment, ctx: Context, seconds: float) -> None:
     env.deadline = ctx.now.mono_s + seconds
     env.resend_at = ctx.now.mono_s + RESEND_S
-
-
-# calls
-
-
-def _enter_calls(env: Environment, ctx: Context, step: Step) -> None:
-    for index in step.roles:
-        role = _role(env, index)
-        assert role.call is not None
-        old = [pending for pending in env.record.pending if pending.role == index]
-        for pending in old:
-            _cancel(env, ctx, pending)
-        call_id = f"{_command_id(env)}.{index}"
-        pending = PendingCall(
-            call=call_id,
-            role=index,
-            function=role.call.func,
-            begun_ms=ctx.now.unix_ms,
-            timeout_s=role.call.timeout_s or HOOK_S,
-        )
-        try:
-            effect = payload.call(env, index, call_id, step)
-        except EcsError as error:
-            pending = attrs.evolve(pending, done=True, error=error.message)
-        else:
-            pending = attrs.evolve(pending, function=effect.function)
-            ctx.emit(effect)
-            ctx.event(
-                "call.begin",
-                env.id,
-                transition=env.plan.event if env.plan else "",
-                moment=effect.moment,
-                await_=effect.await_moment,
-                role=role.path,
-                name=effect.function,
-                run_number=env.record.run_number,
-            )
-        kept = tuple(one for one in env.record.pending if one.role != index)
-        env.update(pending=(*kept, pending))
-
-
-def _enter_await(env: Environment, ctx: Context, step: Step) -> None:
-    longest = 0.0
-    for pending in env.record.pending:
-        if pending.role in step.roles and not pending.done:
-            env.waiting.add(pending.call)
-            begun = max(ctx.now.unix_ms - pending.begun_ms, 0) / 1000
-            longest = max(longest, pending.timeout_s + GRACE_S - begun)
-    if env.waiting:
-        env.deadline = ctx.now.mono_s + max(longest, 0.0)
-        return
-    _collect_calls(env, ctx, step)
-
-
-def _collect_calls(env: Environment, ctx: Context, step: Step) -> None:
-    rest = []
-    for pending in env.record.pending:
-        if pending.role not in step.roles:
-            rest.append(pending)
-        elif pending.error:
-            role = _role(env, pending.role)
-            _fail(env, role.path, role.critical, f"{pending.function}: {pending.error}")
-    env.update(pending=tuple(rest))
-
-
-def call_done(env: Environment, ctx: Context, done: CallDone) -> bool:
-    """Take the end of a call; tell whether it was one of ours. It may be long before its await."""
-    pending = next((one for one in env.record.pending if one.call == done.call and not one.done), None)
-    if pending is None:
-        return False
-    role = _role(env, pending.role)
-    assert role.call is not None
-    error = "" if done.ok else (done.error or "failed")
-    ended = attrs.evolve(pending, done=True, error=error)
-    env.update(pending=tuple(ended if one is pending else one for one in env.record.pending))
-    for name, value in done.sets.items():
-        env.set_var(name, value)
-    if role.call.returns and done.ok:
-        env.set_var(role.call.returns, done.value, role.path)
-    ctx.event(
-        "call.end",
-        env.id,
-        role=role.path,
-        name=pending.function,
-        ok=done.ok,
-        text=error,
-        run_number=env.record.run_number,
-    )
-    env.waiting.discard(done.call)
-    step = _step(env)
-    if step is not None and step.kind is StepKind.AWAIT and not env.waiting:
-        _collect_calls(env, ctx, step)
-    return True
-
-
-def _call_timed_out(env: Environment, ctx: Context, name: str) -> None:
-    for pending in env.record.pending:
-        if pending.call == name:
-            role = _role(env, pending.role)
-            ctx.emit(CancelCall(name))
-            reason = f"{pending.function}: no answer within {pending.timeout_s:g} s"
-            _fail(env, role.path, role.critical, reason)
-            ctx.event("call.end", env.id, role=role.path, name=pending.function, ok=False, text=reason)
-    env.update(pending=tuple(pending for pending in env.record.pending if pending.call != name))
-
-
-def cancel_calls(env: Environment, ctx: Context) -> None:
-    """Nobody will await what is still pending."""
-    for pending in env.record.pending:
-        _cancel(env, ctx, pending)
-    env.update(pending=())
-
-
-def _cancel(env: Environment, ctx: Context, pending: PendingCall) -> None:
-    if not pending.done:
-        ctx.emit(CancelCall(pending.call))
-        role = _role(env, pending.role)
-        ctx.event("call.end", env.id, role=role.path, name=pending.function, ok=False, text="cancelled")
-
-
-def recover_calls(env: Environment, ctx: Context) -> None:
-    """After a restart: a call that was going on is repeated if it may be, else its outcome is unknown."""
-    for pending in list(env.record.pending):
-        if pending.done:
-            continue
-        if ctx.idempotent(pending.function):
-            moment = _role(env, pending.role).call
-            step = Step(kind=StepKind.CALLS, moment="", weight=0)
-            if moment is not None and moment.trigger is not None:
-                step = Step(kind=StepKind.CALLS, moment=moment.trigger.name, weight=moment.trigger.weight)
-            ctx.emit(payload.call(env, pending.role, pending.call, step))
-        else:
-            text = "outcome unknown: the core was restarted while the call was going on"
-            call_done(env, ctx, CallDone(call=pending.call, ok=False, error=text))
 
 
 # hook tasks
@@ -267,9 +112,9 @@ def _enter_hooks(env: Environment, ctx: Context, step: Step) -> None:
     longest = 0.0
     for index in step.roles:
         task = env.by_role.get(index)
-        role = _role(env, index)
+        role = env.role(index)
         if task is None:
-            _fail(env, role.path, role.critical, "has no place to run")
+            env.note_failure(role.path, role.critical, "has no place to run")
             continue
         name = f"{task.id}h{env.record.plan_number}"
         env.hooks[name] = index
@@ -285,15 +130,15 @@ def _send_trigger(env: Environment, ctx: Context, step: Step) -> None:
     by_node: dict[str, list[node.TaskSpec]] = {}
     for name in sorted(env.waiting):
         task = env.by_role[env.hooks[name]]
-        role = _role(env, env.hooks[name])
+        role = env.role(env.hooks[name])
         try:
             spec = payload.spec(env, task.role, name)
         except EcsError as error:
             env.waiting.discard(name)
-            _fail(env, role.path, role.critical, error.message)
+            env.note_failure(role.path, role.critical, error.message)
             continue
         by_node.setdefault(task.node, []).append(spec)
-    id = _command_id(env)
+    id = env.command_id
     for name, specs in by_node.items():
         ctx.send_node(name, _trigger(id, tuple(specs)))
 
@@ -315,7 +160,7 @@ def _enter_place(env: Environment, ctx: Context, step: Step) -> None:
         _set_placed(env, ctx, place(workflow, ctx.offers(), ids))
     except Unplaceable as error:
         for path, reason in error.reasons.items():
-            _fail(env, path, True, reason)
+            env.note_failure(path, True, reason)
 
 
 def _set_placed(env: Environment, ctx: Context, placed: tuple[Placed, ...]) -> None:
@@ -339,7 +184,7 @@ def judge_launch(env: Environment, task: Task, first: bool = False) -> None:
         env.waiting.discard(task.id)
     elif task.phase is Phase.EXITED or task.state is TaskState.ERROR:
         env.waiting.discard(task.id)
-        _fail(env, task.path, task.critical, task.why())
+        env.note_failure(task.path, task.critical, task.why())
     elif first:
         env.waiting.add(task.id)
 
@@ -365,7 +210,7 @@ def _launch_node(env: Environment, ctx: Context, name: str, tasks: list[Task], i
                 specs.append(payload.spec(env, task.role, task.id))
             except EcsError as error:
                 env.waiting.discard(task.id)
-                _fail(env, task.path, task.critical, error.message)
+                env.note_failure(task.path, task.critical, error.message)
         chunk = tuple(specs)
         ctx.send_node(name, lambda session, epoch: node.Launch(session=session, epoch=epoch, tasks=chunk))
 
@@ -410,7 +255,7 @@ def judge_transit(env: Environment, task: Task, step: Step, first: bool = False)
     elif task.dead:
         env.waiting.discard(task.id)
         if not step.lenient:
-            _fail(env, task.path, task.critical, task.why())
+            env.note_failure(task.path, task.critical, task.why())
     elif first and step.lenient:
         if task.state is source and task.phase is Phase.ACTIVE and not task.lost:
             env.waiting.add(task.id)
@@ -447,14 +292,14 @@ def _transit_node(
                     each.append(payload.configuration(env, task))
                 except EcsError as error:
                     env.waiting.discard(task.id)
-                    _fail(env, task.path, task.critical, error.message)
+                    env.note_failure(task.path, task.critical, error.message)
                     continue
             told.append(task)
         if not told:
             return
         common = payload.arguments(env, event)
         seconds = LENIENT_S if step.lenient else max(deadline(env, task, event) for task in told)
-        id = _command_id(env)
+        id = env.command_id
         names = tuple(task.id for task in told)
         maps = tuple(each)
         ctx.send_node(
@@ -476,8 +321,8 @@ def _transit_node(
 
 def answered(env: Environment, ctx: Context, name: str, answer: Answer) -> None:
     """Take a node's answer to the command of the present step. Answers to other commands are no news."""
-    step = _step(env)
-    if step is None or answer.id != _command_id(env):
+    step = env.step
+    if step is None or answer.id != env.command_id:
         return
     if step.kind is StepKind.HOOKS:
         _hooks_answered(env, ctx, name, answer)
@@ -488,7 +333,7 @@ def answered(env: Environment, ctx: Context, name: str, answer: Answer) -> None:
                 env.waiting.discard(failure.task)
                 if not step.lenient:
                     log = f"; last log: {failure.last_log}" if failure.last_log else ""
-                    _fail(env, task.path, task.critical, f"on node {task.node} {failure.reason}{log}")
+                    env.note_failure(task.path, task.critical, f"on node {task.node} {failure.reason}{log}")
         env.waiting.difference_update(answer.done)
 
 
@@ -497,12 +342,12 @@ def _hooks_answered(env: Environment, ctx: Context, name: str, answer: Answer) -
     for failure in answer.failed:
         if failure.task in env.waiting:
             over.append(failure.task)
-            role = _role(env, env.hooks[failure.task])
+            role = env.role(env.hooks[failure.task])
             log = f"; last log: {failure.last_log}" if failure.last_log else ""
-            _fail(env, role.path, role.critical, f"hook on node {name} {failure.reason}{log}")
+            env.note_failure(role.path, role.critical, f"hook on node {name} {failure.reason}{log}")
     for hook in over:
         env.waiting.discard(hook)
-        role = _role(env, env.hooks[hook])
+        role = env.role(env.hooks[hook])
         ctx.event(
             "hook.end", env.id, role=role.path, ok=role.path not in env.step_failures, run_number=env.record.run_number
         )
@@ -516,7 +361,7 @@ def _enter_action(env: Environment, ctx: Context, step: Step) -> None:
 
 
 def _take_run_number(env: Environment, ctx: Context) -> None:
-    key = _command_id(env)
+    key = env.command_id
     env.waiting.add(RUN_NUMBER)
     env.deadline = ctx.now.mono_s + HOOK_S
     ctx.emit(TakeRunNumber(key))
@@ -524,12 +369,12 @@ def _take_run_number(env: Environment, ctx: Context) -> None:
 
 def run_number_taken(env: Environment, ctx: Context, key: str, number: int, error: str) -> None:
     """Take the answer to TakeRunNumber."""
-    step = _step(env)
-    if step is None or key != _command_id(env) or RUN_NUMBER not in env.waiting:
+    step = env.step
+    if step is None or key != env.command_id or RUN_NUMBER not in env.waiting:
         return
     env.waiting.discard(RUN_NUMBER)
     if error or number <= 0:
-        _fail(env, _role(env, 0).path, True, f"no run number: {error or 'the counter gave none'}")
+        env.note_failure(env.role(0).path, True, f"no run number: {error or 'the counter gave none'}")
     else:
         runs.begin(env, ctx, number)
 
@@ -566,7 +411,7 @@ def _revive(env: Environment, ctx: Context) -> None:
         placed_now = place(env.workflow, offers, fresh, keep)
     except Unplaceable as error:
         for path, reason in error.reasons.items():
-            _fail(env, path, True, reason)
+            env.note_failure(path, True, reason)
         return
     _set_placed(env, ctx, tuple(sorted((*kept, *placed_now), key=lambda one: one.role)))
 
@@ -595,7 +440,7 @@ def _enter_enter(env: Environment, ctx: Context, step: Step) -> None:
 
 
 def _enter_kill(env: Environment, ctx: Context, step: Step) -> None:
-    cancel_calls(env, ctx)
+    calls.cancel_all(env, ctx)
     by_node: dict[str, list[str]] = {}
     for task in env.runners():
         by_node.setdefault(task.node, []).append(task.id)
@@ -608,7 +453,7 @@ def _enter_kill(env: Environment, ctx: Context, step: Step) -> None:
 
 def gone(env: Environment, task: str) -> None:
     """A condemned task has ended."""
-    step = _step(env)
+    step = env.step
     if step is not None and step.kind is StepKind.KILL:
         env.waiting.discard(task)
 
@@ -625,8 +470,8 @@ _ACTIONS: Mapping[str, Callable[[Environment, Context], None]] = {
 }
 
 _ENTER: Mapping[StepKind, Callable[[Environment, Context, Step], None]] = {
-    StepKind.CALLS: _enter_calls,
-    StepKind.AWAIT: _enter_await,
+    StepKind.CALLS: calls.start,
+    StepKind.AWAIT: calls.wait_for,
     StepKind.HOOKS: _enter_hooks,
     StepKind.ACTION: _enter_action,
     StepKind.PLACE: _enter_place,

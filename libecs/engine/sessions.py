@@ -1,0 +1,314 @@
+"""The core's sessions with its nodes: who is there, what they say, and what that means for environments.
+
+A node's messages are numbered. What came late says nothing about tasks of which newer is known; what is missing is
+asked for until an Announce stands for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import attrs
+
+from libecs.engine import steps
+from libecs.engine.effects import Persist, Send
+from libecs.engine.environment import Context, Environment, Task
+from libecs.engine.nodes import Condemned, Node, Reach
+from libecs.engine.placement import NodeOffer
+from libecs.engine.plan import StepKind
+from libecs.engine.reconcile import Known, reconcile
+from libecs.engine.records import CONDEMNED
+from libecs.engine.runs import degrade
+from libecs.fsm import TaskState
+from libecs.wire import node
+from libecs.wire.node import Phase, TaskStatus
+
+KILL_AGAIN_S = 5.0
+"""Condemned tasks are condemned again this often, until they are gone."""
+SESSIONS_PER_EPOCH = 1_000_000
+
+FromNode = node.Announce | node.Update | node.Answer | node.NodeKeepalive | node.Fenced
+
+
+class Hub(Context, Protocol):
+    """What sessions need of the core."""
+
+    epoch: int
+    environments: dict[str, Environment]
+
+    def owner(self, task: str) -> Environment | None:
+        """Return the environment that a task belongs to."""
+
+    def take_over(self, epoch: int) -> bool:
+        """Go on as epoch `epoch` if our own records are lost; False if they are not, and another core is newer."""
+
+
+class Sessions:
+    """All nodes that ever said hello to this life of the core."""
+
+    def __init__(self, hub: Hub, instance: str, suspect_s: float, lost_s: float) -> None:
+        self._hub = hub
+        self._instance = instance
+        self._suspect_s = suspect_s
+        self._lost_s = lost_s
+        self._count = 0
+        self._open: dict[int, Node] = {}
+        self.nodes: dict[str, Node] = {}
+        self.condemned = Condemned()
+
+    # coming and going
+
+    def hello(self, peer: str, hello: node.NodeHello) -> None:
+        """Open a session for a node, which ends the one that it had."""
+        hub = self._hub
+        if hello.epoch_seen > hub.epoch and not hub.take_over(hello.epoch_seen + 1):
+            reason = f"epoch {hello.epoch_seen} has been seen, this core is {hub.epoch}: another core took over"
+            hub.emit(Send(peer, node.NodeRefused(epoch=hub.epoch, reason=reason)))
+            return
+        self._count += 1
+        session = hub.epoch * SESSIONS_PER_EPOCH + self._count
+        old = self.nodes.get(hello.node)
+        one = Node(hello=hello, peer=peer, session=session, heard=hub.now.mono_s)
+        if old is not None:
+            one.reach, one.orphans = old.reach, old.orphans
+            self._open.pop(old.session or 0, None)
+        for env in hub.environments.values():
+            env.new_session(hello.node)
+        self.nodes[hello.node] = one
+        self._open[session] = one
+        hub.emit(Send(peer, node.Welcome(version=1, epoch=hub.epoch, session=session, instance=self._instance)))
+        hub.event("node", name=hello.node, state="CONNECTED", text=hello.host)
+
+    def disconnected(self, peer: str) -> None:
+        """A link is down: if it was a node's, its session is over."""
+        for one in self.nodes.values():
+            if one.peer == peer:
+                self._open.pop(one.session or 0, None)
+                one.session = None
+                one.announced = False
+
+    def send(self, name: str, message: Callable[[int, int], object]) -> bool:
+        """Send what `message(session, epoch)` makes, if the node is there; tell whether it was."""
+        one = self.nodes.get(name)
+        if one is None or one.session is None:
+            return False
+        self._hub.emit(Send(one.peer, message(one.session, self._hub.epoch)))
+        return True
+
+    def offers(self) -> dict[str, NodeOffer]:
+        """Return the nodes that can take tasks now, with nothing used."""
+        return {name: one.offer() for name, one in self.nodes.items() if one.reach is Reach.UP and one.session}
+
+    def problem(self, name: str) -> str:
+        """Return why a node can't be reached, "" if it can."""
+        one = self.nodes.get(name)
+        if one is None:
+            return "the node has not come back yet"
+        if one.reach is not Reach.UP:
+            return f"the node does not answer for {self._hub.now.mono_s - one.heard:.1f} s"
+        return "" if one.announced else "the node has not told what it runs"
+
+    def ages(self) -> Mapping[str, int]:
+        """Return the milliseconds since each node was heard, for those that are late or not back yet."""
+        hub = self._hub
+        ages = {}
+        for env in hub.environments.values():
+            for placed in env.placed.values():
+                one = self.nodes.get(placed.node)
+                if one is None:
+                    ages[placed.node] = 0
+                elif one.reach is not Reach.UP or one.session is None:
+                    ages[placed.node] = int((hub.now.mono_s - one.heard) * 1000)
+        return ages
+
+    # what nodes say
+
+    def received(self, peer: str, message: FromNode) -> None:
+        """Take a message of a session."""
+        hub = self._hub
+        if isinstance(message, node.Fenced):
+            if message.epoch > hub.epoch:
+                hub.event("node", state="FENCED", ok=False, text=f"epoch {message.epoch} is newer than {hub.epoch}")
+            return
+        one = self._open.get(message.session)
+        if one is None:
+            hub.emit(Send(peer, node.NodeRefused(epoch=hub.epoch, reason="this session is not known")))
+            return
+        self._heard(one)
+        if isinstance(message, node.NodeKeepalive):
+            if message.sequence > one.sequence or one.gap:
+                self._inquire(one)
+            return
+        if isinstance(message, node.Announce):
+            one.gap = one.gap and message.sequence < one.sequence
+        elif message.sequence > one.sequence + 1:
+            one.gap = True
+            self._inquire(one)
+        one.sequence = max(one.sequence, message.sequence)
+        if isinstance(message, node.Announce):
+            self._announced(one, message)
+        elif isinstance(message, node.Update):
+            self._learn(((status.task, status) for status in message.tasks), message.sequence)
+        else:
+            self._answered(one, message)
+
+    def _heard(self, one: Node) -> None:
+        one.heard = self._hub.now.mono_s
+        if one.reach is not Reach.UP:
+            was, one.reach = one.reach, Reach.UP
+            self._hub.event("node", name=one.name, state="UP")
+            if was is Reach.LOST:
+                self._mark_lost(one.name, False)
+
+    def _inquire(self, one: Node) -> None:
+        self.send(one.name, lambda session, epoch: node.Inquire(session=session, epoch=epoch))
+
+    def _learn(self, statuses: Iterable[tuple[str, TaskStatus]], sequence: int) -> None:
+        touched: dict[str, Environment] = {}
+        for name, status in statuses:
+            env = self._hub.owner(name)
+            if env is None:
+                continue
+            task = env.tasks[name]
+            was_dead = task.dead
+            if env.learn(task, status, sequence):
+                touched[env.id] = env
+                self._consider(env, task, was_dead)
+        for env in touched.values():
+            env.advance(self._hub)
+
+    def _consider(self, env: Environment, task: Task, was_dead: bool) -> None:
+        """A task changed: that may end a step, or the run."""
+        step = env.step
+        if step is not None and task.id in env.waiting:
+            if step.kind is StepKind.LAUNCH:
+                steps.judge_launch(env, task)
+                return
+            if step.kind is StepKind.TASKS:
+                steps.judge_transit(env, task, step)
+                return
+        if task.dead and not was_dead and not task.hook:
+            if not task.critical:
+                degrade(env, self._hub)
+            env.broken(self._hub, task)
+
+    def _answered(self, one: Node, message: node.Answer) -> None:
+        hub = self._hub
+        env = hub.environments.get(message.id.partition(".")[0])
+        if env is None or env.workflow is None:
+            for name in message.done:
+                self._gone(name)
+            return
+        for name in message.done:
+            task = env.tasks.get(name)
+            if task is not None:
+                env.learn(task, attrs.evolve(task.last_status(), state=message.state), message.sequence)
+        steps.answered(env, hub, one.name, message)
+        env.advance(hub)
+
+    # what they hold
+
+    def _announced(self, one: Node, message: node.Announce) -> None:
+        hub = self._hub
+        known = [
+            Known(task=task.id, launched=_was_launched(env, task))
+            for env in hub.environments.values()
+            for task in env.tasks.values()
+            if task.node == one.name and not task.hook
+        ]
+        findings = reconcile(known, self.condemned.of(one.name), message.tasks)
+        one.announced = True
+        self._learn(((held.status.task, held.status) for held in findings.adopted), message.sequence)
+        for held in findings.orphans:
+            self._orphan(one, held)
+        for name in findings.lost:
+            self._lost_task(name, message.sequence)
+        self.kill(one.name, self.condemned.of(one.name))
+        for env in list(hub.environments.values()):
+            steps.resend(env, hub)
+            env.advance(hub)
+
+    def _orphan(self, one: Node, held: node.Held) -> None:
+        """A task that nobody knows is shown, once, and left alone."""
+        name = held.status.task
+        if name in one.orphans or any(name in env.hooks for env in self._hub.environments.values()):
+            return
+        one.orphans.add(name)
+        text = f"node {one.name} runs a task that no record knows (pid {held.status.pid})"
+        self._hub.event("orphan", held.environment, role=held.role, name=name, ok=False, text=text)
+
+    def _lost_task(self, name: str, sequence: int) -> None:
+        env = self._hub.owner(name)
+        if env is None or sequence <= env.tasks[name].as_of:
+            return
+        exit = node.Exit(cause=node.ExitCause.UNKNOWN)
+        error = "its node does not hold it any more"
+        status = TaskStatus(task=name, phase=Phase.EXITED, state=TaskState.ERROR, exit=exit, error=error)
+        self._learn(((name, status),), sequence)
+
+    # tasks that must end
+
+    def condemn(self, name: str, tasks: Iterable[str]) -> None:
+        """End tasks for certain, however long that takes; `steps.gone` is called for each."""
+        tasks = list(tasks)
+        for task in self.condemned.add(name, tasks):
+            self._hub.emit(Persist(CONDEMNED, task, name.encode()))
+        self.kill(name, tasks)
+
+    def kill(self, name: str, tasks: Iterable[str]) -> None:
+        """Tell a node to end tasks."""
+        names = tuple(tasks)
+        if names:
+            id = f"kill.{self._hub.new_id()}"
+            self.send(name, lambda session, epoch: node.Kill(session=session, epoch=epoch, id=id, tasks=names))
+
+    def _gone(self, name: str) -> None:
+        if self.condemned.remove(name):
+            self._hub.emit(Persist(CONDEMNED, name, None))
+        env = self._hub.owner(name)
+        if env is not None:
+            steps.gone(env, name)
+            env.advance(self._hub)
+
+    # time
+
+    def beat(self) -> None:
+        """Every half second: keep alive, and see who is late."""
+        hub = self._hub
+        now = hub.now.mono_s
+        for one in self.nodes.values():
+            seen = one.sequence
+            self.send(one.name, lambda s, e, seen=seen: node.CoreKeepalive(session=s, epoch=e, seen=seen))  # type: ignore[misc]
+            age = now - one.heard
+            if one.reach is Reach.UP and age >= self._suspect_s:
+                one.reach = Reach.SUSPECT
+                hub.event("node", name=one.name, state="SUSPECT", ok=False, text=f"silent for {age:.1f} s")
+            if one.reach is Reach.SUSPECT and age >= self._lost_s:
+                one.reach = Reach.LOST
+                hub.event("node", name=one.name, state="LOST", ok=False, text=f"silent for {age:.1f} s")
+                self._mark_lost(one.name, True)
+            waiting = self.condemned.of(one.name)
+            if waiting and one.session is not None and now >= one.kill_again_at:
+                one.kill_again_at = now + KILL_AGAIN_S
+                self.kill(one.name, waiting)
+
+    def forgive(self, seconds: float) -> None:
+        """We were stopped, not the nodes."""
+        for one in self.nodes.values():
+            one.heard += seconds
+
+    def _mark_lost(self, name: str, lost: bool) -> None:
+        for env in self._hub.environments.values():
+            for task in env.tasks.values():
+                if task.node == name:
+                    task.lost = lost
+                    env.show(task)
+
+
+def _was_launched(env: Environment, task: Task) -> bool:
+    """Whether a task that its node does not hold must have been lost there; else it was never launched."""
+    step = env.step
+    if step is not None and step.kind is StepKind.LAUNCH and task.id in env.waiting:
+        return task.as_of >= 0
+    return env.record.launched or task.as_of >= 0
