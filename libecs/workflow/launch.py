@@ -217,6 +217,19 @@ class Launcher:
             raise self._error(error, role) from None
         return result
 
+    def preview(self, index: int, text: str) -> str:
+        """Return a late text as it would be now, or as it is written if it needs what is known only later."""
+        if "{{" not in text:
+            return text
+        place = self._place(index)
+        task = self.workflow.roles[index].task
+        lazy = LazyTexts(self._texts(task.class_name).variables) if task is not None else None
+        scope = RoleScope(place.stack.tables, self._functions, place.parent, place.ref, lazy)
+        try:
+            return compile_text(text, None).evaluate(scope)
+        except TemplateError:
+            return text
+
     # --------------------------------------------------------------------------------------------- runs
 
     def start_arguments(self, run_number: int, cleanup: int, overlay: Overlay = _NO_OVERLAY) -> dict[str, str]:

@@ -1,13 +1,17 @@
-"""The expanded workflow as JSON, for `coconut template expand --json`, tests and other programs."""
+"""The expanded workflow as JSON, for `coconut template expand --json`, tests and other programs.
+
+Of what is evaluated late only `rateLogging` is shown, as it would be now: it is what the tasks get unless something is
+set at run time. A text that needs the task's host stays as it is written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 from libecs.language.duration import format_duration
-from libecs.language.variables import Base, Stack
-from libecs.workflow.role import Channel, Moment, Role, RoleKind, Workflow
+from libecs.workflow.launch import Launcher
+from libecs.workflow.role import CallTraits, Channel, Moment, TaskTraits, Workflow
 
 Json = dict[str, Any]
 
@@ -19,15 +23,12 @@ def to_json(workflow: Workflow, *, all_variables: bool = False) -> Json:
         workflow: an expanded workflow.
         all_variables: add to each role `variables`, all that it sees with the values that win.
     """
-    base = Base(user=workflow.user_vars, vars=workflow.base_vars, defaults=workflow.base_defaults)
+    launcher = Launcher(workflow)
     nodes: list[Json] = []
-    stacks: list[Stack] = []
-    for role in workflow.roles:
-        node = _node(role)
+    for index, role in enumerate(workflow.roles):
+        node = _node(launcher, index)
         if all_variables:
-            above = stacks[role.parent] if role.parent >= 0 else Stack(base)
-            stacks.append(above.child(role.path, defaults=role.defaults, vars=role.vars))
-            node["variables"] = stacks[-1].consolidated()
+            node["variables"] = launcher.variables(index)
         nodes.append(node)
         if role.parent >= 0:
             nodes[role.parent]["children"].append(node)
@@ -54,7 +55,8 @@ def to_lines(workflow: Workflow) -> list[str]:
     return lines
 
 
-def _node(role: Role) -> Json:
+def _node(launcher: Launcher, index: int) -> Json:
+    role = launcher.workflow.roles[index]
     node: Json = {
         "name": role.name,
         "path": role.path,
@@ -63,60 +65,51 @@ def _node(role: Role) -> Json:
         "constraints": [{"attribute": item.attribute, "value": item.value} for item in role.constraints],
         "defaults": dict(role.defaults),
         "vars": dict(role.vars),
-        "bind": [_channel(item) for item in role.bind[: role.own_bind]],
-        "connect": [_channel(item) for item in role.connect[: role.own_connect]],
+        "bind": _channels(launcher, index, role.bind[: role.own_bind]),
+        "connect": _channels(launcher, index, role.connect[: role.own_connect]),
         "children": [],
     }
     if role.min:
         node["min"] = role.min
     if role.start_after:
         node["start_after"] = list(role.start_after)
-    describe = _DESCRIBE.get(role.kind)
-    if describe is not None:
-        node[role.kind.name.lower()] = describe(role)
+    if role.task is not None:
+        channels = {"bind": role.bind, "connect": role.connect}
+        node["task"] = {
+            "class": role.task.class_name,
+            "mode": role.task.mode.name.lower(),
+            **_moments(role.task),
+            **{side: _channels(launcher, index, found) for side, found in channels.items()},
+        }
+    if role.call is not None:
+        node["call"] = {"func": role.call.func, "return": role.call.returns, **_moments(role.call)}
     return node
 
 
-def _task(role: Role) -> Json:
-    assert role.task is not None, "kind and traits agree"
+def _moments(traits: TaskTraits | CallTraits) -> Json:
     return {
-        "class": role.task.class_name,
-        "mode": role.task.mode.name.lower(),
-        "trigger": _moment(role.task.trigger),
-        "await": _moment(role.task.await_),
-        "timeout": format_duration(role.task.timeout_s),
-        "bind": [_channel(item) for item in role.bind],
-        "connect": [_channel(item) for item in role.connect],
+        "trigger": _moment(traits.trigger),
+        "await": _moment(traits.await_),
+        "timeout": format_duration(traits.timeout_s),
     }
-
-
-def _call(role: Role) -> Json:
-    assert role.call is not None, "kind and traits agree"
-    return {
-        "func": role.call.func,
-        "return": role.call.returns,
-        "trigger": _moment(role.call.trigger),
-        "await": _moment(role.call.await_),
-        "timeout": format_duration(role.call.timeout_s),
-    }
-
-
-_DESCRIBE: dict[RoleKind, Callable[[Role], Json]] = {RoleKind.TASK: _task, RoleKind.CALL: _call}
 
 
 def _moment(moment: Moment | None) -> str:
     return str(moment) if moment is not None else ""
 
 
-def _channel(channel: Channel) -> Json:
-    return {
-        "name": channel.name,
-        "type": channel.type,
-        "sndBufSize": channel.send_buffer,
-        "rcvBufSize": channel.receive_buffer,
-        "rateLogging": channel.rate_logging,
-        "transport": channel.transport,
-        "target": channel.target,
-        "addressing": channel.addressing,
-        "global": channel.global_,
-    }
+def _channels(launcher: Launcher, index: int, channels: Iterable[Channel]) -> list[Json]:
+    return [
+        {
+            "name": channel.name,
+            "type": channel.type,
+            "sndBufSize": channel.send_buffer,
+            "rcvBufSize": channel.receive_buffer,
+            "rateLogging": launcher.preview(index, channel.rate_logging),
+            "transport": channel.transport,
+            "target": channel.target,
+            "addressing": channel.addressing,
+            "global": channel.global_,
+        }
+        for channel in channels
+    ]

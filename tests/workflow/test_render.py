@@ -93,3 +93,21 @@ def test_lines_are_indented_and_say_what_runs(grow: Callable[..., Workflow]) -> 
         "    u  b (hook)  at DESTROY-5  not critical",
         "  c  x.Y()  at before_E",
     ]
+
+
+def test_rate_logging_is_shown_as_it_would_be_now(grow: Callable[..., Workflow]) -> None:
+    tree = to_json(
+        grow(
+            """
+            name: w
+            vars: {rate: "5"}
+            bind:
+              - {name: a, type: push, rateLogging: "{{ rate }}"}
+              - {name: b, type: push, rateLogging: "{{ task_id }}"}
+            roles: [{name: t, task: {load: t}}]
+            """
+        )
+    )
+
+    for channels in (tree["bind"], tree["children"][0]["task"]["bind"]):
+        assert [channel["rateLogging"] for channel in channels] == ["5", "{{ task_id }}"]
