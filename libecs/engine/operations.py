@@ -53,6 +53,12 @@ def _check(environments: Mapping[str, Environment], message: Create | Control | 
         if message.target not in _TO_TARGET:
             names = ", ".join(state.name for state in _TO_TARGET)
             raise UsageError(f"an environment can't be created in {message.target.name} (possible: {names})")
+        for name in message.variables:
+            if ":" in name:
+                raise UsageError(
+                    f"{name!r} is no name of a variable",
+                    hint="a variable is given to the whole workflow; a role can't be named before the colon",
+                )
         return
     env = environments.get(message.environment)
     if env is None:
