@@ -7,9 +7,9 @@ class _HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 @final
-class _EndOfStream: ...
+class EndOfStream: ...
 
-END_OF_STREAM: Final[_EndOfStream]
+END_OF_STREAM: Final[EndOfStream]
 """What `Task.iterate_running` returns when there is nothing more in this run."""
 
 class Task:
@@ -43,7 +43,7 @@ class Task:
     def exit(self) -> None:
         """Get ready to end; called before DONE."""
 
-    def iterate_running(self) -> bool | _EndOfStream | None:
+    def iterate_running(self) -> bool | EndOfStream | None:
         """Do a piece of work; called again and again in RUNNING.
 
         Returns:

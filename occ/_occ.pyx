@@ -16,14 +16,14 @@ from occ._occ cimport *
 from occ._table import TaskState
 
 
-class _EndOfStream:
+class EndOfStream:
     """The type of END_OF_STREAM."""
 
     def __repr__(self):
         return "END_OF_STREAM"
 
 
-END_OF_STREAM = _EndOfStream()
+END_OF_STREAM = EndOfStream()
 
 cdef enum:
     IDLE_MS = 10
