@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from libecs.errors import InvalidInput, TemplateError
+from libecs.errors import InvalidInput
 from libecs.language.duration import parse_duration
 from libecs.language.expression import Text, compile_text
 from libecs.language.marks import Mark
@@ -316,11 +316,6 @@ def check_name(root: Mapping, what: str, expected: str | None) -> str:
             f"{what} is named {scalar.text!r}, and its file {expected!r}", hint="name and file name must be the same"
         )
     return scalar.text
-
-
-def place(error: TemplateError, mark: Mark) -> TemplateError:
-    """Return `error` with the place of `mark` where it has none."""
-    return error.at(file=mark.file, line=mark.line, column=mark.column, excerpt=mark.excerpt)
 
 
 def _is_null(node: Node) -> bool:

@@ -21,6 +21,7 @@ SCOPE = TableScope({"name": "x", "list": '["a"]'}, pure_functions(lambda: "id"))
         ("odc.Start(name + '!', json.Unmarshal(list))", ("x!", ["a"])),
         ("odc.Start(')(', \"]\")", (")(", "]")),
         ("odc.Start(strings.ToUpper('a'))", ("A",)),
+        ("odc.Start('\\')', `\\`)", ("')", "\\")),
     ],
 )
 def test_calls_are_read_and_their_arguments_evaluated(func: str, arguments: tuple[Value, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -265,3 +266,16 @@ def test_collected_channels_have_each_name_once_and_keep_the_nearest(own: list[C
 @given(_CHANNELS, _CHANNELS, _CHANNELS)
 def test_collecting_is_associative(a: list[Channel], b: list[Channel], c: list[Channel]) -> None:
     assert collect(collect(a, b), c) == collect(a, collect(b, c))
+
+
+def test_a_workflow_that_was_not_checked_is_refused_when_it_is_resolved(grow: Grow) -> None:
+    workflow = grow(PAIR, {"x": "1", "rate": "0"})
+    roles = tuple(
+        attrs.evolve(role, connect=tuple(attrs.evolve(channel, target="w.gone:x") for channel in role.connect))
+        for role in workflow.roles
+    )
+
+    with pytest.raises(TemplateError, match="'w.gone:x', which is no channel of this workflow"):
+        resolve(
+            attrs.evolve(workflow, roles=roles), {("w.source", "out"): Endpoint(bind="ipc://@a", connect="ipc://@a")}
+        )
