@@ -38,29 +38,27 @@ class _Schema:
     """How one class becomes a list and comes back."""
 
     cls: type
-    names: tuple[str, ...]
-    packs: tuple[_Pack | None, ...]
-    unpacks: tuple[_Unpack, ...]
+    fields: tuple[tuple[str, type | None, _Unpack], ...]
+    """Name, exact type of a plain value or None, and what checks and converts everything else."""
+    packs: tuple[tuple[str, _Pack | None], ...]
     required: int
 
     def pack(self, value: Any) -> list[Any]:
-        return [
-            getattr(value, name) if pack is None else pack(getattr(value, name))
-            for name, pack in zip(self.names, self.packs, strict=True)
-        ]
+        return [getattr(value, name) if pack is None else pack(getattr(value, name)) for name, pack in self.packs]
 
     def unpack(self, items: Any, skip: int = 0) -> Any:
-        if not isinstance(items, list):
+        if type(items) is not list:
             raise DecodeError(f"{self.cls.__name__}: an array was expected, not {type(items).__name__}")
-        n = len(items) - skip
-        if n < self.required:
-            raise DecodeError(f"{self.cls.__name__}: {n} fields, at least {self.required} are needed")
+        if len(items) - skip < self.required:
+            raise DecodeError(f"{self.cls.__name__}: {len(items) - skip} fields, at least {self.required} are needed")
         values = {}
-        for i, (name, unpack) in enumerate(zip(self.names, self.unpacks, strict=True)):
-            if i >= n:
-                break
+        rest = items[skip:] if skip else items
+        for (name, plain, unpack), item in zip(self.fields, rest, strict=False):  # extra items are from the future
+            if type(item) is plain:
+                values[name] = item
+                continue
             try:
-                values[name] = unpack(items[i + skip])
+                values[name] = unpack(item)
             except DecodeError as error:
                 raise DecodeError(f"{self.cls.__name__}.{name}: {error.message}") from None
         return self.cls(**values)
@@ -148,9 +146,11 @@ def schema_of(cls: type) -> _Schema:
         pairs = [_converters(hints[field.name]) for field in fields]
         schema = _schemas[cls] = _Schema(
             cls=cls,
-            names=tuple(field.name for field in fields),
-            packs=tuple(pack for pack, _ in pairs),
-            unpacks=tuple(unpack for _, unpack in pairs),
+            fields=tuple(
+                (field.name, _plain(hints[field.name]), unpack)
+                for field, (_, unpack) in zip(fields, pairs, strict=True)
+            ),
+            packs=tuple((field.name, pack) for field, (pack, _) in zip(fields, pairs, strict=True)),
             required=sum(1 for field in fields if field.default is attrs.NOTHING),
         )
     return schema
@@ -167,7 +167,7 @@ def _converters(hint: Any) -> tuple[_Pack | None, _Unpack]:
             return _sequence(*_converters(arguments[0]))
         return _fixed(tuple(_converters(argument) for argument in arguments))
     if origin is not None and issubclass(origin, Mapping):
-        return _mapping(arguments[0], *_converters(arguments[1]))
+        return _mapping(arguments[0], _plain(arguments[1]), *_converters(arguments[1]))
     if isinstance(hint, type) and issubclass(hint, IntEnum):
         return int, _enum(hint)
     if isinstance(hint, type) and attrs.has(hint):
@@ -178,6 +178,11 @@ def _converters(hint: Any) -> tuple[_Pack | None, _Unpack]:
     if hint is float:
         return None, _float
     raise TypeError(f"no wire form for {hint!r}")
+
+
+def _plain(hint: Any) -> type | None:
+    """Return the type of a value that is on the wire as it is: nothing is to be done but to look at its type."""
+    return hint if hint in (bool, int, str, bytes, float) else None
 
 
 def _exact(kind: type) -> _Unpack:
@@ -240,7 +245,7 @@ def _fixed(pairs: tuple[tuple[_Pack | None, _Unpack], ...]) -> tuple[_Pack, _Unp
     return pack_all, unpack_all
 
 
-def _mapping(key: type, pack: _Pack | None, unpack: _Unpack) -> tuple[_Pack, _Unpack]:
+def _mapping(key: type, plain: type | None, pack: _Pack | None, unpack: _Unpack) -> tuple[_Pack, _Unpack]:
     if key is not str:
         raise TypeError(f"keys on the wire are str, not {key!r}")
 
@@ -248,11 +253,13 @@ def _mapping(key: type, pack: _Pack | None, unpack: _Unpack) -> tuple[_Pack, _Un
         return dict(values) if pack is None else {name: pack(value) for name, value in values.items()}
 
     def unpack_all(values: Any) -> dict[str, Any]:
-        if not isinstance(values, dict):
+        if type(values) is not dict:
             raise DecodeError(f"map expected, not {type(values).__name__}")
         for name in values:
             if type(name) is not str:
                 raise DecodeError(f"map key: str expected, not {type(name).__name__}")
+        if plain is not None and all(type(value) is plain for value in values.values()):
+            return values  # the decoder made it for us alone
         return {name: unpack(value) for name, value in values.items()}
 
     return pack_all, unpack_all
