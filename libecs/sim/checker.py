@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from libecs.sim.world import World
 
 CONTROLLED = (Mode.DIRECT, Mode.FAIRMQ)
+DESTROYED_S = 10.0
+"""A death so short before the end of its environment may belong to its destruction, of which it is a part."""
 SILENCE_S = 3.2
 """A node that the core has not heard of for so long must not be shown as healthy."""
 
@@ -404,10 +406,11 @@ class Checker:
                 continue
             before = [state for at, state in env.states if at <= death.mono_s]
             after = [state for at, state in env.states if at > death.mono_s]
+            soon = [state for at, state in env.states if death.mono_s < at < death.mono_s + DESTROYED_S]
             if before and before[-1] in (EnvState.ERROR, EnvState.DONE):
                 continue
             if not after or after[0] not in (EnvState.ERROR, EnvState.DONE):
-                if EnvState.ERROR in after or (before and before[-1] is EnvState.STANDBY):
+                if EnvState.ERROR in after or EnvState.DONE in soon or (before and before[-1] is EnvState.STANDBY):
                     continue
                 self._broken(
                     "critical-death",
