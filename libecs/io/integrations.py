@@ -1,0 +1,254 @@
+"""Serve the calls of call roles: by a file that says what each function answers, and by functions of our own.
+
+`--integrations FILE.yaml` maps functions to their answers:
+
+    dcs.StartOfRun: ok                    # the value, at once
+    odc.Configure:
+      value: done                         # default ""
+      delay: 250ms                        # default 0
+      error: the partition is gone        # the call fails
+      sets: {odc_state: READY}            # variables set on the root role
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+import attrs
+
+from libecs.engine.effects import Call, CallDone, CancelCall, Input
+from libecs.errors import EcsError, InvalidInput
+from libecs.io.kv_file import read_mapping
+from libecs.language.duration import parse_duration
+from libecs.language.yaml import Node, Scalar
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What a function answers."""
+
+    value: str = ""
+    error: str = ""
+    """Not empty: the call fails, for this reason."""
+    delay_s: float | None = 0.0
+    """Seconds until the answer; None = it never comes."""
+    sets: Mapping[str, str] = attrs.field(factory=dict)
+
+
+Handler = Callable[[Call], Outcome]
+"""Serves one function. It decides at once; what takes time is said by `delay_s`."""
+
+
+@attrs.frozen(kw_only=True)
+class CallRecord:
+    """One call that was made."""
+
+    number: int
+    """In the order in which calls began, from 1."""
+    moment: str
+    await_moment: str
+    function: str
+    arguments: tuple[str, ...]
+    role: str
+    environment: str
+    run_number: int
+    begun_ms: int
+    ended_ms: int = 0
+    """0: not yet."""
+    ok: bool = False
+    value: str = ""
+    error: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Functions:
+    """Functions that call roles may name, and where they are from, for messages."""
+
+    place: str
+    handlers: Mapping[str, Handler]
+    texts: Mapping[str, str] = attrs.field(factory=dict)
+    """What they give when a template calls them while it is expanded."""
+
+
+class Integrations:
+    """Performs Call and CancelCall, and keeps a record of each call."""
+
+    def __init__(
+        self,
+        put: Callable[[Input], None],
+        functions: list[Functions],
+        *,
+        record: Path | None = None,
+        unix_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """Call inside of a running event loop.
+
+        Args:
+            put: takes CallDone.
+            functions: looked through in this order.
+            record: file that gets a JSON line per call when it has ended; appended to.
+            unix_ms: the clock of the records.
+
+        Raises:
+            EcsError: `record` cannot be written.
+        """
+        self._put = put
+        self._functions = functions
+        self._unix_ms = unix_ms
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[str, tuple[int, asyncio.TimerHandle | None]] = {}
+        self.records: list[CallRecord] = []
+        """All calls, in the order in which they began."""
+        self._file: IO[str] | None = None
+        if record is not None:
+            try:
+                self._file = open(record, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+            except OSError as error:
+                raise EcsError(f"{record} cannot be written: {error.strerror}") from error
+
+    def call(self, effect: Call) -> None:
+        """Begin a call; CallDone follows, unless its function never answers."""
+        outcome = self._decide(effect)
+        index = len(self.records)
+        self.records.append(
+            CallRecord(
+                number=index + 1,
+                moment=effect.moment,
+                await_moment=effect.await_moment,
+                function=effect.function,
+                arguments=effect.arguments,
+                role=effect.role,
+                environment=effect.environment,
+                run_number=effect.run_number,
+                begun_ms=self._unix_ms(),
+            )
+        )
+        if outcome.delay_s is None:
+            self._running[effect.call] = index, None
+        elif outcome.delay_s > 0:
+            timer = self._loop.call_later(outcome.delay_s, self._finish, effect.call, outcome)
+            self._running[effect.call] = index, timer
+        else:
+            self._running[effect.call] = index, None
+            self._finish(effect.call, outcome)
+
+    def cancel(self, effect: CancelCall) -> None:
+        """Give a call up: no CallDone will come."""
+        self._give_up(effect.call, "cancelled")
+
+    def close(self) -> None:
+        """Give up all calls and close the record."""
+        for name in list(self._running):
+            self._give_up(name, "not finished")
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _decide(self, effect: Call) -> Outcome:
+        for functions in self._functions:
+            handler = functions.handlers.get(effect.function)
+            if handler is None:
+                continue
+            try:
+                return handler(effect)
+            except Exception as error:  # at the border to somebody else's code
+                logger.exception("integration function %s failed", effect.function)
+                return Outcome(error=f"{type(error).__name__}: {error}")
+        known = "; ".join(
+            f"{functions.place} has {', '.join(sorted(functions.handlers)) or 'none'}" for functions in self._functions
+        )
+        return Outcome(error=f"no integration serves {effect.function}: {known or 'none is loaded'}")
+
+    def _finish(self, name: str, outcome: Outcome) -> None:
+        index, _ = self._running.pop(name)
+        ok = not outcome.error
+        self._write(index, ok, outcome.value, outcome.error)
+        sets = dict(outcome.sets) if ok else {}
+        self._put(CallDone(call=name, ok=ok, value=outcome.value, error=outcome.error, sets=sets))
+
+    def _give_up(self, name: str, reason: str) -> None:
+        index, timer = self._running.pop(name, (-1, None))
+        if timer is not None:
+            timer.cancel()
+        if index >= 0:
+            self._write(index, False, "", reason)
+
+    def _write(self, index: int, ok: bool, value: str, error: str) -> None:
+        record = attrs.evolve(self.records[index], ended_ms=self._unix_ms(), ok=ok, value=value, error=error)
+        self.records[index] = record
+        if self._file is not None:
+            self._file.write(json.dumps(attrs.asdict(record), ensure_ascii=False) + "\n")
+            self._file.flush()
+
+
+# from a file
+
+
+def functions_of_file(path: Path) -> Functions:
+    """Return what an integrations file says.
+
+    Raises:
+        NotFound: there is no such file.
+        TemplateError: it is wrong, at file:line:column.
+    """
+    outcomes = {}
+    for key, node in read_mapping(path, "integration functions and their answers") or ():
+        name = key.text.strip().removesuffix("()")
+        parts = name.split(".")
+        if len(parts) != 2 or not all(part.isidentifier() for part in parts):
+            raise key.mark.error(f"{key.text!r} names no function", hint="write integration.Method: value")
+        outcomes[name] = _outcome(node, name)
+    return Functions(
+        place=os.fspath(path),
+        handlers={name: _constant(outcome) for name, outcome in outcomes.items()},
+        texts={name: outcome.value for name, outcome in outcomes.items()},
+    )
+
+
+def _constant(outcome: Outcome) -> Handler:
+    return lambda _call: outcome
+
+
+def _outcome(node: Node, name: str) -> Outcome:
+    if isinstance(node, Scalar):
+        return Outcome(value="" if node.is_null else node.text)
+    mapping = node.expect_mapping(f"the answer of {name}")
+    texts = {key.text: _text(value, key.text) for key, value in mapping if key.text != "sets"}
+    for key, _ in mapping:
+        if key.text not in ("value", "delay", "error", "sets"):
+            raise key.mark.error(f"{name}: unknown key {key.text!r}", hint="allowed are value, delay, error and sets")
+    try:
+        delay_s = _seconds(texts.get("delay", "0"))
+    except InvalidInput as error:
+        raise mapping.require("delay", name).mark.error(f"{name}: {error.message}", hint=error.hint) from None
+    sets = mapping.get("sets")
+    variables = {} if sets is None else {key.text: _text(v, key.text) for key, v in sets.expect_mapping("`sets`")}
+    return Outcome(value=texts.get("value", ""), error=texts.get("error", ""), delay_s=delay_s, sets=variables)
+
+
+def _text(node: Node, what: str) -> str:
+    if not isinstance(node, Scalar):
+        raise node.mark.error(f"`{what}` must be a text")
+    return "" if node.is_null else node.text
+
+
+def _seconds(text: str) -> float | None:
+    """Read a delay: a duration, a number of seconds, or "never"."""
+    if text.strip() == "never":
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        return parse_duration(text)
+    if not 0 <= seconds < 1e9:
+        raise InvalidInput(f"{text!r} is no delay")
+    return seconds
