@@ -103,3 +103,12 @@ def test_every_key_of_a_tree_is_found_through_its_folders(nested: dict[str, obje
         return found
 
     assert sorted(walk("")) == sorted(tree.leaves)
+
+
+def test_an_entry_that_is_imported_again_is_replaced() -> None:
+    tree = Tree.of({"o2": {"components": {"qc": {"ANY": {"any": {"entry": "old"}}}}}})
+
+    again = tree.with_known({"o2/components/qc/ANY/any/entry": "new"})
+
+    assert again.get("o2/components/qc/ANY/any/entry") == "new"
+    assert tree.get("o2/components/qc/ANY/any/entry") == "old"
