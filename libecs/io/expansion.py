@@ -34,6 +34,8 @@ class ExpansionJob:
     tree: Tree
     integrations: Mapping[str, str]
     """Functions that templates may call while they are expanded, to what they give."""
+    defaults: Mapping[str, str] = attrs.field(factory=dict)
+    """Variables of the installation, below those of the tree."""
 
 
 @attrs.frozen(kw_only=True)
@@ -88,7 +90,7 @@ def run_job(templates: Templates, job: ExpansionJob) -> ExpansionResult:
             job.tree,
             ids=next_id,
             base_vars=_installation(job.tree, "vars"),
-            base_defaults=_installation(job.tree, "defaults"),
+            base_defaults={**job.defaults, **_installation(job.tree, "defaults")},
             integrations=job.integrations,
             writes=writes,
         )
@@ -117,12 +119,17 @@ class Expansion:
         *,
         tree: Tree,
         integrations: Mapping[str, str],
+        defaults: Mapping[str, str] | None = None,
     ) -> None:
-        """`put` takes Expanded. `tree` is what configuration functions see; `runtime.Set` adds to it."""
+        """`put` takes Expanded. `tree` is what configuration functions see; `runtime.Set` adds to it.
+
+        `integrations` and `defaults` are as in ExpansionJob.
+        """
         self._put = put
         self._templates = templates
         self._blocking = blocking
         self._integrations = integrations
+        self._defaults = dict(defaults or {})
         self.tree = tree
         """With everything that `runtime.Set` wrote so far."""
 
@@ -134,6 +141,7 @@ class Expansion:
             variables=dict(effect.variables),
             tree=self.tree,
             integrations=self._integrations,
+            defaults=self._defaults,
         )
         future = self._blocking.start(run_job, self._templates, job)
         future.add_done_callback(lambda done: self._done(effect.job, done))

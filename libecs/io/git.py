@@ -12,10 +12,20 @@ import pygit2
 from pygit2.enums import FetchPrune, FileMode
 
 from libecs.errors import EcsError, InvalidInput, NotFound
-from libecs.io.repository import MAX_FILE_BYTES, FolderRepository, Repository, checked, unknown
+from libecs.io.repository import (
+    LOCAL,
+    MAX_FILE_BYTES,
+    FolderRepository,
+    FolderSnapshot,
+    Repository,
+    Snapshot,
+    checked,
+    unknown,
+)
 
 _SHA = re.compile(r"[0-9a-fA-F]{4,40}")
-_REMOTE_URL = re.compile(r"(https://|ssh://|file://|/|\./|\.\./|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:)")
+_REMOTE = re.compile(r"https://|ssh://|file://|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:")
+_PATH = re.compile(r"/|\./|\.\./")
 _FILES = (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
 _BRANCHES = ("refs/remotes/origin/", "refs/heads/")
 
@@ -78,26 +88,56 @@ class GitSnapshot:
         )
 
 
-def open_repository(path: Path, *, revision: str = "", name: str = "") -> Repository:
-    """Return what is at `path`: a git repository, or a plain folder.
+@attrs.frozen(kw_only=True)
+class WorkTree:
+    """A folder with a `.git`: as it is on disk, with changes that are not committed, or at a revision that is named."""
 
-    A work tree without a `revision` is taken as the plain folder that it is, with changes that are not committed.
+    path: Path
+    name: str
+
+    def at(self, revision: str) -> Snapshot:
+        """Return the folder for "" and "local", else the files at that revision. Raises NotFound, EcsError."""
+        if revision in ("", LOCAL):
+            return FolderSnapshot(self.path)
+        return GitRepository(path=self.path, name=self.name).at(revision)
+
+    def revisions(self) -> tuple[str, ...]:
+        """Return the branches and tags."""
+        return GitRepository(path=self.path, name=self.name).revisions()
+
+
+def open_repository(path: Path, *, name: str = "") -> Repository:
+    """Return what is at `path`: a bare git repository, a work tree, or a plain folder.
 
     Raises:
-        NotFound: there is neither.
+        NotFound: there is none of them.
     """
     path = path.resolve()
     name = name or path.name.removesuffix(".git")
-    is_work_tree = (path / ".git").exists()
-    if is_work_tree and not revision:
-        return FolderRepository(path=path, name=name)
-    if is_work_tree or ((path / "objects").is_dir() and (path / "HEAD").is_file()):
+    if (path / ".git").exists():
+        return WorkTree(path=path, name=name)
+    if (path / "objects").is_dir() and (path / "HEAD").is_file():
         return GitRepository(path=path, name=name)
+    hint = "name a folder that holds workflows/ and tasks/"
     if not path.is_dir():
-        raise NotFound(f"there is no repository {path}", hint="name a folder that holds workflows/ and tasks/")
+        raise NotFound(f"there is no repository {path}", hint=hint)
     if not (path / "workflows").is_dir():
-        raise NotFound(f"{path} holds no folder `workflows`", hint="name a folder that holds workflows/ and tasks/")
+        raise NotFound(f"{path} holds no folder `workflows`", hint=hint)
     return FolderRepository(path=path, name=name)
+
+
+def find_repository(text: str, mirrors: Path) -> Repository:
+    """Return the repository that a user names: a path, or an address, which is copied to below `mirrors` first.
+
+    Raises:
+        NotFound: there is none.
+        EcsError: it could not be copied.
+    """
+    if not _REMOTE.match(text):
+        return open_repository(Path(text).expanduser())
+    name = text.rstrip("/").rpartition("/")[2].removesuffix(".git")
+    place = re.sub(r"[^A-Za-z0-9._-]+", "_", text.partition("://")[2] or text)
+    return mirror(text, mirrors / f"{place.removesuffix('.git')}.git", name=name)
 
 
 def mirror(url: str, folder: Path, *, name: str = "") -> GitRepository:
@@ -109,7 +149,7 @@ def mirror(url: str, folder: Path, *, name: str = "") -> GitRepository:
         InvalidInput: this is no URL for git.
         EcsError: the remote does not answer, refuses, or is no repository.
     """
-    if not _REMOTE_URL.match(url):
+    if not (_REMOTE.match(url) or _PATH.match(url)):
         raise InvalidInput(f"{url!r} is no address of a git repository", hint="https://…, ssh://…, file://… or a path")
     try:
         if not (folder / "HEAD").exists():

@@ -86,14 +86,16 @@ class EngineLoop:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._idle_waiters: list[asyncio.Future[None]] = []
+        self._first: Callable[[Now], Sequence[Effect]] | None = None
 
     @property
     def stopped(self) -> bool:
         """Whether it takes no more input."""
         return self._stopped
 
-    def start(self) -> None:
-        """Look at the engine's first deadline. Inputs may be put before."""
+    def start(self, first: Callable[[Now], Sequence[Effect]] | None = None) -> None:
+        """Begin. `first` gives the effects with which the engine's life begins, before any input is handled."""
+        self._first = first
         self._schedule()
 
     def put(self, input: Input) -> None:
@@ -170,6 +172,9 @@ class EngineLoop:
         events: list[Event] = []
         others: list[Effect] = []
         stop_at = time.perf_counter() + MAX_TICK_S
+        if self._first is not None:
+            first, self._first = self._first, None
+            self._sort(first(now), records, events, others)
         for number in range(MAX_INPUTS):
             if not self._inputs or (number and time.perf_counter() > stop_at):
                 break

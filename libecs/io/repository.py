@@ -218,9 +218,12 @@ def list_workflows(source: RepositorySource, *, public_only: bool = True) -> tup
 class Repositories:
     """All repositories that a core knows: the default one, others by name, and what scripts add."""
 
-    def __init__(self, default: Repository | None = None, others: Iterable[Repository] = ()) -> None:
-        """Without a default, workflows must name their repository."""
+    def __init__(
+        self, default: Repository | None = None, others: Iterable[Repository] = (), *, revision: str = ""
+    ) -> None:
+        """Without a default, workflows must name their repository. `revision` is that of the default one."""
         self._default = default
+        self._revision = revision
         self._by_name = {repository.name: repository for repository in others}
         if default is not None:
             self._by_name[default.name] = default
@@ -254,6 +257,8 @@ class Repositories:
         repository = self.find(name) if name else self._default
         if repository is None:
             raise UsageError(f"workflow {workflow!r} names no repository", hint="say where workflows are: repository=…")
+        if not revision and repository is self._default:
+            revision = self._revision
         return RepositorySource(repository, revision, self.find), reference.name
 
 

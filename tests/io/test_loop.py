@@ -262,6 +262,20 @@ async def test_inputs_of_other_threads_arrive_in_order() -> None:
     assert engine.seen == [message(str(i)) for i in range(100)]
 
 
+async def test_a_life_begins_with_the_engines_own_effects_in_one_commit_with_the_first_inputs() -> None:
+    store = ListStore()
+    sent: list[object] = []
+    engine = ScriptedEngine(lambda _: [Persist("t", "input", b"2")])
+    loop = EngineLoop(engine, {Send: sent.append}, store=store)
+
+    loop.put(message("1"))
+    loop.start(lambda now: [Persist("t", "first", b"1"), Send("a", now.unix_ms > 0)])
+    await loop.idle()
+
+    assert store.commits == [([Persist("t", "first", b"1"), Persist("t", "input", b"2")], [])]
+    assert sent == [Send("a", True)]
+
+
 async def test_after_stop_nothing_is_handled_and_waiters_wake() -> None:
     engine = ScriptedEngine(lambda _: [])
     loop = EngineLoop(engine, {})

@@ -8,7 +8,7 @@ import pygit2
 import pytest
 
 from libecs.errors import EcsError, InvalidInput, NotFound, TemplateError, UsageError
-from libecs.io.git import GitRepository, mirror, open_repository
+from libecs.io.git import GitRepository, find_repository, mirror, open_repository
 from libecs.io.overlay import overlay
 from libecs.io.repository import (
     MAX_FILE_BYTES,
@@ -173,17 +173,33 @@ def test_addresses_that_could_run_something_are_refused(url: str, tmp_path: Path
 
 
 def test_a_work_tree_is_a_folder_until_a_revision_is_named(remote: pygit2.Repository, tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    pygit2.clone_repository(remote.path, str(tree))
-    (tree / "workflows" / "a.yaml").write_text("edited")
+    folder = tmp_path / "tree"
+    pygit2.clone_repository(remote.path, str(folder))
+    (folder / "workflows" / "a.yaml").write_text("edited")
 
-    now = open_repository(tree)
-    then = open_repository(tree, revision="v1.0")
+    tree = open_repository(folder)
 
-    assert (now.at("").revision, now.at("").read("workflows/a.yaml")) == ("local", b"edited")
-    assert then.at("v1.0").read("workflows/a.yaml") == workflow("a").encode()
+    for revision in ("", "local"):
+        assert (tree.at(revision).revision, tree.at(revision).read("workflows/a.yaml")) == ("local", b"edited")
+    assert tree.at("v1.0").read("workflows/a.yaml") == workflow("a").encode()
+    assert "v1.0" in tree.revisions()
+    assert Repositories(tree, revision="v1.0").open("a")[0].revision == tree.at("v1.0").revision
+    assert Repositories(tree, revision="v1.0").open("a@main")[0].revision == tree.at("main").revision
     assert isinstance(open_repository(Path(remote.path)), GitRepository)
     assert open_repository(Path(remote.path)).name == "flow"
+
+
+def test_a_user_names_a_repository_by_path_or_address(remote: pygit2.Repository, tmp_path: Path) -> None:
+    mirrors = tmp_path / "mirrors"
+
+    by_path = find_repository(remote.path, mirrors)
+    by_address = find_repository(f"file://{remote.path}", mirrors)
+
+    assert (by_path.name, by_address.name) == ("flow", "flow")
+    assert by_path.at("v1.0").revision == by_address.at("v1.0").revision
+    (copy,) = mirrors.iterdir()
+    assert copy.name.endswith("_flow.git")
+    assert find_repository(f"file://{remote.path}", mirrors) == by_address
 
 
 def test_a_folder_that_is_no_repository_is_said_to_be_none(tmp_path: Path) -> None:
