@@ -135,9 +135,9 @@ def find_repository(text: str, mirrors: Path) -> Repository:
     """
     if not _REMOTE.match(text):
         return open_repository(Path(text).expanduser())
-    name = text.rstrip("/").rpartition("/")[2].removesuffix(".git")
-    place = re.sub(r"[^A-Za-z0-9._-]+", "_", text.partition("://")[2] or text)
-    return mirror(text, mirrors / f"{place.removesuffix('.git')}.git", name=name)
+    place = (text.partition("://")[2] or text).strip("/").removesuffix(".git")
+    folder = re.sub(r"[^A-Za-z0-9._-]+", "_", place) + ".git"
+    return mirror(text, mirrors / folder, name=place.rpartition("/")[2].rpartition(":")[2])
 
 
 def mirror(url: str, folder: Path, *, name: str = "") -> GitRepository:
