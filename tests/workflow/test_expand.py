@@ -119,11 +119,21 @@ def test_call_traits(grow: Grow, at: At) -> None:
     assert (never.trigger, never.await_, never.timeout_s) == (None, None, 0.0)
 
 
-def test_a_call_without_trigger_is_a_finding(grow: Grow) -> None:
+def test_what_never_runs_is_a_finding(grow: Grow) -> None:
     findings: list[Finding] = []
-    grow("{name: w, roles: [{name: c, call: {func: x.Y()}}]}", findings=findings)
+    grow(
+        {
+            "workflows/w.yaml": "{name: w, roles: [{name: c, call: {func: x.Y()}}, {name: h, task: {load: h}}]}",
+            "tasks/h.yaml": "{name: h, control: {mode: hook}, command: {value: x, colour: y}}",
+        },
+        findings=findings,
+    )
 
-    assert [finding.message for finding in findings] == ["call w.c has no trigger and never runs"]
+    assert {finding.message for finding in findings} == {
+        "call w.c has no trigger and never runs",
+        "hook task w.h has no trigger and never runs",
+        "unknown key 'colour' in `command` of task 'h' is ignored",
+    }
 
 
 # --------------------------------------------------------------------------------------------------- stages
@@ -486,6 +496,20 @@ def test_an_include_is_enabled_if_both_sides_are(grow: Grow, outer: str, inner: 
         }
     )
     assert ("w.part.t" in paths(workflow)) is there
+
+
+def test_the_name_of_an_include_is_evaluated_once(grow: Grow) -> None:
+    workflow = grow(
+        {
+            "workflows/w.yaml": """
+                name: w
+                roles: [{name: "{{ a }}", vars: {a: "{{ x }}"}, include: sub}]
+                """,
+            "workflows/sub.yaml": "{name: sub, vars: {a: other}, roles: [{name: t, task: {load: t}}]}",
+        },
+        {"x": "{{ odd }}"},
+    )
+    assert paths(workflow) == ["w", "w.{{ odd }}", "w.{{ odd }}.t"]
 
 
 def test_a_disabled_include_is_never_loaded_and_an_empty_one_removed(grow: Grow) -> None:
