@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from libecs import fairmq
+from libecs.engine.records import ENVIRONMENT as ENVIRONMENT_RECORDS
+from libecs.engine.records import RUN as RUN_RECORDS
+from libecs.engine.records import EnvironmentRecord
 from libecs.fairmq import DeviceState
 from libecs.fsm import ENVIRONMENT, EnvState, Mode, TaskState
 from libecs.sim.clients import Operation
@@ -19,7 +22,8 @@ from libecs.sim.history import History
 from libecs.sim.tasks import START_NAMES, ControlledTask, Effects, Process
 from libecs.sim.workflows import IDEMPOTENT
 from libecs.wire import node as node_wire
-from libecs.wire.client import Create, Environments, Event, Finished, TaskInfo
+from libecs.wire.client import Create, Environments, Event, Finished, RunCondition, RunInfo, TaskInfo
+from libecs.wire.codec import unpack_value
 from libecs.wire.node import ExitCause, Phase, TaskSpec
 
 if TYPE_CHECKING:
@@ -69,6 +73,7 @@ class Checker:
         self.environments: dict[str, Environment] = {}
         self.runs: dict[int, list[str]] = {}
         """Run number to its committed `run.start` and `run.end`, in order."""
+        self.run_records: dict[int, RunInfo] = {}
         self.deaths: list[Death] = []
         self.answers: dict[str, Finished] = {}
         self.real: dict[str, set[TaskState]] = {}
@@ -98,6 +103,30 @@ class Checker:
             self._committed.add(event.sequence)
             self._durable_kinds.add(event.kind)
             self._event(event)
+        for (table, key), value in records.items():
+            if table == ENVIRONMENT_RECORDS and value is not None:
+                self._environment_record(self.environment(key), unpack_value(EnvironmentRecord, value))
+            elif table == RUN_RECORDS and value is not None:
+                self._run_record(key, unpack_value(RunInfo, value))
+
+    def _environment_record(self, env: Environment, record: EnvironmentRecord) -> None:
+        """What a new life would believe must be what everybody was told."""
+        if record.state is not env.state:
+            self._broken("record", f"{env.name} is {record.state.name} on disk and {env.state.name} in the journal")
+        if record.run_number != env.run:
+            self._broken("record", f"{env.name} has run {record.run_number} on disk and {env.run} in the journal")
+
+    def _run_record(self, key: str, run: RunInfo) -> None:
+        """A run's record only grows: what is written once stays."""
+        old = self.run_records.get(run.number)
+        if key != str(run.number):
+            self._broken("record", f"the record of run {run.number} has key {key}")
+        if old is not None:
+            for name in ("environment", "start_ms", "start_completion_ms", "end_ms", "end_completion_ms"):
+                was, now = getattr(old, name), getattr(run, name)
+                if was and was != now:
+                    self._broken("record", f"run {run.number}: {name} was {was} and becomes {now}")
+        self.run_records[run.number] = run
 
     def published(self, events: tuple[Event, ...]) -> None:
         """See events that went out."""
@@ -283,11 +312,25 @@ class Checker:
         n = self.effects.add(name, id, event, run)
         if n > 1:
             self._broken("exactly-once", f"command {id} ({event}) had its effect {n} times in task {name}")
+        if event in START_NAMES:
+            self._check_order(task)
         if event in START_NAMES and run.isdigit():
             if int(run) not in self.runs:
                 self._broken("intent-first", f"task {name} is started for run {run}, which is not on disk")
             if self.effects.done[name, event, run] > 1:
                 self._broken("exactly-once", f"task {name} is started twice for run {run}")
+
+    def _check_order(self, task: ControlledTask) -> None:
+        """A task is started: the critical ones that it waits for run, as far as they live."""
+        environment = task.spec.environment
+        for path in self.world.services.start_after(environment, task.spec.role):
+            if not self.world.services.critical(environment, path):
+                continue
+            for node in self.world.nodes:
+                for other in node.living():
+                    mine = other.spec.environment == environment and other.spec.role == path
+                    if mine and isinstance(other, ControlledTask) and not other.running and not other.told_to_end:
+                        self._broken("start-order", f"{task.spec.role} starts before {path} runs")
 
     # the end
 
@@ -386,6 +429,11 @@ class Checker:
             kinds = sorted(part.split()[0] for part in parts)
             if kinds != ["end", "start"]:
                 self._broken("one-run", f"run {number} has {', '.join(parts)}")
+            record = self.run_records.get(number)
+            if record is None or not (record.start_ms and record.end_ms and record.end_completion_ms):
+                self._broken("record", f"the record of run {number} is not complete: {record}")
+            elif record.condition is RunCondition.UNDEFINED or not record.end_reason:
+                self._broken("record", f"run {number} is not judged: {record}")
         for env in self.environments.values():
             if env.states and env.state is not EnvState.DONE:
                 self._broken("liveness", f"environment {env.name} is {env.state.name} after its destruction")

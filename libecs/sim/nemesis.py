@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from libecs.sim.node import Node
 from libecs.sim.process import Crash, CrashPoint, EngineProcess
 from libecs.sim.scenario import Scenario
-from libecs.sim.tasks import Process, ended
+from libecs.sim.tasks import Process, Program, ended
 
 if TYPE_CHECKING:
     from libecs.sim.world import World
@@ -144,6 +144,8 @@ class Nemesis:
         if kind.startswith("shim") and process.spec.task in node.shims:
             node.kill_shim(process.spec.task)
             if kind == "shim":
+                if isinstance(process, Program):  # how it ends is all that it says, and now nobody sees it
+                    world.disturbed_tasks([process])
                 return
         world.disturbed_tasks([process])
         if kind == "freeze":

@@ -133,6 +133,12 @@ class Services:
             sets = {"from_call": method} if method == "Set" else {}
             self._later(life, delay, CallDone(call=effect.call, ok=True, value="42", sets=sets))
 
+    def start_after(self, environment: str, path: str) -> tuple[str, ...]:
+        """Return the paths of the roles that must run before a role is started."""
+        workflow = self._workflow_of.get(environment)
+        roles = workflow.roles if workflow is not None else ()
+        return next((role.start_after for role in roles if role.path == path), ())
+
     def critical(self, environment: str, path: str) -> bool:
         """Whether a role is critical, as the workflow says that was given to the core for an environment."""
         workflow = self._workflow_of.get(environment)

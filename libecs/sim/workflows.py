@@ -80,6 +80,8 @@ def make_workflow(
         builder.call(random.choice(parents), f"call{n}")
     for n in range(random.choice((0, 0, 1, 2))):
         builder.hook(random.choice(parents), f"hook{n}")
+    if random.random() < 0.2:
+        builder.order()
     return Workflow(name=name, roles=builder.pre_order(), classes=builder.classes, revision="local")
 
 
@@ -173,6 +175,13 @@ class _Builder:
         self.classes[name] = TaskClass(name=name, mode=Mode.HOOK, command=f"/usr/bin/{name}")
         traits = TaskTraits(class_name=name, mode=Mode.HOOK, trigger=moment, await_=moment, timeout_s=5.0)
         self.add(parent, name, RoleKind.TASK, critical=random.random() < 0.5, task=traits, constraints=self._pin())
+
+    def order(self) -> None:
+        """Let some task start after another one. Later entries follow earlier ones, so there is no cycle."""
+        tasks = [n for n, role in enumerate(self._roles) if role.task is not None and role.task.trigger is None]
+        if len(tasks) > 1:
+            first, second = sorted(self.random.sample(tasks, 2))
+            self._roles[second] = attrs.evolve(self._roles[second], start_after=(self._roles[first].path,))
 
     def _pin(self) -> tuple[Constraint, ...]:
         if self.random.random() < 0.6:
