@@ -21,10 +21,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
 from libecs.environment import AsyncEnvironment, EnvironmentRequest
-from libecs.errors import Conflict, EcsError, NotFound, Unreachable, WaitTimeout
+from libecs.errors import Conflict, EcsError, NotFound, Unreachable, UsageError, WaitTimeout
 from libecs.failure import of_finished
 from libecs.fsm import EnvState
 from libecs.mirror import Mirror
+from libecs.script import ScriptWorkflow
 from libecs.wire.client import (
     Accepted,
     Control,
@@ -131,8 +132,16 @@ class AsyncEcs:
     loop, then `await open()`.
     """
 
-    def __init__(self, connect: Callable[[Callable[[object], None]], Link], *, requester: str) -> None:
+    def __init__(
+        self,
+        connect: Callable[[Callable[[object], None]], Link],
+        *,
+        requester: str,
+        add_workflow: Callable[[str, Mapping[str, str]], str] | None = None,
+    ) -> None:
+        """`add_workflow` takes name and files of a script's workflow, and gives the expression that names it."""
         self.requester = requester
+        self._add_workflow = add_workflow
         self._pid = os.getpid()
         self._loop = asyncio.get_running_loop()
         self._name = secrets.token_hex(4)
@@ -320,7 +329,7 @@ class AsyncEcs:
 
     def environment(
         self,
-        workflow: str,
+        workflow: str | ScriptWorkflow,
         vars: Mapping[str, object] | None = None,
         *,
         name: str = "",
@@ -332,7 +341,7 @@ class AsyncEcs:
         """Make an environment: `await` it, or use it in `async with`, which destroys it at the end.
 
         Args:
-            workflow: `[repository/workflows/]name[@revision]`.
+            workflow: `[repository/workflows/]name[@revision]`, or one made by `libecs.workflow()`.
             vars: variables of the request; values that are no text become JSON.
             name: how people call it.
             target: state to bring it to: STANDBY, DEPLOYED or CONFIGURED.
@@ -340,6 +349,13 @@ class AsyncEcs:
             reuse: take the environment of that name, or of that workflow, if there is one.
             timeout: seconds to wait; then WaitTimeout, and the operation goes on.
         """
+        if isinstance(workflow, ScriptWorkflow):
+            name = name or workflow.name
+            if self._add_workflow is None:
+                raise UsageError(
+                    "this core takes workflows from repositories only", hint="put the workflow into a repository"
+                )
+            workflow = self._add_workflow(workflow.name, workflow.files())
         return EnvironmentRequest(self, workflow, texts(vars or {}), name, EnvState[target], keep, reuse, timeout)
 
     async def create(

@@ -18,6 +18,7 @@ from libecs.client import AsyncEcs, EventReader
 from libecs.environment import AsyncEnvironment
 from libecs.errors import Conflict
 from libecs.run import BROKEN, LEFT, AsyncRun, RunView
+from libecs.script import ScriptWorkflow
 from libecs.taskset import TaskSet
 from libecs.wire.client import EnvironmentInfo, Event, RunInfo
 
@@ -32,6 +33,11 @@ class Bridge:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._work, name="libecs-loop", daemon=True)
         self._thread.start()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether this process is a fork of the one that owns the loop."""
+        return os.getpid() != self._pid
 
     def _work(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -51,7 +57,7 @@ class Bridge:
         Raises:
             Conflict: this process is a fork of the one that owns the loop, or the session is closed.
         """
-        if os.getpid() != self._pid:
+        if self.foreign:
             coroutine.close()
             raise Conflict(
                 f"this session belongs to process {self._pid}, of which this one is a fork",
@@ -90,7 +96,7 @@ class Bridge:
 
     def close(self) -> None:
         """Stop the loop and its thread."""
-        if os.getpid() != self._pid or not self._thread.is_alive():
+        if self.foreign or not self._thread.is_alive():
             return
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -120,7 +126,7 @@ class Ecs:
 
     def environment(
         self,
-        workflow: str,
+        workflow: str | ScriptWorkflow,
         vars: Mapping[str, object] | None = None,
         *,
         name: str = "",

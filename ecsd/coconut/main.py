@@ -27,7 +27,7 @@ coconut = LazyGroup(
     130 interrupted.""",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     entries={
-        "demo": Entry(f"{HERE}.demo:demo", "An example experiment: 3 nodes, 18 tasks, two runs."),
+        "demo": Entry(f"{HERE}.demo:demo", "An example experiment: 3 nodes, 20 tasks, two runs."),
         "run": Entry(f"{HERE}.main:run", "Take runs.", ("r",)),
         "environment": Entry(f"{HERE}.main:environment", "Plan environments.", ("env", "e")),
         "template": Entry(f"{HERE}.main:template", "Look at workflow templates.", ("templ", "t")),

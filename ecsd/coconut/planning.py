@@ -11,6 +11,7 @@ from libecs.engine.placement import NodeOffer, Placed, place, runnable
 from libecs.engine.plan import Plan, Step, StepKind, destruction, transition
 from libecs.errors import Unplaceable
 from libecs.fsm import EnvEvent, EnvState
+from libecs.io.embedded import NodeDescription
 from libecs.workflow.render import to_json
 from libecs.workflow.role import Role, Workflow
 
@@ -135,23 +136,37 @@ def make_plan(workflow: Workflow, nodes: Iterable[NodeOffer], missing: Iterable[
     )
 
 
-def missing_integrations(workflow: Workflow, served: Iterable[str] | None) -> list[str]:
-    """Return a sentence for each function that call roles want and nobody serves. None: everything is served."""
-    if served is None:
-        return []
+def unserved(workflow: Workflow, served: Iterable[str], *, critical: bool) -> list[str]:
+    """Return a sentence for each function that nobody serves and that critical (or other) call roles want."""
     known = set(served)
     names = {name.partition(".")[0] for name in known}
     wanted: dict[str, list[str]] = {}
     for role in workflow.roles:
-        if role.call is not None and role.call.trigger is not None:
+        if role.call is not None and role.call.trigger is not None and role.critical is critical:
             wanted.setdefault(role.call.func.partition("(")[0], []).append(role.path)
     sentences = []
     for function, paths in wanted.items():
         if function in known:
             continue
         what = f"the function {function}" if function.partition(".")[0] in names else f"the integration of {function}"
-        sentences.append(f"{what}, which {len(paths)} call role{'s' * (len(paths) != 1)} want: {', '.join(paths[:3])}")
+        who = f"{len(paths)} {'critical ' if critical else ''}call role{'s' * (len(paths) != 1)}"
+        sentences.append(f"{what}, for {who}: {', '.join(paths[:3])}{' …' * (len(paths) > 3)}")
     return sentences
+
+
+def offers(nodes: Iterable[NodeDescription]) -> list[NodeOffer]:
+    """Return nodes as placement sees them before anything runs."""
+    return [
+        NodeOffer(
+            name=node.name,
+            host="127.0.0.1",
+            attributes=node.attributes,
+            cpus=node.cpus,
+            memory_mb=node.memory_mb,
+            ports=node.ports,
+        )
+        for node in nodes
+    ]
 
 
 def _class_name(role: Role) -> str:

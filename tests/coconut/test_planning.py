@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ecsd.coconut.planning import make_plan, missing_integrations
+from ecsd.coconut.planning import make_plan, unserved
 from libecs.config.tree import Tree
 from libecs.engine.placement import NodeOffer
 from libecs.fsm import Mode
@@ -116,8 +116,8 @@ def test_call_roles_without_an_integration_are_missing() -> None:
         call("never", "odc.Start()", None),
     )
 
-    assert missing_integrations(wanted, None) == []
-    assert missing_integrations(wanted, ["trg.RunStart"]) == [
-        "the integration of dcs.StartOfRun, which 2 call roles want: w.a, w.b",
-        "the function trg.RunStop, which 1 call role want: w.d",
+    assert unserved(wanted, ["trg.RunStart"], critical=False) == [
+        "the integration of dcs.StartOfRun, for 2 call roles: w.a, w.b",
+        "the function trg.RunStop, for 1 call role: w.d",
     ]
+    assert unserved(wanted, [], critical=True) == []

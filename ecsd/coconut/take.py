@@ -1,0 +1,259 @@
+"""`coconut run take`: deploy, configure, run, stop and clean up, with the whole control system in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from ecsd.coconut.options import Inputs, input_options, read_inputs, repository_options
+from ecsd.coconut.output import Output, error_document, json_option, say_error, verb
+from libecs.errors import EcsError, InvalidInput, UsageError
+
+if TYPE_CHECKING:
+    from ecsd.coconut.chronicle import Chronicle
+    from libecs.client import AsyncEcs
+    from libecs.environment import AsyncEnvironment
+    from libecs.io.embedded import NodeDescription
+    from libecs.run import AsyncRun
+
+SIGTERM_STATUS = 128 + signal.SIGTERM
+
+
+@attrs.define
+class Taking:
+    """What `run take` has done so far: its document is printed however it ends."""
+
+    workflow: str
+    nodes: tuple[str, ...]
+    chronicle: Chronicle
+    environment: str = ""
+    revision: str = ""
+    runs: list[dict[str, Any]] = attrs.field(factory=list)
+    tasks: list[dict[str, Any]] = attrs.field(factory=list)
+    extra: dict[str, Any] = attrs.field(factory=dict)
+    """What other verbs add."""
+
+    def document(self) -> dict[str, Any]:
+        """Return it for `--json` and for reports."""
+        return {
+            "workflow": self.workflow,
+            "revision": self.revision,
+            "environment": self.environment,
+            "nodes": list(self.nodes),
+            "runs": self.runs,
+            "tasks": self.tasks,
+            "transitions": self.chronicle.transitions,
+            "calls": self.chronicle.calls,
+            "problems": self.chronicle.problems,
+            **self.extra,
+        }
+
+
+@click.command(
+    help="""Take a run with the whole control system in this process: deploy, configure, start, stop, clean up.
+
+    Nothing is left behind, also after Ctrl-C. The exit code is 7 when the environment goes to ERROR, with the cause:
+    task, node, how it ended, last log line; it is 10 when a run was degraded.
+
+    \b
+    Examples:
+      coconut run take demo --repo examples/demo --duration 2s
+      coconut run take demo --repo examples/demo --duration 1s --cycles 2 -e rate=100 --json
+    """
+)
+@click.argument("workflow")
+@repository_options
+@input_options
+@click.option("--duration", default="10s", show_default=True, metavar="TIME", help="Length of each run: 10s, 30min.")
+@click.option("--cycles", default=1, show_default=True, type=click.IntRange(1), help="How many runs to take.")
+@click.option("--comment", default="", help="For the records of the runs.")
+@click.option(
+    "--report", metavar="DIR", help="Folder for reports: of this command, of calls, and of tasks ($report_dir)."
+)
+@click.option("--state", metavar="DIR", help="Folder of the control system's records; default: a temporary one.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@json_option
+@verb
+def take(
+    output: Output, workflow: str, duration: str, cycles: int, comment: str, report: str | None, state: str | None,
+    **options: Any,
+) -> int:  # fmt: skip
+    """Take runs."""
+    from libecs.run import seconds
+
+    seconds(duration)  # a wrong one is said before anything is launched
+    inputs = read_inputs(**options)
+    folder = None if report is None else _report_folder(Path(report))
+    if folder is not None and "report_dir" not in inputs.variables:
+        inputs = attrs.evolve(inputs, variables={**inputs.variables, "report_dir": str(folder)})
+    nodes = check(workflow, inputs)
+
+    async def work(ecs: AsyncEcs, taking: Taking) -> None:
+        async with ecs.environment(workflow, inputs.variables) as env:
+            for _ in range(cycles):
+                await take_one(env, taking, duration, comment)
+
+    return run_embedded(output, workflow, inputs, nodes, work, report=folder, state=state)
+
+
+def check(workflow: str, inputs: Inputs) -> list[NodeDescription]:
+    """Think the workflow through before anything is launched; return the nodes for it.
+
+    Raises:
+        InvalidInput: the plan can't work.
+    """
+    from ecsd.coconut.expanding import expand_inputs
+    from ecsd.coconut.nodes import nodes_for
+    from ecsd.coconut.planning import make_plan, offers, unserved
+
+    expansion = expand_inputs(workflow, inputs)
+    nodes = nodes_for(inputs.nodes, inputs.variables, expansion.workflow)
+    plan = make_plan(expansion.workflow, offers(nodes), unserved(expansion.workflow, expansion.served, critical=True))
+    if not plan.works:
+        missing = [*(f"{path}: {reason}" for path, reason in plan.unplaced.items()), *plan.missing]
+        raise InvalidInput(
+            f"{workflow} can't run here, nothing was launched. Missing:\n  " + "\n  ".join(missing),
+            hint=f"coconut environment plan {workflow} …",
+        )
+    return nodes
+
+
+async def take_one(
+    env: AsyncEnvironment,
+    taking: Taking,
+    duration: str,
+    comment: str,
+    *,
+    during: Callable[[AsyncRun], Awaitable[None]] | None = None,
+) -> AsyncRun:
+    """Take one run, do `during` in it, and keep its record, however it ends."""
+    from ecsd.coconut.chronicle import run_document, task_document
+
+    run = env.run(duration=duration, comment=comment)
+    taking.environment, taking.revision = env.id, env.info.revision
+    try:
+        async with run:
+            if during is not None:
+                await during(run)
+            await run.wait()
+    finally:
+        if run.record is not None:
+            taking.runs.append(run_document(run.record))
+        taking.tasks = [task_document(task) for task in (await env.show()).tasks]
+    return run
+
+
+def run_embedded(
+    output: Output,
+    workflow: str,
+    inputs: Inputs,
+    nodes: list[NodeDescription],
+    work: Callable[[AsyncEcs, Taking], Awaitable[None]],
+    *,
+    report: Path | None = None,
+    state: str | None = None,
+    run_counter: Path | None = None,
+    schema: str = "run-take",
+) -> int:
+    """Do `work` with a control system in this process; print the document or the error; return the exit status."""
+    from ecsd.coconut.chronicle import Chronicle
+
+    taking = Taking(workflow, tuple(node.name for node in nodes), Chronicle())
+    error: EcsError | None = None
+    status = 0
+    try:
+        status = asyncio.run(_embedded(output, inputs, nodes, taking, work, report, state, run_counter))
+    except EcsError as raised:
+        error, status = raised, raised.exit_code
+    except KeyboardInterrupt:
+        status = 130
+    document = taking.document() | {"ok": status in (0, 10), "exit_code": status}
+    if error is not None:
+        document["error"] = error_document(error)
+    elif status not in (0, 10):
+        document["error"] = {"code": "E_INTERRUPTED", "message": "interrupted; everything was stopped and cleaned up"}
+    if status == 0 and any(run["condition"] != "GOOD" for run in taking.runs):
+        document["exit_code"] = status = 10
+    if report is not None:
+        (report / "report.json").write_text(json.dumps({"schema": f"ecs/{schema}/1", **document}, indent=2))
+    if error is not None and not output.as_json:
+        say_error(error, as_json=False)
+    elif status not in (0, 10):
+        output.say("interrupted; everything was stopped and cleaned up")
+    output.document(schema, document, _lines(document))
+    return status
+
+
+async def _embedded(
+    output: Output,
+    inputs: Inputs,
+    nodes: list[NodeDescription],
+    taking: Taking,
+    work: Callable[[AsyncEcs, Taking], Awaitable[None]],
+    report: Path | None,
+    state: str | None,
+    run_counter: Path | None,
+) -> int:
+    import libecs
+    from ecsd.coconut.installation import defaults
+    from ecsd.coconut.progress import follow, make_view
+
+    task = asyncio.current_task()
+    assert task is not None
+    terminated = False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, terminate)
+    view = make_view(output)
+    try:
+        async with (
+            libecs.local(
+                state=state,
+                nodes=nodes,
+                repo=inputs.repo,
+                revision=inputs.revision,
+                kv=inputs.kv,
+                integrations=inputs.integrations,
+                tasks_overlay=inputs.tasks,
+                defaults=defaults(),
+                run_counter=run_counter,
+                record_calls=None if report is None else report / "calls.jsonl",
+            ) as ecs,
+            follow(ecs, view, taking.chronicle),
+        ):
+            await work(ecs, taking)
+    except asyncio.CancelledError:
+        if not terminated:
+            raise
+        task.uncancel()
+        return SIGTERM_STATUS
+    return 0
+
+
+def _report_folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--report {path}: {error.strerror}") from None
+    return path.resolve()
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    lines = []
+    for run in document["runs"]:
+        seconds = ((run["end_ms"] or 0) - (run["start_ms"] or 0)) / 1000
+        lines.append(f"run {run['number']}  {run['condition']}  {run['end_reason']}  {seconds:.1f} s")
+    return lines
