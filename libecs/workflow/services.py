@@ -103,6 +103,8 @@ class Services:
         return str(paths.resolve(paths.parse_path(path), self.tree.has))
 
     def _runtime_get(self, component: str, key: str) -> str:
+        if not key.strip():
+            return ""  # templates hand on a variable that names no entry by default: nothing is asked for
         full = paths.runtime_key(component, key)
         value = self.writes.get(full)
         if value is None:

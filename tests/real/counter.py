@@ -309,7 +309,9 @@ class Counter:
             "inventory.DetectorForHost": self._detector,
             "inventory.DetectorsForHosts": lambda s: compact(sorted({self._detector(host) for host in json.loads(s)})),
             "config.Resolve": self._resolve,
-            "runtime.Get": lambda component, key: self._leaf("o2", "runtime", *component.split("/"), key),
+            "runtime.Get": lambda component, key: (
+                self._leaf("o2", "runtime", *component.split("/"), key) if key else ""
+            ),
             "Parent": lambda: up(1),
             "Up": up,
             "dpl.Generate": refused("dpl.Generate"),

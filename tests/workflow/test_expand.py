@@ -728,6 +728,18 @@ def test_functions_that_fail_raise(grow: Grow, expression: str, reason: str) -> 
     assert (caught.value.line, caught.value.path) == (6, "w.t")
 
 
+def test_an_empty_runtime_key_asks_for_nothing(grow: Grow, at: At) -> None:
+    workflow = grow(
+        """
+        name: w
+        roles:
+          - {name: a, vars: {x: "<{{ runtime.Get('c', '') }}>"}, task: {load: t}}
+        """
+    )
+
+    assert at(workflow, "w.a").vars["x"] == "<>"
+
+
 def test_runtime_set_is_an_overlay_that_the_caller_gets(grow: Grow, at: At) -> None:
     writes: dict[str, str] = {}
     workflow = grow(
