@@ -37,7 +37,11 @@ def spec(env: Environment, index: int, task_id: str) -> TaskSpec:
     if not endpoint:
         made = launcher.command(index, specials, env.record.overlay)
         command = Command(
-            argv=made.argv, environment=made.environment, user=made.user, stdout=made.stdout, stderr=made.stderr
+            argv=made.argv,
+            environment={"O2_ROLE": env.placed[index].node, "O2_SYSTEM": "FLP", **made.environment},
+            user=made.user,
+            stdout=made.stdout,
+            stderr=made.stderr,
         )
     return TaskSpec(
         task=task_id,
