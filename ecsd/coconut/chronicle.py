@@ -44,7 +44,7 @@ class Chronicle:
     def _line(self, event: Event) -> str:
         if event.kind == "environment.state":
             cause = f"  {event.text}" if event.state in ("ERROR", "DONE") and event.text else ""
-            return f"{event.state:<12}{self.summary()}{cause}"
+            return f"{event.state:<12}{self.summary()}{cause}".rstrip()
         if event.kind == "transition.begin":
             cause = f"  {event.text}" if event.text else ""
             return f"  {event.transition} …{cause}"

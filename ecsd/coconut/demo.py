@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 NEXT = """
 next:
-  coconut environment plan demo --repo {demo} --nodes 3     who runs where and why, step by step
-  coconut run take demo --repo {demo} --duration 5s         a run of your own
-  coconut demo --kill filter                                what happens when a task dies"""
+  who runs where and why    coconut environment plan demo --repo {demo}
+  a run of your own         coconut run take demo --repo {demo} --duration 5s
+  what a death looks like   coconut demo --kill filter"""
 KILL_AFTER = 0.5
 """Part of a run's duration after which --kill strikes."""
 
@@ -86,7 +86,7 @@ def demo(output: Output, duration: str, rate: int, victim: str | None) -> int:
                 for turn in range(2):
                     books = await _run(env, taking, length_s, victim if turn == 0 else None, reports)
                     taking.extra.setdefault("books", []).append(books.document())
-                    output.say(books.line())
+                    taking.extra.setdefault("lines", []).append(books.line())
                     if books.problems:
                         raise BooksDiffer("\n  ".join([books.line(), *books.problems]))
 
@@ -123,8 +123,6 @@ async def _run(env: AsyncEnvironment, taking: Taking, length_s: float, victim: s
 
 
 def _short(path: Path) -> str:
-    """Return a path as a user of this folder would write it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    """Return the repository of the demo as a user of this folder would write it."""
+    here = Path("examples") / "demo"
+    return str(here if (here / "workflows").is_dir() else path)

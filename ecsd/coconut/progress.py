@@ -8,10 +8,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
+import attrs
+
 from ecsd.coconut.chronicle import Chronicle
 from ecsd.coconut.output import Output
 from libecs.client import AsyncEcs
-from libecs.errors import EcsError
+from libecs.errors import NotFound, Unreachable
+from libecs.fsm import EnvState
 from libecs.wire.client import EnvironmentInfo
 
 REFRESH_S = 0.2
@@ -63,6 +66,7 @@ async def follow(ecs: AsyncEcs, view: View, chronicle: Chronicle) -> AsyncIterat
     """Show all events of a session while the block is worked on."""
     reader = ecs.events()
     changed: set[str] = set()
+    shown: dict[str, EnvironmentInfo] = {}
 
     async def read() -> None:
         async for event in reader:
@@ -73,15 +77,26 @@ async def follow(ecs: AsyncEcs, view: View, chronicle: Chronicle) -> AsyncIterat
                 changed.add(event.environment)
 
     async def draw() -> None:
+        for environment in tuple(changed):
+            changed.discard(environment)
+            with contextlib.suppress(Unreachable):
+                try:
+                    shown[environment] = await ecs.show(environment)
+                except NotFound:
+                    if environment in shown:
+                        shown[environment] = attrs.evolve(
+                            shown[environment], state=EnvState.DONE, transition="", step="", roles=(), tasks=()
+                        )
+                if environment in shown:
+                    view.tree(shown[environment])
+
+    async def draw_again() -> None:
         while True:
-            for environment in tuple(changed):
-                changed.discard(environment)
-                with contextlib.suppress(EcsError):
-                    view.tree(await ecs.show(environment))
+            await draw()
             await asyncio.sleep(REFRESH_S)
 
     reading = asyncio.create_task(read())
-    drawing = None if isinstance(view, LineView) else asyncio.create_task(draw())
+    drawing = None if isinstance(view, LineView) else asyncio.create_task(draw_again())
     try:
         yield
     finally:
@@ -90,4 +105,5 @@ async def follow(ecs: AsyncEcs, view: View, chronicle: Chronicle) -> AsyncIterat
         if drawing is not None:
             drawing.cancel()
             await asyncio.gather(drawing, return_exceptions=True)
+            await draw()
         view.close()

@@ -14,7 +14,7 @@ import click
 
 from ecsd.coconut.options import Inputs, input_options, read_inputs, repository_options
 from ecsd.coconut.output import Output, error_document, json_option, say_error, verb
-from libecs.errors import EcsError, InvalidInput, UsageError
+from libecs.errors import EcsError, InvalidInput, TransitionFailed, UsageError
 
 if TYPE_CHECKING:
     from ecsd.coconut.chronicle import Chronicle
@@ -174,6 +174,11 @@ def run_embedded(
         error, status = raised, raised.exit_code
     except KeyboardInterrupt:
         status = 130
+    if isinstance(error, TransitionFailed):
+        # What the error advises is for scripts: here the environment is gone already.
+        error.hint = (
+            "" if report is not None else "run it again with --report DIR, which keeps what tasks and calls tell"
+        )
     document = taking.document() | {"ok": status in (0, 10), "exit_code": status}
     if error is not None:
         document["error"] = error_document(error)
@@ -256,4 +261,4 @@ def _lines(document: dict[str, Any]) -> list[str]:
     for run in document["runs"]:
         seconds = ((run["end_ms"] or 0) - (run["start_ms"] or 0)) / 1000
         lines.append(f"run {run['number']}  {run['condition']}  {run['end_reason']}  {seconds:.1f} s")
-    return lines
+    return [*lines, *document.get("lines", ())]
