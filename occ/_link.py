@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import attrs
@@ -18,26 +19,15 @@ import msgpack
 import zmq
 
 from occ import _table
-from occ._table import (
-    Happened,
-    Hello,
-    PeerRole,
-    Ping,
-    Pong,
-    Refusal,
-    Refused,
-    Result,
-    StateChanged,
-    Transition,
-    Trigger,
-)
+from occ._messages import KINDS, Happened, Hello, Ping, Pong, Refused, Result, StateChanged, Transition, Welcome
+from occ._table import PeerRole, Refusal, Trigger
 
 MAX_PEERS = 16
 FRAMES_A_TURN = 64
 LINGER_MS = 1000
 
-_KIND_OF = {cls: kind for kind, cls in _table.KINDS.items()}
-_HINTS: Mapping[type, Mapping[str, Any]] = {cls: get_type_hints(cls) for cls in _table.KINDS.values()}
+_KIND_OF = {cls: kind for kind, cls in KINDS.items()}
+_HINTS: Mapping[type, Mapping[str, Any]] = {cls: get_type_hints(cls) for cls in KINDS.values()}
 
 
 class FrameError(ValueError):
@@ -62,9 +52,9 @@ def decode(frame: bytes) -> Any:
         items = msgpack.unpackb(frame, raw=False, strict_map_key=True)
     except (ValueError, RecursionError) as error:
         raise FrameError(f"not msgpack: {error}") from None
-    if not isinstance(items, list) or not items or type(items[0]) is not int or items[0] not in _table.KINDS:
+    if not isinstance(items, list) or not items or type(items[0]) is not int or items[0] not in KINDS:
         raise FrameError("not an array that begins with a known kind")
-    cls = _table.KINDS[items[0]]
+    cls = KINDS[items[0]]
     fields = attrs.fields(cls)
     required = sum(field.default is attrs.NOTHING for field in fields)
     if len(items) - 1 < required:
@@ -154,7 +144,7 @@ class Link:
     def __init__(
         self,
         endpoint: str,
-        welcome: Callable[[int, int, int], _table.Welcome],
+        welcome: Callable[[int, int, int], Welcome],
         why_not: Callable[[int, int], str],
         event_name: Callable[[int], str],
         state: int,
@@ -193,7 +183,7 @@ class Link:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
-            raise OSError(error.errno, error.strerror, endpoint) from None
+            raise OSError(error.errno, os.strerror(error.errno or 0), endpoint) from None
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._thread = threading.Thread(target=self._work, name="occ link", daemon=True)
         self._thread.start()
@@ -248,6 +238,10 @@ class Link:
             self._closing = True
             os.eventfd_write(self._to_thread, 1)
         self._thread.join()
+        self._socket.unbind(self.endpoint)
+        path = self.endpoint.removeprefix("ipc://")
+        if path != self.endpoint and not path.startswith("@"):
+            Path(path).unlink(missing_ok=True)  # libzmq leaves it
         self._socket.close()
         self._context.term()
         os.close(self._to_worker)

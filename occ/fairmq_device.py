@@ -24,18 +24,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 from occ._link import Link
-from occ._table import (
-    DEVICE,
-    ON_THE_WAY,
-    DeviceEvent,
-    DeviceEventType,
-    DeviceState,
-    Happened,
-    Machine,
-    Transition,
-    Trigger,
-    Welcome,
-)
+from occ._messages import Happened, Transition, Welcome
+from occ._table import DEVICE, ON_THE_WAY, DeviceEvent, DeviceEventType, DeviceState, Machine, Trigger
 
 IDLE_S = 0.01
 

@@ -439,9 +439,15 @@ static int start_thread(occ_t* occ) {
 }
 
 static int close_socket(occ_t* occ, int error) {
+    static const char ipc[] = "ipc://";
     int saved = errno;
-    if (occ->socket != NULL)
+    if (occ->socket != NULL) {
+        const char* path = occ->endpoint + sizeof ipc - 1;
+        bool is_file = strncmp(occ->endpoint, ipc, sizeof ipc - 1) == 0 && path[0] != '@';
+        if (zmq_unbind(occ->socket, occ->endpoint) == 0 && is_file)
+            unlink(path); /* libzmq leaves it */
         zmq_close(occ->socket);
+    }
     if (occ->context != NULL)
         zmq_ctx_term(occ->context);
     occ->socket = occ->context = NULL;

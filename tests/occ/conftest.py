@@ -1,0 +1,140 @@
+"""Programs of the installed package, or of a build folder, and tasks made of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+import attrs
+import pytest
+import zmq
+
+from tests.occ.harness import TIMEOUT_S, C, Kind, Peer, TaskProcess, start_task
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).parent
+
+
+@attrs.frozen
+class Site:
+    """A folder of packages that holds ours, compiled parts included."""
+
+    path: Path
+
+    def example(self, name: str) -> list[Path | str]:
+        """Return the command of an example task: `source` in C, `source.py` in Python."""
+        examples = self.path / "ecsd" / "examples"
+        return [sys.executable, examples / "tasks" / name] if name.endswith(".py") else [examples / "bin" / name]
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What a task in Python needs to find our packages here."""
+        return {"PYTHONPATH": str(self.path), "PYTHONSAFEPATH": "1"}
+
+
+@pytest.fixture(scope="session")
+def site() -> Site:
+    """The packages under test: of $ECS_TEST_SITE, else the installed ones, else those of build/dev.
+
+    (build/dev: `meson setup build/dev; DESTDIR=$PWD/build/dev/root meson install -C build/dev`.)
+    """
+    told = os.environ.get("ECS_TEST_SITE")
+    installed = Path(str(resources.files("ecsd"))).parent
+    built = sorted((ROOT / "build" / "dev" / "root").rglob("site-packages"))
+    for path in [Path(told)] if told else [installed, *built]:
+        if (path / "ecsd" / "examples" / "bin" / "source").exists() and any((path / "occ").glob("_occ.*.so")):
+            return Site(path)
+    pytest.fail("libocc and the example tasks are neither installed nor in build/dev")
+
+
+@pytest.fixture(scope="session")
+def obedient(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The task of obedient.c, compiled against the package as a user would."""
+    program = tmp_path_factory.mktemp("bin") / "obedient"
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "occ"],
+        env=os.environ | {"PKG_CONFIG_PATH": str(site.path / "occ" / "lib" / "pkgconfig")},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout.split()
+    command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-o", program, HERE / "obedient.c"]
+    subprocess.run([*command, *flags], check=True)
+    return program
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    yield context
+    context.destroy(linger=0)
+
+
+Start = Callable[..., TaskProcess]
+
+
+@pytest.fixture
+def start(site: Site) -> Iterator[Start]:
+    """A function that starts tasks; they are killed after the test. Paths of ipc sockets must be short."""
+    tasks: list[TaskProcess] = []
+
+    def start(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> TaskProcess:
+        folder = Path(tempfile.mkdtemp(prefix="occ", dir="/tmp"))
+        tasks.append(start_task(command, folder, {**site.environment, **(environment or {})}))
+        return tasks[-1]
+
+    yield start
+    for task in tasks:
+        task.process.kill()
+        task.process.wait(TIMEOUT_S)
+        shutil.rmtree(task.folder)
+
+
+@pytest.fixture
+def connect(context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Callable[..., Peer]]:
+    """A function that connects somebody to a task."""
+    peers: list[Peer] = []
+
+    def connect(task: TaskProcess | None, identity: bytes = b"", endpoint: str = "") -> Peer:
+        peers.append(Peer(context, endpoint or (task.endpoint if task else ""), identity))
+        return peers[-1]
+
+    yield connect
+    for peer in peers:
+        peer.socket.close()
+
+
+@pytest.fixture
+def commands(obedient: Path) -> Mapping[str, Sequence[str | Path]]:
+    """The obedient task of each kind."""
+    return {
+        "c": [obedient],
+        "python": [sys.executable, HERE / "obedient.py"],
+        "device": [sys.executable, HERE / "obedient_device.py"],
+    }
+
+
+@pytest.fixture
+def kind() -> Kind:
+    """The kind of task that `task` starts; tests set others by parameter."""
+    return C
+
+
+@pytest.fixture
+def task(kind: Kind, commands: Mapping[str, Sequence[str | Path]], start: Start) -> TaskProcess:
+    """An obedient task."""
+    return start(commands[kind.name])
+
+
+@pytest.fixture
+def peer(task: TaskProcess, connect: Callable[..., Peer]) -> Peer:
+    """The controller of `task`."""
+    peer = connect(task)
+    peer.welcome()
+    return peer
