@@ -106,6 +106,7 @@ class ShimSupervisor:
         shim: Path,
         environment: Mapping[str, str],
         options: ShimOptions | None = None,
+        socket_folder: Path | None = None,
     ) -> None:
         """Call inside of a running event loop.
 
@@ -117,6 +118,7 @@ class ShimSupervisor:
             shim: the program of `find_shim`.
             environment: what tasks inherit, see `clean_environment`.
             options: for the shims.
+            socket_folder: where tasks bind their control sockets; it is opened for tasks of other users.
         """
         self._put = put
         self._prefix = f"{instance}/{node}/"
@@ -125,12 +127,15 @@ class ShimSupervisor:
         self._shim = os.fspath(shim)
         self._environment = dict(environment)
         self._options = options or ShimOptions()
+        self._socket_folder = socket_folder
         self._loop = asyncio.get_running_loop()
         self._children: dict[str, _Child] = {}
         self._leaving: set[_Child] = set()
         self._queue: deque[Spawn] = deque()
         self._scheduled = False
         self._closed = False
+        self.left = False
+        """After `close`: tasks go on without us."""
         self._forgotten = 0
         self._all_ended = asyncio.Event()
         self._tasks_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -208,6 +213,8 @@ class ShimSupervisor:
         folder = TaskFolder(self._tasks_folder / spec.task)
         if folder.path.exists():
             folder.remove()
+        if spec.command.user and effect.endpoint:
+            self._let_in(spec.command.user)
         folder.create(spec, self._task_environment(effect), self._options, alive="../../alive")
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -226,6 +233,13 @@ class ShimSupervisor:
         self._children[spec.task] = child
         self._loop.add_reader(read_fd, self._read_pipe, child)
         self._watch_shim(child, os.pidfd_open(pid))  # not reaped yet, so it is the one
+
+    def _let_in(self, user: str) -> None:
+        """Allow a task of another user to bind its control socket, and nobody to see or remove those of others."""
+        if self._socket_folder is None or os.geteuid() != 0 or user in ("root", "0"):
+            return
+        self._socket_folder.chmod(0o1733)
+        self._socket_folder.parent.chmod(self._socket_folder.parent.stat().st_mode | 0o011)
 
     def _task_environment(self, effect: Spawn) -> Iterable[tuple[str, str]]:
         environment = {**self._environment, **effect.spec.command.environment}
@@ -445,6 +459,7 @@ class ShimSupervisor:
         self._queue.clear()
         if stop:
             await self._stop_all()
+        self.left = bool(self._living())
         for child in self._living():
             self._close_pipe(child)
             for fd in (child.shim_fd, child.process_fd):

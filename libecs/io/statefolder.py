@@ -1,0 +1,125 @@
+"""Where an embedded control system keeps its files.
+
+STATE/            0700; temporary, or named by the user and kept
+lock, state.sqlite, reserve      the core's store
+instance                         name of this installation, part of the markers of its tasks
+nodes/NODE/                      the executor's store
+nodes/NODE/run/                  FIFO and task folders
+SOCKETS/          0700; control sockets of tasks. A short path: those of UNIX sockets are limited
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+import attrs
+
+from libecs.errors import Conflict, EcsError, UsageError
+
+_MAX_SOCKET_FOLDER = 60
+"""With a task id behind it, a path stays below the 100 bytes that the task link allows."""
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@attrs.frozen(kw_only=True)
+class StateFolder:
+    """The folders of one embedded control system."""
+
+    path: Path
+    sockets: Path
+    instance: str
+    temporary: bool
+
+    @classmethod
+    def open(cls, path: Path, *, temporary: bool) -> StateFolder:
+        """Make what is missing in the folder, or find what the last owner left. Whoever calls holds its lock.
+
+        Raises:
+            Conflict: the folder for sockets belongs to somebody else.
+            EcsError: it cannot be made.
+        """
+        try:
+            if temporary:
+                sockets = path / "s"
+                sockets.mkdir(mode=0o700)
+                return cls(path=path, sockets=sockets, instance=_new_instance(), temporary=True)
+            name = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+            sockets = _own_folder(short_folder() / f"ecs-{os.geteuid()}-{name}")
+            return cls(path=path, sockets=sockets, instance=_kept_instance(path / "instance"), temporary=False)
+        except OSError as error:
+            raise _no_folder(error) from error
+
+    def node(self, name: str) -> Path:
+        """Return the folder of a node.
+
+        Raises:
+            UsageError: the name cannot be that of a folder.
+        """
+        if not _NODE.fullmatch(name):
+            raise UsageError(f"{name!r} is no name of a node", hint="use letters, digits, '.', '_' and '-'")
+        return self.path / "nodes" / name
+
+    def remove(self, *, everything: bool) -> None:
+        """Remove what nobody needs any more. `everything`: no task is left that uses it."""
+        if everything:
+            shutil.rmtree(self.sockets, ignore_errors=True)
+        if everything and self.temporary:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def state_path(state: Path | None) -> Path:
+    """Return the folder that a user names, made if absent; for None a new temporary one. Raises EcsError."""
+    try:
+        if state is None:
+            return Path(tempfile.mkdtemp(prefix="ecs-", dir=short_folder()))
+        path = state.expanduser().absolute()
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_folder(error) from error
+    return path
+
+
+def _no_folder(error: OSError) -> EcsError:
+    return EcsError(f"no folder for the state: {error.strerror}: {error.filename}")
+
+
+def short_folder() -> Path:
+    """Return a folder for short-lived files with a short path: of the user's session, else /tmp.
+
+    Always /tmp for root, whose tasks may run as other users.
+    """
+    if os.geteuid() == 0:
+        return Path("/tmp")
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/") and len(runtime) <= _MAX_SOCKET_FOLDER - 32 and os.access(runtime, os.W_OK | os.X_OK):
+        return Path(runtime)
+    return Path("/tmp")
+
+
+def _own_folder(path: Path) -> Path:
+    path.mkdir(mode=0o700, exist_ok=True)
+    status = path.lstat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or not path.is_dir():
+        raise Conflict(f"{path} is not a private folder of ours", hint="see who made it, and remove it")
+    return path
+
+
+def _new_instance() -> str:
+    return f"local-{secrets.token_hex(4)}"
+
+
+def _kept_instance(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        instance = _new_instance()
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(instance + "\n", encoding="ascii")
+        temporary.rename(path)
+        return instance
