@@ -145,7 +145,7 @@ class Link:
         self,
         endpoint: str,
         welcome: Callable[[int, int, int], Welcome],
-        why_not: Callable[[int, int], str],
+        why_not: Callable[[int, int, int], str],
         event_name: Callable[[int], str],
         state: int,
     ) -> None:
@@ -154,7 +154,7 @@ class Link:
         Args:
             endpoint: as for `zmq.Socket.bind`.
             welcome: makes the Welcome from state, sequence and run.
-            why_not: says why an event from a source state is impossible in general, or "".
+            why_not: says why an event from a source state is impossible in a state, or "".
             event_name: names an event in errors.
             state: the first one.
 
@@ -350,7 +350,7 @@ class Link:
             if answer is None:
                 if self._command is not None and self._command.id == command.id:
                     return  # it is answered when it ends
-                error = self._why_not(command.event, command.source) or self._why_not_now()
+                error = self._why_not(command.event, command.source, self._state) or self._why_not_now()
                 if error:
                     answer = self._keep(command, ok=False, trigger=Trigger.EXECUTOR, error=error)
                 else:

@@ -127,7 +127,7 @@ class FairMQDevice:
         link = self._link = Link(
             chosen_endpoint(endpoint),
             welcome=_welcome,
-            why_not=self._why_not,
+            why_not=why_not,
             event_name=_event_name,
             state=DeviceState.IDLE,
         )
@@ -146,22 +146,6 @@ class FairMQDevice:
         if self._link is None:
             raise RuntimeError("the device does not run")
         return self._link
-
-    def _why_not(self, event: int, source: int) -> str:
-        """Say why an event is impossible now, or "". Called from the link's thread."""
-        state = self.state
-        if event not in DeviceEvent.__members__.values():
-            return f"there is no event {event}"
-        name = _event_name(event)
-        if source != state:
-            told = _label(DeviceState(source)) if source in DeviceState.__members__.values() else "?"
-            return f"{name} was ordered from {told}, but the state is {_label(state)}"
-        if event == DeviceEvent.ERROR_FOUND and state not in (DeviceState.ERROR, DeviceState.EXITING):
-            return ""
-        if event not in DEVICE.get(state, {}):
-            allowed = ", ".join(_event_name(e) for e in DEVICE.get(state, ())) or "nothing"
-            return f"{name} not possible in {_label(state)} (allowed: {allowed})"
-        return ""
 
     def _loop(self, link: Link, wake: int) -> None:
         poller = select.poll()
@@ -186,7 +170,9 @@ class FairMQDevice:
     def _perform(self, link: Link, command: Transition) -> None:
         """Go through one event and answer."""
         event = DeviceEvent(command.event)
-        error = self._why_not(command.event, command.source) or self._take_arguments(link, event, command.arguments)
+        error = why_not(command.event, command.source, link.state) or self._take_arguments(
+            link, event, command.arguments
+        )
         if error:  # the device may have left the source state on its own meanwhile
             link.answer(command, ok=False, trigger=Trigger.EXECUTOR, error=error)
             return
@@ -323,8 +309,25 @@ def chosen_endpoint(told: str | None) -> str:
     return endpoint
 
 
-def _label(state: DeviceState) -> str:
-    return state.name.replace("_", " ")
+def why_not(event: int, source: int, state: int) -> str:
+    """Say why an event that is ordered from `source` is impossible in `state`, or ""."""
+    if event not in DeviceEvent.__members__.values():
+        return f"there is no event {event}"
+    name = _event_name(event)
+    if source != state:
+        told = _label(source) if source in DeviceState.__members__.values() else "?"
+        return f"{name} was ordered from {told}, but the state is {_label(state)}"
+    if event == DeviceEvent.ERROR_FOUND and state not in (DeviceState.ERROR, DeviceState.EXITING):
+        return ""
+    possible = DEVICE.get(DeviceState(state), {})
+    if event not in possible:
+        allowed = ", ".join(_event_name(e) for e in possible) or "nothing"
+        return f"{name} not possible in {_label(state)} (allowed: {allowed})"
+    return ""
+
+
+def _label(state: int) -> str:
+    return DeviceState(state).name.replace("_", " ")
 
 
 def _event_name(event: int) -> str:
