@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from itertools import islice
 
 from libecs.errors import EcsError
 
@@ -22,15 +23,12 @@ def free_ranges(count: int, size: int) -> list[Ranges]:
     Raises:
         EcsError: there are not so many free ports.
     """
-    found: list[Ranges] = []
-    ports = _free_ports()
-    for _ in range(count):
-        chosen = sorted(port for port, _ in zip(ports, range(size), strict=False))
-        if len(chosen) < size:
-            wanted, between = count * size, f"between {_LOWEST} and {_HIGHEST}"
-            raise EcsError(f"{wanted} free TCP ports {between} are needed, and there are fewer", hint="use fewer nodes")
-        found.append(_ranges(chosen))
-    return found
+    wanted = count * size
+    ports = list(islice(_free_ports(), wanted)) if wanted <= _HIGHEST - _LOWEST else []
+    if len(ports) < wanted:
+        between = f"between {_LOWEST} and {_HIGHEST}"
+        raise EcsError(f"{wanted} free TCP ports {between} are needed, and there are fewer", hint="use fewer nodes")
+    return [_ranges(sorted(ports[begin : begin + size])) for begin in range(0, wanted, size)]
 
 
 def _free_ports() -> Iterator[int]:

@@ -10,6 +10,7 @@ SOCKETS/          0700; control sockets of tasks. A short path: those of UNIX so
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -21,9 +22,13 @@ from pathlib import Path
 import attrs
 
 from libecs.errors import Conflict, EcsError, UsageError
+from libecs.io.procfs import boot_id
+from libecs.io.store_sqlite import FolderLock
+from libecs.io.taskfolder import TaskFolder
 
 _MAX_SOCKET_FOLDER = 60
 """With a task id behind it, a path stays below the 100 bytes that the task link allows."""
+_TEMPORARY = "ecs-tmp-"
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -73,11 +78,40 @@ class StateFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
+def sweep_abandoned(folder: Path) -> list[Path]:
+    """Remove temporary folders below `folder` whose owner was killed and whose tasks have ended; return them."""
+    removed = []
+    for path in sorted(folder.glob(f"{_TEMPORARY}*")):
+        with contextlib.suppress(OSError, Conflict):
+            if path.lstat().st_uid != os.geteuid() or not (path / "s").is_dir() or not (path / "lock").is_file():
+                continue
+            lock = FolderLock(path)
+            try:
+                if not _has_tasks(path):
+                    shutil.rmtree(path, ignore_errors=True)
+                    removed.append(path)
+            finally:
+                lock.release()
+    return removed
+
+
+def _has_tasks(path: Path) -> bool:
+    for task in path.glob("nodes/*/run/tasks/*"):
+        folder = TaskFolder(task)
+        record = folder.read_pid()
+        if record is None or folder.read_exit() is not None or record.boot_id != boot_id():
+            continue
+        if record.shim.is_alive() or record.task.is_alive():
+            return True
+    return False
+
+
 def state_path(state: Path | None) -> Path:
     """Return the folder that a user names, made if absent; for None a new temporary one. Raises EcsError."""
     try:
         if state is None:
-            return Path(tempfile.mkdtemp(prefix="ecs-", dir=short_folder()))
+            sweep_abandoned(short_folder())
+            return Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=short_folder()))
         path = state.expanduser().absolute()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
