@@ -11,7 +11,7 @@ from functools import partial
 
 from libecs.engine import transitioner as moves
 from libecs.engine.desk import Desk
-from libecs.engine.effects import Forget, Send, Signal, Spawn
+from libecs.engine.effects import Forget, Send, Signal
 from libecs.engine.held import Going, HeldTask
 from libecs.fsm import Mode, TaskEvent, TaskState, next_task, target_of
 from libecs.wire import node, task
@@ -79,7 +79,7 @@ def step(desk: Desk, held: HeldTask) -> None:
         held.pid, held.exit, held.error, held.end_of_stream = 0, None, "", False
         desk.save(held)
         desk.emit(Forget(task=held.spec.task))
-        desk.emit(Spawn(spec=held.spec, endpoint=""))
+        desk.spawn(held)
     elif isinstance(move, moves.EndProcess):
         desk.save(held)
         desk.emit(Signal(task=held.spec.task, number=held.spec.stop_signal))

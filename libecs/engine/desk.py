@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from libecs.engine.effects import Effect, Now, Persist, Send
+from libecs.engine.effects import Effect, Now, Persist, Send, Spawn
 from libecs.engine.held import HeldRecord, HeldTask
 from libecs.engine.outbox import Outbox
 from libecs.engine.timers import Timers
@@ -47,6 +47,11 @@ class Desk:
     def greet(self, held: HeldTask) -> None:
         """Say Hello to a task."""
         self.emit(Send(held.spec.task, wire.Hello(role=wire.PeerRole.CONTROLLER, epoch=self.epoch, name=self.name)))
+
+    def spawn(self, held: HeldTask) -> None:
+        """Start a task's process."""
+        held.spawning = True
+        self.emit(Spawn(spec=held.spec, endpoint=held.spec.endpoint if held.controlled else ""))
 
     def save(self, held: HeldTask) -> None:
         """Write down what must survive us of a task that can't tell its next executor itself."""

@@ -40,7 +40,8 @@ def kill(desk: Desk, id: str, name: str) -> None:
         held.killing.ids.add(id)
         return
     held.killing = Killing(ids={id})
-    if held.exit is not None or (held.pid == 0 and not held.controlled) or held.phase is Phase.EXITED:
+    nothing_runs = held.pid == 0 and not held.spawning and not held.spec.attached
+    if held.exit is not None or nothing_runs or held.phase is Phase.EXITED:
         killed(desk, held)
         return
     if held.going is not None:

@@ -291,6 +291,13 @@ class Environment:
         self.show(task)
         return True
 
+    def ended(self, name: str) -> None:
+        """A task that was condemned is gone."""
+        task = self.tasks.get(name)
+        if task is not None:
+            task.phase, task.state, task.lost = Phase.EXITED, TaskState.DONE, False
+            self.show(task)
+
     def new_session(self, node: str) -> None:
         """A node begins to count its messages anew; what it said before is older than all it will say."""
         for task in self.tasks.values():

@@ -30,7 +30,6 @@ from libecs.engine.effects import (
     Resume,
     Send,
     Signal,
-    Spawn,
     Tick,
 )
 from libecs.engine.held import HeldRecord, HeldTask
@@ -252,7 +251,7 @@ class ExecutorEngine:
         if spec.attached:
             self._open(held)
         elif held.controlled:
-            self._desk.emit(Spawn(spec=held.spec, endpoint=held.spec.endpoint))
+            self._desk.spawn(held)
         else:
             held.phase = Phase.ACTIVE
             self._desk.save(held)
@@ -295,7 +294,7 @@ class ExecutorEngine:
         held.phase = Phase.ACTIVE
         held.trigger = id
         self._desk.save(held)
-        self._desk.emit(Spawn(spec=held.spec, endpoint=""))
+        self._desk.spawn(held)
 
     # processes
 
@@ -303,6 +302,7 @@ class ExecutorEngine:
         held = self._desk.tasks.get(input.task)
         if held is None:
             return
+        held.spawning = False
         held.pid = input.pid
         held.exit = None
         self._desk.save(held)
@@ -327,6 +327,7 @@ class ExecutorEngine:
         held = self._desk.tasks.get(input.task)
         if held is None:
             return
+        held.spawning = False
         wanted = held.killing is not None or (held.going is not None and held.going.event is TaskEvent.STOP)
         held.exit = exit = attrs.evolve(input.exit, wanted=wanted)
         held.last_log = input.last_log or held.last_log

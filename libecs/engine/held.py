@@ -77,6 +77,8 @@ class HeldTask:
     killing: Killing | None = None
     trigger: str = ""
     """Command id that runs this hook."""
+    spawning: bool = False
+    """A process is on its way: ProcessStarted or ProcessEnded will tell."""
     answers: OrderedDict[str, Failure | None] = attrs.field(factory=OrderedDict)
     """Command id to why it failed, None = done. The last ones only."""
 

@@ -126,6 +126,7 @@ def prepare(env: Environment, ctx: Context, message: Control | Destroy) -> None:
     env.update(operation=message.operation, destroying=True)
     if env.workflow is None:
         env.update(state=EnvState.DONE)
+        ctx.event("environment.state", env.id, state=EnvState.DONE.name, text="destroyed before it was loaded")
         ctx.finish(env, Finished(operation="", environment=env.id, state=EnvState.DONE))
         ctx.remove(env)
         return

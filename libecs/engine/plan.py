@@ -172,6 +172,7 @@ def transition(workflow: Workflow, event: EnvEvent, source: EnvState) -> Plan:
     if event is EnvEvent.DEPLOY:
         b.add(StepKind.LAUNCH)
     elif event is EnvEvent.RECOVER:
+        b.add(StepKind.ACTION, action="await_nodes", lenient=True)
         b.add(StepKind.ACTION, action="revive")
         b.tasks("STOP", lenient=True)
         b.tasks("RESET", lenient=True)

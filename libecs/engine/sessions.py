@@ -226,6 +226,7 @@ class Sessions:
             self._lost_task(name, message.sequence)
         self.kill(one.name, self.condemned.of(one.name))
         for env in list(hub.environments.values()):
+            steps.node_announced(env, one.name)
             steps.resend(env, hub)
             env.advance(hub)
 

@@ -40,7 +40,11 @@ DEPLOY_S = 90.0
 HOOK_S = 30.0
 KILL_S = 40.0
 """Seconds for the soft walk, SIGTERM, SIGINT and SIGKILL of tasks, before their node is given up."""
+NODES_S = 10.0
+"""Seconds that RECOVER waits for nodes that have not told what they hold."""
 RUN_NUMBER = "run number"
+NODE = "node "
+"""What a step waits for besides tasks, hooks and calls."""
 
 
 def enter(env: Environment, ctx: Context) -> None:
@@ -383,11 +387,28 @@ def _stamp_enter(env: Environment, ctx: Context) -> None:
     env.set_var("enter_state_time_ms", str(ctx.now.unix_ms))
 
 
+def _await_nodes(env: Environment, ctx: Context) -> None:
+    """Before judging tasks, hear of them: what is not known is not dead. A node that stays away is not waited for."""
+    for name in {task.node for task in env.runners()}:
+        if ctx.node_problem(name):
+            env.waiting.add(f"{NODE}{name}")
+    if env.waiting:
+        env.deadline = ctx.now.mono_s + NODES_S
+
+
+def node_announced(env: Environment, name: str) -> None:
+    """A node has told what it holds."""
+    step = env.step
+    if step is not None and step.action == "await_nodes":
+        env.waiting.discard(f"{NODE}{name}")
+
+
 def _revive(env: Environment, ctx: Context) -> None:
     """Give dead tasks a new life on their node, and end those that can't be taken back otherwise."""
     assert env.workflow is not None
     fresh: dict[int, str] = {}
     kept: list[Placed] = []
+    over: list[Task] = []
     for index, placed in sorted(env.placed.items()):
         task = env.by_role[index]
         stuck = task.mode is Mode.FAIRMQ and task.state in (TaskState.ERROR, TaskState.UNKNOWN)
@@ -398,7 +419,7 @@ def _revive(env: Environment, ctx: Context) -> None:
                 kept.append(placed)  # done before a restart of the core
                 del fresh[index]
                 continue
-            ctx.condemn(task.node, [task.id])
+            over.append(task)
         else:
             kept.append(placed)
     wanted = {i: f"{env.id}t{i}" for i in runnable(env.workflow) if i not in env.placed}
@@ -413,6 +434,8 @@ def _revive(env: Environment, ctx: Context) -> None:
         for path, reason in error.reasons.items():
             env.note_failure(path, True, reason)
         return
+    for task in over:
+        ctx.condemn(task.node, [task.id])
     _set_placed(env, ctx, tuple(sorted((*kept, *placed_now), key=lambda one: one.role)))
 
 
@@ -453,6 +476,7 @@ def _enter_kill(env: Environment, ctx: Context, step: Step) -> None:
 
 def gone(env: Environment, task: str) -> None:
     """A condemned task has ended."""
+    env.ended(task)
     step = env.step
     if step is not None and step.kind is StepKind.KILL:
         env.waiting.discard(task)
@@ -466,6 +490,7 @@ _ACTIONS: Mapping[str, Callable[[Environment, Context], None]] = {
     "forget_run": runs.forget,
     "end_run_at_teardown": runs.end_at_teardown,
     "stamp_enter": _stamp_enter,
+    "await_nodes": _await_nodes,
     "revive": _revive,
 }
 

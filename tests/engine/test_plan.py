@@ -59,6 +59,7 @@ def test_recovering_revives_and_resets() -> None:
     made = plan.transition(workflow(task("a")), EnvEvent.RECOVER, EnvState.ERROR)
 
     assert described(made) == [
+        "await nodes",
         "revive",
         "tasks: STOP",
         "tasks: RESET",
