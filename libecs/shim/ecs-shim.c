@@ -549,7 +549,7 @@ static bool cut_output(struct output* output) {
 static void cut_outputs(struct shim* shim) {
     bool out = cut_output(&shim->spec.outputs[0]);
     bool err = cut_output(&shim->spec.outputs[1]);
-    shim->cap_period_ms = out || err ? CAP_FAST_MS : shim->cap_period_ms * 2;
+    shim->cap_period_ms = out || err || shim->cap_period_ms == 0 ? CAP_FAST_MS : shim->cap_period_ms * 2;
     if (shim->cap_period_ms > CAP_SLOW_MS)
         shim->cap_period_ms = CAP_SLOW_MS;
     shim->next_cap_ms = now_ms(CLOCK_MONOTONIC) + shim->cap_period_ms;
