@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+from libecs.engine.effects import Call, Effect, Expand, Forget, Open, Signal, Spawn, TakeRunNumber
 from libecs.sim.node import Node
 from libecs.sim.process import Crash, CrashPoint, EngineProcess
 from libecs.sim.scenario import Scenario
@@ -12,6 +13,10 @@ from libecs.sim.tasks import Process, Program, ended
 
 if TYPE_CHECKING:
     from libecs.sim.world import World
+
+CORE_ASKS: tuple[type[Effect], ...] = (Call, Call, Call, TakeRunNumber, Expand)
+NODE_ASKS: tuple[type[Effect], ...] = (Spawn, Spawn, Signal, Forget, Open)
+"""Effects after which a process is killed."""
 
 
 class Nemesis:
@@ -67,7 +72,7 @@ class Nemesis:
             return
         random, world = self.random, self.world
         daemon: EngineProcess = random.choice((world.core, random.choice(world.nodes)))
-        kind = random.choice(("kill", "point", "point", "point", "stop", "both", "reboot", "clock"))
+        kind = random.choice(("kill", "point", "point", "effect", "effect", "stop", "both", "reboot", "clock"))
         if kind == "clock":
             jump = random.choice((-3_600_000, 3_600_000, -86_400_000, 86_400_000))
             world.agenda.wall_offset_ms += jump
@@ -87,6 +92,8 @@ class Nemesis:
                 node.reboot()
             else:
                 node.die("killed")
+        elif kind == "effect":
+            self._kill_at_effect(daemon)
         else:
             daemon.crash = Crash(
                 random.choice(tuple(CrashPoint)),
@@ -94,7 +101,21 @@ class Nemesis:
                 effects=random.choice((0, 1, 1, 2, 3, 5)),
                 only_commits=random.random() < 0.7,
             )
-        # Whoever is down by a planned crash is started by the world.
+
+    def _kill_at_effect(self, daemon: EngineProcess) -> None:
+        """Kill a process a moment after it has asked somebody for something: the answer finds nobody, or a new life."""
+        choices = CORE_ASKS if daemon is self.world.core else NODE_ASKS
+        wanted, delay = self.random.choice(choices), self.random.choice((0.0, 0.01, 0.1))
+
+        def see(effect: Effect) -> None:
+            if isinstance(effect, wanted) and not self.over:
+                daemon.on_effect = lambda effect: None
+                life = daemon.life
+                self.world.agenda.after(
+                    delay, lambda: daemon.die(f"killed after {wanted.__name__}") if daemon.life == life else None
+                )
+
+        daemon.on_effect = see
 
     def started_again(self, process: EngineProcess) -> None:
         """Be told of a death: the process is started again after a while, as a supervisor would."""

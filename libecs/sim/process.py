@@ -79,6 +79,8 @@ class EngineProcess:
         self.life = 0
         self.crash: Crash | None = None
         self.stopped = False
+        self.on_effect: Callable[[Effect], None] = lambda effect: None
+        """Sees each effect just before it is performed."""
         self.on_death: Callable[[EngineProcess], None] = lambda process: None
         self._inputs: deque[Input] = deque()
         self._scheduled = False
@@ -219,6 +221,7 @@ class EngineProcess:
             if isinstance(effect, Continue):
                 self.put(Resume())
             else:
+                self.on_effect(effect)
                 self.perform(effect)
             if not self.alive:
                 return

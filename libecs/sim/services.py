@@ -126,7 +126,7 @@ class Services:
             self._on_critical_failure(effect.environment, effect.role, effect.function)
         if method == "Never":
             return
-        delay = self.random.uniform(0.3, 1.5) if method == "Slow" else self._delay(0.001, 0.05)
+        delay = self.random.uniform(0.3, 1.5) if method == "Slow" else self._delay(0.001, 0.2)
         if method == "Fail":
             self._later(life, delay, CallDone(call=effect.call, ok=False, error="the detector is not ready"))
         else:

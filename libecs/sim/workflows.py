@@ -48,7 +48,7 @@ HOOK_MOMENTS = (
     "DESTROY",
 )
 
-FUNCTIONS = ("sim.Quick()", "sim.Quick()", "sim.Set()", "sim.Slow()", "sim.Fail()", "sim.Never()")
+FUNCTIONS = ("sim.Quick()", "sim.Set()", "sim.Slow()", "sim.Slow()", "sim.Fail()", "sim.Never()")
 IDEMPOTENT = frozenset({"sim.Quick"})
 """Functions that say that they may be called again."""
 
@@ -76,7 +76,7 @@ def make_workflow(
         builder.task(parent, f"base{n}", critical=True)
     for n in range(random.randint(0, max_tasks - 1)):
         builder.task(random.choice(parents), f"task{n}")
-    for n in range(random.choice((0, 0, 1, 2, 4))):
+    for n in range(random.choice((0, 1, 2, 4))):
         builder.call(random.choice(parents), f"call{n}")
     for n in range(random.choice((0, 0, 1, 2))):
         builder.hook(random.choice(parents), f"hook{n}")
