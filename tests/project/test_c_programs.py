@@ -1,4 +1,8 @@
-"""Build the C code with the address and undefined-behaviour sanitizers, warnings as errors, and run its tests."""
+"""Build the C code with the address and undefined-behaviour sanitizers, warnings as errors, and run its tests.
+
+Tests of C code are of two kinds: programs `test_*.c`, and the tests of real tasks in tests/occ, which run here a second
+time on a libocc, example tasks and a task of their own that the sanitizers watch.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -23,6 +28,8 @@ OPTIONS = [
     "-Dtest_programs=true",
 ]
 SOURCES = sorted(path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.c"))
+
+SANITIZERS = "-fsanitize=address,undefined"
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -65,3 +72,41 @@ def test_c_program_passes_under_the_sanitizers(sanitized_build: Path, source: Pa
     name = "".join(letter if letter.isalnum() else "_" for letter in str(source.with_suffix("")))
 
     meson("test", "-C", str(sanitized_build), "--print-errorlogs", "--num-processes=1", name)
+
+
+@pytest.fixture(scope="module")
+def sanitized_site(sanitized_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the installed packages whose compiled parts are the sanitized ones."""
+    site = tmp_path_factory.mktemp("site")
+    for package in ("occ", "ecsd"):
+        shutil.copytree(str(resources.files(package)), site / package)
+    shutil.copy(sanitized_build / "occ" / "libocc.so", site / "occ" / "lib")
+    for program in (site / "ecsd" / "examples" / "bin").iterdir():
+        shutil.copy(sanitized_build / "examples" / program.name, program)
+    return site
+
+
+def test_real_tasks_in_c_keep_their_promises_under_the_sanitizers(sanitized_site: Path, tmp_path: Path) -> None:
+    assert b"__asan_init" in (sanitized_site / "occ" / "lib" / "libocc.so").read_bytes()
+    # The tests compile a task with `cc`: theirs is one that adds the sanitizers.
+    compiler = tmp_path / "bin" / "cc"
+    compiler.parent.mkdir()
+    compiler.write_text(f'#!/bin/sh\nexec {shutil.which("cc")} {SANITIZERS} "$@"\n')
+    compiler.chmod(0o755)
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    environment = os.environ | {
+        "PATH": f"{compiler.parent}{os.pathsep}{os.environ['PATH']}",
+        "ECS_TEST_SITE": str(sanitized_site),
+        "ASAN_OPTIONS": f"log_path={reports / 'address'}",
+        "UBSAN_OPTIONS": f"log_path={reports / 'undefined'}:halt_on_error=1:print_stacktrace=1",
+    }
+    # A Python that was not built with the sanitizers can't load the sanitized libocc.
+    of_c_only = ["-k", "not python and not device and not traceback", "--ignore=tests/occ/test_task.py"]
+
+    command = [sys.executable, "-m", "pytest", "tests/occ", "-q", "-p", "no:cacheprovider", *of_c_only]
+    done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    found = "\n".join(report.read_text(errors="replace") for report in sorted(reports.iterdir()))
+    assert done.returncode == 0, done.stdout + done.stderr + found
+    assert found == ""
