@@ -425,14 +425,41 @@ static bool set_up_child(const struct spec* spec, volatile struct mishap* mishap
     return true;
 }
 
+/* Run the program, looked for in the task's PATH. Unlike execvp this never tries a file of unknown format as a shell
+ * script: a program for another machine is to be named as what it is. Returns only on failure, with errno. */
+static void execute(const struct spec* spec) {
+    const char* name = spec->arguments[0];
+    const char* path = "/usr/local/bin:/usr/bin:/bin";
+    int error = ENOENT;
+    if (strchr(name, '/') != NULL) {
+        execve(name, spec->arguments, spec->environment);
+        return;
+    }
+    for (char** variable = spec->environment; *variable != NULL; variable++)
+        if (strncmp(*variable, "PATH=", 5) == 0)
+            path = *variable + 5;
+    while (path != NULL) {
+        char file[4096];
+        size_t length = strcspn(path, ":");
+        if (snprintf(file, sizeof file, "%.*s/%s", length > 0 ? (int)length : 1, length > 0 ? path : ".", name) <
+            (int)sizeof file)
+            execve(file, spec->arguments, spec->environment);
+        if (errno == EACCES)
+            error = EACCES; /* there is one, and maybe a better one behind it */
+        else if (errno != ENOENT && errno != ENOTDIR)
+            return;
+        path = path[length] == ':' ? path + length + 1 : NULL;
+    }
+    errno = error;
+}
+
 static void launch(struct shim* shim) {
     static volatile struct mishap mishap;
     struct spec* spec = &shim->spec;
-    environ = spec->environment; /* execvp looks for the program in its PATH; the shim itself needs none */
     pid_t child = vfork();
     if (child == 0) {
         if (set_up_child(spec, &mishap))
-            execvp(spec->arguments[0], spec->arguments);
+            execute(spec);
         mishap.number = errno;
         _exit(127);
     }

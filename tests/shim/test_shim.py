@@ -1,0 +1,532 @@
+"""The parent of each task: how tasks begin, how they end, and what is left of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import resource
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.shim.conftest import TIMEOUT_S, Launch, is_alive, pack, wait_until_gone
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may switch users")
+
+
+def sh(script: str) -> tuple[str, str, str]:
+    return ("/bin/sh", "-c", script)
+
+
+def start_ticks(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
+# --- begin
+
+
+def test_the_pid_file_names_two_processes_beyond_doubt(launch: Launch) -> None:
+    shim = launch("sleep", "1000")
+
+    written = json.loads((shim.folder / "pid").read_text())
+
+    assert (
+        written
+        == shim.started
+        == {
+            "shim_pid": shim.process.pid,
+            "shim_start": start_ticks(shim.process.pid),
+            "task_pid": shim.task_pid,
+            "task_start": start_ticks(shim.task_pid),
+            "boot_id": BOOT_ID,
+        }
+    )
+    assert not (shim.folder / "pid.tmp").exists()
+
+
+def test_the_task_leads_a_session_and_a_group_of_its_own(launch: Launch) -> None:
+    shim = launch("sleep", "1000")
+
+    assert os.getsid(shim.task_pid) == os.getpgid(shim.task_pid) == shim.task_pid
+    assert os.getsid(shim.process.pid) == shim.process.pid
+
+
+def test_arguments_and_environment_arrive_as_they_are(launch: Launch) -> None:
+    shim = launch(
+        "sh", "-c", 'printf "%s|" "$@"; env', "sh", "a b", "", 'quote"$x', "a=b", "µ",
+        environment={"PATH": "/usr/bin:/bin", "ECS_TASK_ID": "i/n/t", "EMPTY": "", "EQUALS": "a=b"},
+    )  # fmt: skip
+
+    assert shim.end()["code"] == 0
+    told = (shim.folder / "out").read_text()
+    assert told.startswith('a b||quote"$x|a=b|µ|')
+    names = {line.split("=")[0] for line in told.rpartition("|")[2].splitlines()}
+    assert names - {"PWD", "_", "SHLVL", "OLDPWD"} == {"PATH", "ECS_TASK_ID", "EMPTY", "EQUALS"}
+    assert "EQUALS=a=b" in told
+
+
+def test_the_program_is_looked_for_in_the_path_of_the_task(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "mine").chmod(0o755)
+
+    shim = launch("mine", environment={"PATH": str(tmp_path)})
+
+    assert shim.end()["code"] == 9
+
+
+def test_a_file_of_unknown_format_is_not_tried_as_a_script(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "alien").write_bytes(b"\x7fELF of another machine")
+    (tmp_path / "alien").chmod(0o755)
+
+    by_name = launch("alien", environment={"PATH": f"/no/such:{tmp_path}:/usr/bin"})
+    by_path = launch(tmp_path / "alien")
+
+    assert by_name.end()["cause"] == "cannot execute alien: Exec format error"
+    assert by_path.end()["cause"] == f"cannot execute {tmp_path}/alien: Exec format error"
+
+
+def test_a_file_that_may_not_be_executed_is_passed_over(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "true").write_text("no program")
+
+    assert launch("true", environment={"PATH": f"{tmp_path}:/usr/bin"}).end()["code"] == 0
+    assert (
+        launch("true", environment={"PATH": str(tmp_path)}).end()["cause"] == "cannot execute true: Permission denied"
+    )
+
+
+def test_the_working_directory_is_set(launch: Launch, tmp_path: Path) -> None:
+    shim = launch("/bin/pwd", cwd=tmp_path)
+
+    shim.end()
+
+    assert (shim.folder / "out").read_text().strip() == str(tmp_path)
+
+
+def test_the_task_inherits_no_descriptor_and_no_blocked_signal(launch: Launch) -> None:
+    shim = launch(*sh("ls -l /proc/self/fd; grep -E 'Sig(Blk|Ign)' /proc/self/status"))
+
+    shim.end()
+    told = (shim.folder / "out").read_text()
+
+    assert [line.split()[-3] for line in told.splitlines() if " -> " in line] == ["0", "1", "2", "3"]  # 3 is ls's own
+    assert "0 -> /dev/null" in told
+    assert "SigBlk:\t0000000000000000" in told
+    assert f"SigIgn:\t{0:013d}" in told.replace("0000000000000000", f"{0:013d}")
+
+
+def test_limits_are_set(launch: Launch) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    shim = launch(
+        *sh("ulimit -S -n; ulimit -H -n; ulimit -c"), more=["rlimit=nofile:100:200", "rlimit=core:0:unlimited"]
+    )
+
+    shim.end()
+    assert (shim.folder / "out").read_text().split() == ["100", "200", "0"]
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
+
+
+def test_outputs_are_appended_to_and_may_be_one_file(launch: Launch) -> None:
+    shim = launch(*sh("echo out; echo err >&2"), stdout="log", stderr="log")
+
+    shim.end()
+
+    assert (shim.folder / "log").read_text() == "out\nerr\n"
+    assert (shim.folder / "log").stat().st_mode & 0o777 == 0o640
+
+
+def test_outputs_can_be_discarded(launch: Launch) -> None:
+    shim = launch(*sh("echo out"), spec=pack(["arg=/bin/echo", "arg=out"]))
+
+    assert shim.end()["code"] == 0
+    assert sorted(path.name for path in shim.folder.iterdir()) == ["alive", "exit.json", "pid", "spec.bin"]
+
+
+# --- users
+
+
+@as_root
+def test_root_switches_user_group_and_supplementary_groups(launch: Launch) -> None:
+    nobody = pwd.getpwnam("nobody")
+
+    shim = launch(*sh("id -u; id -g; id -G; id -ru"), user="nobody")
+
+    shim.end()
+    groups = " ".join(str(group) for group in os.getgrouplist("nobody", nobody.pw_gid))
+    told = (shim.folder / "out").read_text().splitlines()
+    assert told == [str(nobody.pw_uid), str(nobody.pw_gid), groups, str(nobody.pw_uid)]
+    assert (shim.folder / "out").stat().st_uid == nobody.pw_uid
+
+
+@as_root
+def test_groups_can_be_named(launch: Launch) -> None:
+    shim = launch(*sh("id -g; id -G"), more=["user=nobody", "group=daemon", "group=0"])
+
+    shim.end()
+
+    assert (shim.folder / "out").read_text().splitlines() == ["1", "1 0"]
+
+
+@as_root
+def test_a_user_can_be_a_number(launch: Launch) -> None:
+    shim = launch("id", "-u", user=pwd.getpwnam("nobody").pw_uid)
+
+    shim.end()
+
+    assert (shim.folder / "out").read_text().strip() == str(pwd.getpwnam("nobody").pw_uid)
+
+
+def test_ones_own_user_needs_no_switch(launch: Launch) -> None:
+    shim = launch("true", user=pwd.getpwuid(os.geteuid()).pw_name)
+
+    assert shim.end()["code"] == 0
+
+
+@as_root
+def test_others_than_root_cannot_switch(program: Path, tmp_path: Path) -> None:
+    folder = Path("/tmp") / f"shim-nobody-{os.getpid()}"
+    folder.mkdir()
+    try:
+        os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
+        (folder / "spec.bin").write_bytes(pack(["arg=/bin/true", "user=root"]))
+        copy = folder / "ecs-shim"
+        copy.write_bytes(program.read_bytes())
+        copy.chmod(0o755)
+
+        subprocess.run([copy, folder], user="nobody", check=True, timeout=TIMEOUT_S)
+
+        assert json.loads((folder / "exit.json").read_text())["cause"] == ("cannot switch to user root: only root may")
+    finally:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+
+# --- what cannot begin
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "code", "cause"),
+    [
+        (["no-such-program"], {}, 127, "cannot execute no-such-program: No such file or directory"),
+        (["/no/such/program"], {}, 127, "cannot execute /no/such/program: No such file or directory"),
+        (["/etc/passwd"], {}, 126, "cannot execute /etc/passwd: Permission denied"),
+        (["/"], {}, 126, "cannot execute /: Permission denied"),
+        (["true"], {"cwd": "/no/such"}, 127, "cannot enter folder /no/such: No such file or directory"),
+        (["true"], {"user": "no-such-user"}, 126, "unknown user no-such-user"),
+        (["true"], {"group": "no-such-group"}, 126, "unknown group no-such-group"),
+        (["true"], {"stdout": "/no/such/file"}, 126, "cannot open /no/such/file: No such file or directory"),
+        ([], {}, 126, "spec.bin names no program"),
+        (["true"], {"colour": "red"}, 126, "spec.bin: unknown or too frequent key colour"),
+        (["true"], {"term_s": "soon"}, 126, "spec.bin: term_s=soon is no number of seconds"),
+        (["true"], {"orphan_s": "-2"}, 126, "spec.bin: orphan_s=-2 is no number of seconds"),
+        (["true"], {"int_s": "nan"}, 126, "spec.bin: int_s=nan is no number of seconds"),
+        (["true"], {"stdout_cap": "-1"}, 126, "spec.bin: stdout_cap=-1 is no number of bytes"),
+        (["true"], {"stderr_cap": "1k"}, 126, "spec.bin: stderr_cap=1k is no number of bytes"),
+        (["true"], {"rlimit": "nofile:1"}, 126, "spec.bin: rlimit=nofile:1 is no NAME:SOFT:HARD"),
+        (["true"], {"rlimit": "smell:1:1"}, 126, "spec.bin: rlimit=smell:1:1 is no NAME:SOFT:HARD"),
+        (["true"], {"rlimit": "nofile:200:100"}, 126, "cannot set its limits: Invalid argument"),
+    ],
+)
+def test_a_launch_that_fails_says_why(
+    launch: Launch, arguments: list[str], settings: dict[str, str], code: int, cause: str
+) -> None:
+    shim = launch(*arguments, **settings)
+
+    assert shim.end() == {"code": code, "signal": None, "cause": cause, "by": "launch"}
+    assert shim.started == {}
+    assert not (shim.folder / "pid").exists()
+
+
+@pytest.mark.parametrize(
+    ("spec", "cause"),
+    [
+        (b"", "spec.bin has 0 bytes"),
+        (b"ecs-shim=1\0arg=true", "spec.bin does not end with NUL"),
+        (b"ecs-shim=2\0arg=true\0", "spec.bin is not of version 1"),
+        (b"arg=true\0", "spec.bin is not of version 1"),
+        (b"ecs-shim=1\0arg\0", "spec.bin: arg is no key=value"),
+        (b"ecs-shim=1\0\0arg=true\0", "spec.bin:  is no key=value"),
+        (b"ecs-shim=1\0arg=true\0" + b"rlimit=core:0:0\0" * 17, "spec.bin: rlimit=core:0:0 is no NAME:SOFT:HARD"),
+    ],
+    ids=lambda value: repr(value)[:30] if isinstance(value, bytes) else "",
+)
+def test_a_broken_spec_says_why(launch: Launch, spec: bytes, cause: str) -> None:
+    assert launch(spec=spec).end() == {"code": 126, "signal": None, "cause": cause, "by": "launch"}
+
+
+def test_a_missing_spec_says_why(program: Path, tmp_path: Path) -> None:
+    subprocess.run([program, tmp_path], check=True, timeout=TIMEOUT_S)
+
+    cause = json.loads((tmp_path / "exit.json").read_text())["cause"]
+    assert cause == "cannot read spec.bin: No such file or directory"
+
+
+def test_a_missing_fifo_says_why(launch: Launch) -> None:
+    shim = launch("true", fifo=False, orphan_s=5)
+
+    assert shim.end()["cause"] == "cannot open the FIFO alive: No such file or directory"
+
+
+def test_without_a_folder_there_is_only_an_exit_status(program: Path) -> None:
+    no_argument = subprocess.run([program], check=False, capture_output=True, text=True)
+    no_folder = subprocess.run([program, "/no/such"], check=False, capture_output=True, text=True)
+
+    assert (no_argument.returncode, no_argument.stderr) == (2, "usage: ecs-shim FOLDER\n")
+    assert (no_folder.returncode, no_folder.stderr) == (1, "ecs-shim: /no/such: No such file or directory\n")
+
+
+# --- end
+
+
+@pytest.mark.parametrize("code", [0, 1, 127, 255])
+def test_an_exit_status_is_kept(launch: Launch, code: int) -> None:
+    shim = launch(*sh(f"exit {code}"))
+
+    assert shim.end() == {
+        "code": code,
+        "signal": None,
+        "cause": f"exited with status {code}",
+        "by": "itself",
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1], ids=lambda number: number.name)
+def test_a_signal_is_kept(launch: Launch, number: signal.Signals) -> None:
+    shim = launch("sleep", "1000")
+
+    os.kill(shim.task_pid, number)
+
+    assert shim.end() == {
+        "code": None,
+        "signal": number,
+        "cause": f"killed by {number.name}",
+        "by": "itself",
+    }
+
+
+def test_sigterm_to_the_shim_ends_the_task_softly(launch: Launch) -> None:
+    shim = launch(*sh("trap 'echo soft; exit 3' TERM; echo ready; while :; do sleep 0.01; done"))
+    shim.wait_for_text("out", "ready")
+
+    shim.process.send_signal(signal.SIGTERM)
+
+    assert shim.end() == {"code": 3, "signal": None, "cause": "exited with status 3; ended by order", "by": "order"}
+    assert (shim.folder / "out").read_text() == "ready\nsoft\n"
+
+
+def test_who_ignores_sigterm_gets_sigint(launch: Launch) -> None:
+    shim = launch(
+        *sh("trap 'echo term' TERM; trap 'echo int; exit 4' INT; echo ready; while :; do sleep 0.01; done"), term_s=0.2
+    )
+    shim.wait_for_text("out", "ready")
+
+    shim.process.send_signal(signal.SIGTERM)
+
+    assert shim.end()["code"] == 4
+    assert (shim.folder / "out").read_text() == "ready\nterm\nint\n"
+
+
+def test_who_ignores_everything_is_killed(launch: Launch) -> None:
+    shim = launch(*sh("trap '' TERM INT; echo ready; while :; do sleep 0.01; done"), term_s=0.1, int_s=0.1)
+    shim.wait_for_text("out", "ready")
+
+    shim.process.send_signal(signal.SIGTERM)
+
+    assert shim.end() == {"code": None, "signal": 9, "cause": "killed by SIGKILL; ended by order", "by": "order"}
+
+
+def test_a_stopped_task_is_ended_too(launch: Launch) -> None:
+    shim = launch("sleep", "1000")
+    os.kill(shim.task_pid, signal.SIGSTOP)
+
+    shim.process.send_signal(signal.SIGTERM)
+
+    assert shim.end()["signal"] == signal.SIGTERM
+
+
+# --- what is left
+
+
+def test_children_left_in_the_group_are_killed_when_the_task_ends(launch: Launch) -> None:
+    shim = launch(*sh("sleep 1000 & echo $!; exit 5"))
+
+    assert shim.end()["code"] == 5
+    assert not is_alive(int((shim.folder / "out").read_text()))
+
+
+def test_children_that_left_the_group_are_killed_too(launch: Launch) -> None:
+    daemon = "setsid sh -c 'echo $$; sleep 1000 & echo $!; wait' &"
+    shim = launch(*sh(f'{daemon} while [ "$(wc -l </proc/$$/fd/1)" -lt 2 ]; do :; done; exit 5'))
+
+    assert shim.end()["code"] == 5
+    pids = [int(pid) for pid in (shim.folder / "out").read_text().split()]
+    assert len(pids) == 2
+    assert not any(is_alive(pid) for pid in pids)
+
+
+def test_an_orphan_of_the_task_that_ends_is_reaped(launch: Launch) -> None:
+    shim = launch(*sh("(sh -c 'echo $$' &); exec sleep 1000"))
+    pid = int(shim.wait_for_text("out", "\n"))
+
+    while Path(f"/proc/{pid}").exists():  # as a zombie it would stay: bounded by the test's timeout
+        pass
+
+    assert is_alive(shim.task_pid)
+
+
+def test_in_an_ordered_end_children_have_the_same_time_as_the_task(launch: Launch) -> None:
+    child = "trap 'sleep 0.2; echo child; exit' TERM; echo ready; while :; do sleep 0.01; done"
+    shim = launch(*sh(f"trap 'echo task; exit 0' TERM; sh -c \"{child}\" & wait; wait"))
+    shim.wait_for_text("out", "ready")
+
+    shim.process.send_signal(signal.SIGTERM)
+
+    assert shim.end()["code"] == 0
+    assert (shim.folder / "out").read_text() == "ready\ntask\nchild\n"
+
+
+# --- owners
+
+
+def test_an_orphan_ends_after_its_time(launch: Launch) -> None:
+    shim = launch("sleep", "1000", orphan_s=0.2)
+
+    shim.abandon()
+
+    assert shim.end() == {
+        "code": None,
+        "signal": signal.SIGTERM,
+        "cause": "killed by SIGTERM; ended because its owner was gone for 0.2 s",
+        "by": "orphan",
+    }
+
+
+def test_an_owner_that_was_gone_before_the_shim_started_counts_as_gone(launch: Launch, program: Path) -> None:
+    shim = launch("sleep", "1000", orphan_s=0.2, fifo=False, spec=None)
+    assert shim.end()["by"] == "launch"
+
+    os.mkfifo(shim.folder / "alive")
+    (shim.folder / "exit.json").unlink()
+    subprocess.run([program, shim.folder], check=True, stdout=subprocess.DEVNULL, timeout=TIMEOUT_S)
+
+    assert json.loads((shim.folder / "exit.json").read_text())["by"] == "orphan"
+
+
+def test_a_new_owner_stops_the_time(launch: Launch) -> None:
+    shim = launch("sleep", "1000", orphan_s=1)
+    other = launch("sleep", "1000", orphan_s=1.3)
+
+    shim.abandon()
+    other.abandon()
+    shim.adopt()
+
+    assert other.end()["by"] == "orphan"  # by then the first one's time would have been over for long
+    assert shim.process.poll() is None
+    assert is_alive(shim.task_pid)
+
+
+def test_when_the_new_owner_goes_the_time_begins_again(launch: Launch) -> None:
+    shim = launch("sleep", "1000", orphan_s=1)
+    shim.abandon()
+    shim.adopt()
+    other = launch("sleep", "1000", orphan_s=1.3)
+    other.abandon()
+    other.end()
+    assert shim.process.poll() is None
+
+    shim.abandon()
+
+    assert shim.end()["by"] == "orphan"
+
+
+def test_two_owners_are_gone_when_both_are(launch: Launch) -> None:
+    shim = launch("sleep", "1000", orphan_s=1)
+    second = os.open(shim.folder / "alive", os.O_WRONLY)
+    shim.abandon()
+    other = launch("sleep", "1000", orphan_s=1.3)
+    other.abandon()
+    other.end()
+    assert shim.process.poll() is None
+
+    os.close(second)
+
+    assert shim.end()["by"] == "orphan"
+
+
+def test_what_an_owner_writes_into_the_fifo_is_ignored(launch: Launch) -> None:
+    shim = launch("sleep", "1000", orphan_s=0.2)
+    assert shim.owner is not None
+
+    os.write(shim.owner, b"hello" * 100)
+    shim.abandon()
+
+    assert shim.end()["by"] == "orphan"
+
+
+def test_by_default_a_task_outlives_its_owner(launch: Launch) -> None:
+    shim = launch("sleep", "1000")
+    other = launch("sleep", "1000", orphan_s=0.2)
+
+    shim.abandon()
+    other.abandon()
+    other.end()
+
+    assert shim.process.poll() is None
+    assert is_alive(shim.task_pid)
+
+
+def test_the_death_of_the_shim_does_the_task_no_harm(launch: Launch) -> None:
+    shim = launch(*sh("while :; do echo line; echo line >&2; sleep 0.001; done"))
+    shim.wait_for_text("out", "line")
+
+    shim.process.kill()
+    shim.process.wait(TIMEOUT_S)
+    size = (shim.folder / "out").stat().st_size
+
+    while (shim.folder / "out").stat().st_size < size + 50:
+        assert is_alive(shim.task_pid)
+    assert json.loads((shim.folder / "pid").read_text())["task_start"] == start_ticks(shim.task_pid)
+    assert not (shim.folder / "exit.json").exists()
+    os.killpg(shim.task_pid, signal.SIGKILL)
+    wait_until_gone(shim.task_pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT], ids=lambda number: number.name)
+def test_other_signals_do_not_touch_the_shim(launch: Launch, number: signal.Signals) -> None:
+    shim = launch("sleep", "1000")
+
+    shim.process.send_signal(number)
+    os.kill(shim.task_pid, signal.SIGKILL)
+
+    assert shim.end()["signal"] == signal.SIGKILL
+
+
+# --- outputs that grow
+
+
+def test_output_over_its_cap_is_cut_to_its_last_lines(launch: Launch) -> None:
+    shim = launch(*sh("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; sleep 1000"), stdout_cap=20000)
+
+    text = shim.wait_for_text("out", "line 19999")
+    while "[ecs-shim" not in text or len(text) > 20000:
+        text = (shim.folder / "out").read_text()
+
+    first, second, *_ = text.splitlines()
+    assert first.startswith("[ecs-shim: more than 20000 bytes of output; ")
+    assert first.endswith(" bytes before this line were dropped]")
+    assert second.startswith("line ")
+    assert text.endswith("line 19999\n")
+
+
+def test_output_below_its_cap_is_left_alone(launch: Launch) -> None:
+    shim = launch(*sh("echo one; echo two >&2"), stdout_cap=100, stderr_cap=100)
+
+    shim.end()
+
+    assert ((shim.folder / "out").read_text(), (shim.folder / "err").read_text()) == ("one\n", "two\n")
