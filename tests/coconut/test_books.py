@@ -30,9 +30,7 @@ def test_books_that_agree() -> None:
 
     assert books.problems == ()
     assert (books.sources, books.sinks, books.messages, books.counted) == (1, 2, 10, 20)
-    assert books.line() == (
-        "run 1: 10 messages of 1 sources, 20 counted by 2 sinks: counts, gaps and hashes agree"
-    )
+    assert books.line() == ("run 1: 10 messages of 1 sources, 20 counted by 2 sinks: counts, gaps and hashes agree")
     assert books.document()["ok"]
 
 
