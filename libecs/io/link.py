@@ -1,9 +1,13 @@
 """ZeroMQ on an asyncio event loop. The only importer of zmq.
 
 A socket of ZeroMQ tells that *something* changed by a file descriptor, and tells it once (edge-triggered): whoever
-sends or receives may eat the edge. So after each wake-up, each receive and each send somebody must ask `ZMQ_EVENTS`
-again. Here that is one function, `_pump`: a send merely makes sure that a `_pump` comes in this turn of the event loop,
-which also asks once for a whole fan-out.
+sends or receives may eat the edge. So after each wake-up, each receive and each send somebody must look again. Here
+that is one function, `_pump`: a send merely makes sure that a `_pump` comes in this turn of the event loop, which looks
+once for a whole fan-out.
+
+It looks by receiving until EAGAIN, which arms the descriptor again, and never by ZMQ_EVENTS: for that, a ROUTER reads
+the first part of a message ahead, and if its peer is disconnected before the rest is read, libzmq 4.3.5 gives the
+message's head with the tail of another one, or aborts the process ("Assertion failed: !_more (src/fq.cpp)").
 
 What a peer does not take at once waits in a queue of its own; nobody is waited for.
 """
@@ -63,10 +67,6 @@ def close_context(context: zmq.Context[zmq.Socket[bytes]]) -> None:
 def version() -> str:
     """Return the version of the libzmq in use, for `doctor`."""
     return zmq.zmq_version()
-
-
-def _is_readable(socket: zmq.Socket[bytes]) -> bool:
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 class Router:
@@ -215,28 +215,28 @@ class Router:
         self._scheduled = False
         if self._closed:
             return
+        drained = False
         try:
             if self._queues:
                 self._flush()
-            self._receive()
+            drained = self._receive()
         finally:
-            self._rearm()  # the edge may have been eaten above, also by an exception on the way
+            if not drained:  # by an exception too: the edge is eaten, nobody else would wake us
+                self._schedule()
 
-    def _rearm(self) -> None:
-        if not self._closed and _is_readable(self._socket):
-            self._schedule()
-
-    def _receive(self) -> None:
+    def _receive(self) -> bool:
+        """Receive within bounds. Return whether nothing is left, so that the descriptor will tell of what comes."""
         stop_at = time.perf_counter() + MAX_PUMP_S
         for _ in range(MAX_PUMP_FRAMES):
             try:
                 peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                return True
             self.received += 1
             self._on_message(peer, frames)
             if self._closed or time.perf_counter() > stop_at:
-                return
+                break
+        return False
 
     def _flush(self) -> None:
         for peer, queue in list(self._queues.items()):
@@ -255,6 +255,9 @@ class Router:
 
     def _read_monitor(self) -> None:
         assert self._on_link is not None
-        while not self._closed and self._monitor is not None and _is_readable(self._monitor):
-            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+        while not self._closed and self._monitor is not None:
+            try:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                return
             self._on_link(event["endpoint"].decode(), event["event"] == zmq.Event.HANDSHAKE_SUCCEEDED)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -189,3 +191,78 @@ async def test_two_tasks_of_one_endpoint_are_never_mixed_up_the_last_one_has_it(
 
     assert inputs.received == [Received("new", Pong(number=1, state=1, sequence=1))]
     task.router.close()
+
+
+REOPEN_IN_A_FLOOD = """
+import asyncio, sys, threading
+import zmq
+from libecs.io import link
+from libecs.io.link import close_context, new_context
+from libecs.io.tasklink import TaskLinks
+from libecs.wire.task import TASK, Hello, PeerRole, StateChanged
+
+HELLO = Hello(role=PeerRole.CONTROLLER, epoch=1, name="x")
+NEWS = TASK.encode(StateChanged(state=1, sequence=1))
+link.MAX_PUMP_FRAMES = 3
+over = threading.Event()
+
+def flood(context, endpoint):
+    socket = context.socket(zmq.ROUTER)
+    socket.bind(endpoint)
+    peer = None
+    while not over.is_set():
+        if socket.poll(1 if peer else 50):
+            peer = socket.recv_multipart()[0]
+        if peer:
+            for _ in range(20):
+                socket.send_multipart([peer, b"\\x01", NEWS])
+    socket.close(linger=0)
+
+async def main():
+    context = new_context()
+    endpoints = {name: f"ipc://{sys.argv[1]}/{name}" for name in "abc"}
+    threads = [threading.Thread(target=flood, args=(context, endpoint)) for endpoint in endpoints.values()]
+    received = reopened = 0
+    done = asyncio.Event()
+
+    def put(input):
+        nonlocal received
+        received += 1
+        if received % 20 == 0:
+            asyncio.get_running_loop().call_soon(reopen)
+
+    def reopen():
+        nonlocal reopened
+        reopened += 1
+        open_link("ab"[reopened % 2])
+        if reopened == 300:
+            done.set()
+
+    def open_link(name):
+        links.open(name, endpoints[name])
+        links.send(name, HELLO)
+
+    links = TaskLinks(context, put, identity="x")
+    for name in endpoints:
+        open_link(name)
+    for thread in threads:
+        thread.start()
+    await done.wait()
+    over.set()
+    links.close_all()
+    for thread in threads:
+        thread.join()
+    close_context(context)
+    print(links.undecodable)
+
+asyncio.run(main())
+"""
+
+
+def test_a_task_that_is_closed_in_a_flood_neither_tears_messages_nor_ends_the_process(folder: Path) -> None:
+    """With ZMQ_EVENTS in the pump, libzmq aborts here. In another process, so that this one would live to tell."""
+    done = subprocess.run(
+        [sys.executable, "-c", REOPEN_IN_A_FLOOD, str(folder)], capture_output=True, text=True, check=False, timeout=50
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
