@@ -97,6 +97,15 @@ class EventReader:
             self._queue.put_nowait(None)  # the end stays the end
         return event
 
+    def rest(self) -> list[Event]:
+        """Return what waits to be read, without waiting for more."""
+        events = []
+        while not self._queue.empty():
+            event = self._queue.get_nowait()
+            if event is not None:
+                events.append(event)
+        return events
+
     def __aiter__(self) -> EventReader:
         return self
 

@@ -39,6 +39,11 @@ class Bridge:
         """Whether this process is a fork of the one that owns the loop."""
         return os.getpid() != self._pid
 
+    @property
+    def closed(self) -> bool:
+        """Whether no call can be made any more."""
+        return not self._thread.is_alive()
+
     def _work(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
@@ -63,7 +68,7 @@ class Bridge:
                 f"this session belongs to process {self._pid}, of which this one is a fork",
                 hint="make a session of its own in each process, after the fork",
             )
-        if not self._thread.is_alive():
+        if self.closed:
             coroutine.close()
             raise Conflict("this session is closed", hint="use it inside its `with`")
         if threading.current_thread() is self._thread:
@@ -96,7 +101,7 @@ class Bridge:
 
     def close(self) -> None:
         """Stop the loop and its thread."""
-        if self.foreign or not self._thread.is_alive():
+        if self.foreign or self.closed:
             return
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -314,8 +319,9 @@ def _events(bridge: Bridge, ecs: AsyncEcs, environment: str) -> Iterator[Event]:
 
 
 def _iterate(bridge: Bridge, reader: EventReader) -> Iterator[Event]:
-    while True:
+    while not bridge.closed:
         event = bridge.call(reader.next())
         if event is None:
             return
         yield event
+    yield from reader.rest()
