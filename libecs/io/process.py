@@ -20,20 +20,18 @@ from pathlib import Path
 
 import attrs
 
-from libecs.engine.effects import Adopt, Forget, Input, ProcessEnded, ProcessStarted, Signal, Spawn, Survivor
-from libecs.errors import DecodeError, NotFound
+from libecs.engine.effects import Adopt, Forget, Input, ProcessEnded, ProcessStarted, Signal, Spawn
+from libecs.errors import NotFound
 from libecs.fsm import Mode
-from libecs.io import procfs
+from libecs.io import procfs, survivors
 from libecs.io.procfs import TASK_MARKER, ProcessId
 from libecs.io.taskfolder import PidRecord, ShimOptions, TaskFolder, parse_pid_record
-from libecs.wire.node import Exit, ExitCause, Phase, TaskSpec
+from libecs.wire.node import Exit, ExitCause, TaskSpec
 
 logger = logging.getLogger(__name__)
 
 _MAX_SPAWN_S = 0.005
 """Launches of one turn of the event loop take no longer; the rest waits for the next."""
-_FIRST_WORDS_S = 5.0
-"""How long a shim that was starting when its owner died is given to say its pid."""
 _GIVE_UP_S = 5.0
 """After SIGKILL, when a supervisor closes."""
 
@@ -381,14 +379,10 @@ class ShimSupervisor:
         Returns processes that carry the marker of a task of this node and are in no folder: somebody removed it. They
         are left alone.
         """
-        survivors = []
-        children = []
-        for path in sorted(self._tasks_folder.iterdir()):
-            child, survivor = await self._examine(TaskFolder(path))
-            if child is not None and survivor is not None:
-                survivors.append(survivor)
-                children.append(child)
-        self._put(Adopt(survivors=tuple(survivors)))
+        looks = [await survivors.look(path) for path in sorted(self._tasks_folder.iterdir())]
+        found = [look for look in looks if look is not None]
+        self._put(Adopt(survivors=tuple(look.survivor() for look in found)))
+        children = [_adopted(look) for look in found]
         for child in children:
             self._children[child.task] = child
             if not child.ended:
@@ -402,45 +396,6 @@ class ShimSupervisor:
         for one in foreign:
             logger.warning("task %s runs (pid %s) and is not known here", one.task, one.pids)
         return foreign
-
-    async def _examine(self, folder: TaskFolder) -> tuple[_Child | None, Survivor | None]:
-        """Find out what is true of one task that was left."""
-        try:
-            spec = folder.read_spec()
-        except (DecodeError, OSError) as error:
-            logger.warning("%s is no folder of a task and is put aside: %s", folder.path, error)
-            if not procfs.processes_with_arguments(os.fspath(folder.path)):
-                folder.remove()
-            return None, None
-        child = _Child(spec, folder)
-        record = await self._first_words(folder)
-        exit = folder.read_exit()
-        if exit is None and record is not None and record.boot_id != procfs.boot_id():
-            exit = Exit(cause=ExitCause.UNKNOWN, text="the machine was restarted")
-        elif exit is None and record is not None:
-            child.shim, child.process = record.shim.pid, record.task
-            child.shim_fd = -1 if (fd := record.shim.open()) is None else fd
-            if child.shim_fd < 0:
-                exit = folder.read_exit()  # it may have ended just now
-                if exit is None and not record.task.is_alive():
-                    exit = Exit(cause=ExitCause.UNKNOWN, text="its shim was killed before")
-        elif exit is None:
-            exit = Exit(cause=ExitCause.NEVER_STARTED, text="its executor ended while it was launched")
-        child.ended = exit is not None
-        phase = Phase.EXITED if exit is not None else Phase.ACTIVE
-        pid = child.process.pid if child.process is not None and exit is None else 0
-        last_log = folder.last_log() if exit is not None else ""
-        return child, Survivor(spec=spec, phase=phase, pid=pid, exit=exit, last_log=last_log)
-
-    async def _first_words(self, folder: TaskFolder) -> PidRecord | None:
-        """Return the shim's record; wait for it while a shim is there that has not written it yet."""
-        give_up = self._loop.time() + _FIRST_WORDS_S
-        while (record := folder.read_pid()) is None and folder.read_exit() is None:
-            path = os.fspath(folder.path)
-            if self._loop.time() > give_up or not procfs.processes_with_arguments(path):
-                return folder.read_pid()
-            await asyncio.sleep(0.01)
-        return record
 
     def _resume_watch(self, child: _Child) -> None:
         if child.shim_fd >= 0:
@@ -488,6 +443,17 @@ class ShimSupervisor:
                     self._signal_group(child, number)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._all_ended.wait(), _GIVE_UP_S if number else patience_s)
+
+
+def _adopted(found: survivors.Found) -> _Child:
+    return _Child(
+        found.spec,
+        found.folder,
+        shim=found.shim,
+        shim_fd=found.shim_fd,
+        process=found.process,
+        ended=found.exit is not None,
+    )
 
 
 def _hold_fifo(path: Path) -> int:

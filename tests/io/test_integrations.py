@@ -163,7 +163,7 @@ def test_an_empty_file_has_no_functions(tmp_path: Path) -> None:
         ("StartOfRun: ok", "names no function"),
         ("a.b.c: ok", "names no function"),
         ("a.B: [ok]", "integrations.yaml:1:6"),
-        ("a.B: {valeu: ok}", "unknown key 'valeu'"),
+        ("a.B: {valuu: ok}", "unknown key 'valuu'"),
         ("a.B: {value: [ok]}", "`value` must be a text"),
         ("a.B: {sets: ok}", "`sets`"),
         ("a.B: {sets: {x: [y]}}", "`x` must be a text"),

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
+import attrs
 import pytest
 import pytest_asyncio
 
@@ -261,6 +262,38 @@ async def test_a_launch_that_is_repeated_has_no_second_effect(supervisor: ShimSu
     await inputs.ended("t2")
 
     assert supervisor.running == {"t1": pid}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may switch users")
+async def test_a_task_of_another_user_can_bind_its_socket_and_see_no_other(
+    supervisor: ShimSupervisor, inputs: Inputs, folder: Path
+) -> None:
+    sockets = folder / "s"
+    sockets.mkdir(mode=0o700)
+    supervisor._socket_folder = sockets
+    endpoint = f"ipc://{sockets}/t1"
+    script = 'id -un; path=${OCC_CONTROL_ENDPOINT#ipc://}; : > "$path" && ! ls "${path%/*}" 2> /dev/null'
+    base = spec("t1", "/bin/sh", "-c", script)
+    base = attrs.evolve(base, command=attrs.evolve(base.command, user="nobody"), endpoint=endpoint)
+
+    supervisor.spawn(Spawn(spec=base, endpoint=endpoint))
+
+    ended = await inputs.ended("t1")
+    assert (ended.exit.code, ended.output) == (0, "nobody\n")
+    assert names(sockets) == ["t1"]
+    supervisor.forget(Forget(task="t1"))
+    assert names(sockets) == []
+
+
+async def test_a_user_that_does_not_exist_is_a_failed_launch(supervisor: ShimSupervisor, inputs: Inputs) -> None:
+    base = spec("t1", "/bin/true")
+    base = attrs.evolve(base, command=attrs.evolve(base.command, user="nobody-of-that-name"))
+
+    supervisor.spawn(Spawn(spec=base, endpoint=""))
+
+    ended = await inputs.ended("t1")
+    assert ended.exit.cause is ExitCause.LAUNCH_FAILED
+    assert "nobody-of-that-name" in ended.exit.text
 
 
 # signals

@@ -74,7 +74,7 @@ def test_branches_tags_and_commits_are_found(remote: pygit2.Repository) -> None:
     assert git.revisions() == ("dev/x", "light", "main", "v1.0")
 
 
-@pytest.mark.parametrize("revision", ["mian", "HEAD~1", ":/message", "main^{tree}", "-x", "..", "abcd", "x" * 300])
+@pytest.mark.parametrize("revision", ["mainn", "HEAD~1", ":/message", "main^{tree}", "-x", "..", "abcd", "x" * 300])
 def test_a_revision_that_does_not_exist_is_said_with_what_there_is(remote: pygit2.Repository, revision: str) -> None:
     with pytest.raises(NotFound, match="no revision") as caught:
         GitRepository(path=Path(remote.path), name="flow").at(revision)
@@ -275,8 +275,8 @@ def test_what_does_not_exist_is_said_with_what_is_like_it(repositories: Reposito
     with pytest.raises(NotFound, match="there is no tasks/x") as caught:
         source.task("x", "host/user/other")
     assert caught.value.hint == "there are: bad"
-    with pytest.raises(NotFound, match="there is no repository host/user/othre") as caught:
-        repositories.open("host/user/othre/workflows/o")
+    with pytest.raises(NotFound, match="there is no repository host/user/otherr") as caught:
+        repositories.open("host/user/otherr/workflows/o")
     assert "host/user/other" in caught.value.hint
     with pytest.raises(UsageError, match="names no repository"):
         Repositories().open("a")
