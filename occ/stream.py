@@ -214,6 +214,8 @@ class Worker:
         self._started = 0.0
         self._held: bytes | None = None
         self._held_for: list[Channel] = []
+        self._lost = False
+        """Whether a message of this run was for somebody who is gone."""
         self._drain_s = 5.0
         self._faults: Mapping[str, str] = {}
 
@@ -242,6 +244,7 @@ class Worker:
         """Begin a run with empty books."""
         self._run = run
         self._foreign = 0
+        self._lost = False
         self._accounts = {}
         self._started = time.monotonic()
         for channel in self._channels:
@@ -260,17 +263,17 @@ class Worker:
         while not ended and time.monotonic() < deadline:
             # First ask who is connected, then read until nothing is left: what a peer sent before it went is then here.
             all_ended = self._inputs_ended()
-            passed = self._pass_on()
+            passed = self._pass_on_to_the_living()
             while passed and (message := self._receive()) is not None:
                 if self.has_outputs:
                     self._hold(message)
-                    passed = self._pass_on()
+                    passed = self._pass_on_to_the_living()
             ended = passed and all_ended
             if not ended:
                 self._wait(inputs=passed, outputs=not passed, timeout_s=0.02, wakes=False)
         ended = ended and all(account.announced == account.count for account in self._accounts.values())
         sent = self._send_end(self._header(Kind.PEER_END), deadline)
-        self._report(complete=ended and sent)
+        self._report(complete=ended and sent and not self._lost)
 
     def reset(self) -> None:
         """Close all channels."""
@@ -342,6 +345,17 @@ class Worker:
                 return False
             self._held_for.pop()
         self._held = None
+        return True
+
+    def _pass_on_to_the_living(self) -> bool:
+        """Pass the held message on, but not to outputs whose peers are all gone; return False if another is full."""
+        while not self._pass_on():
+            channel = self._held_for[-1]
+            channel.watch()
+            if not channel.is_deserted:
+                return False
+            self._lost = True
+            self._held_for.pop()
         return True
 
     # --- waiting
@@ -460,13 +474,13 @@ class Source(Worker):
         """Send what is held, tell how many there were, and write the report."""
         self.fault("stop")
         deadline = time.monotonic() + self._drain_s
-        while not (sent := self._pass_on()) and time.monotonic() < deadline:
+        while not (sent := self._pass_on_to_the_living()) and time.monotonic() < deadline:
             self._wait(inputs=False, outputs=True, timeout_s=0.02, wakes=False)
         account = self._accounts[self._source]
         account.announced, account.announced_hash = account.count, account.hash
         end = self._header(Kind.END, sequence=account.count, digest=account.hash)
         sent = sent and self._send_end(end, deadline) and self._send_end(self._header(Kind.PEER_END), deadline)
-        self._report(complete=sent)
+        self._report(complete=sent and not self._lost)
 
 
 class Filter(Worker):

@@ -73,7 +73,7 @@ static int stop(occ_t* occ, void* user) {
         return status;
     int64_t deadline_ns = stream_now_ns() + stream->drain_ms * 1000000;
     bool sent;
-    while (!(sent = stream_pass_on(stream)) && stream_now_ns() < deadline_ns)
+    while (!(sent = stream_pass_on_to_the_living(stream)) && stream_now_ns() < deadline_ns)
         stream_wait(stream, false, true, 20, false);
     struct account* account = &stream->accounts[0];
     account->has_end = true;
@@ -84,7 +84,7 @@ static int stop(occ_t* occ, void* user) {
     end.hash = account->hash;
     struct header peer_end = stream_header(stream, MESSAGE_PEER_END);
     sent = sent && stream_send_end(stream, &end, deadline_ns) && stream_send_end(stream, &peer_end, deadline_ns);
-    return stream_report(stream, sent);
+    return stream_report(stream, sent && !stream->lost);
 }
 
 static int reset(occ_t* occ, void* user) {

@@ -74,6 +74,7 @@ struct stream {
     zmq_msg_t held; /* by a filter: received, not yet passed on to channels[held_next] and behind */
     bool has_held;
     int held_next;
+    bool lost; /* a message of this run was for somebody who is gone */
 };
 
 static inline int64_t stream_now_ns(void) {
@@ -274,6 +275,7 @@ static inline void stream_close(struct stream* stream) {
 static inline int stream_start(struct stream* stream, uint32_t run) {
     stream->run = run;
     stream->foreign = 0;
+    stream->lost = false;
     stream->n_accounts = 0;
     stream->started_ns = stream_now_ns();
     for (int i = 0; i < stream->n_channels; i++)
@@ -426,6 +428,20 @@ static inline bool stream_inputs_ended(struct stream* stream) {
     return true;
 }
 
+/* At the end of a run: pass the held message on, but not to outputs whose peers are all gone. Returns false if one of
+ * the others is full. */
+static inline bool stream_pass_on_to_the_living(struct stream* stream) {
+    while (!stream_pass_on(stream)) {
+        struct channel* channel = &stream->channels[stream->held_next];
+        stream_watch_peers(stream);
+        if (channel->peers > 0 || !channel->had_peers)
+            return false;
+        stream->lost = true;
+        stream->held_next++;
+    }
+    return true;
+}
+
 /* Send one message to every peer of every output. Returns false if there was no room until the deadline. */
 static inline bool stream_send_end(struct stream* stream, const struct header* header, int64_t deadline_ns) {
     bool sent = true;
@@ -513,11 +529,11 @@ static inline int stream_drain(struct stream* stream) {
     while (!ended && stream_now_ns() < deadline_ns) {
         /* First ask who is connected, then read until nothing is left: what a peer sent before it went is then here. */
         bool all_ended = stream_inputs_ended(stream);
-        bool passed = stream_pass_on(stream);
+        bool passed = stream_pass_on_to_the_living(stream);
         while (passed && stream_receive(stream, &stream->held)) {
             stream->has_held = true;
             stream->held_next = 0;
-            passed = stream_pass_on(stream);
+            passed = stream_pass_on_to_the_living(stream);
         }
         ended = passed && all_ended;
         if (!ended && !stream_inputs_ended(stream))
@@ -529,7 +545,7 @@ static inline int stream_drain(struct stream* stream) {
         ended = ended && stream->accounts[i].has_end && stream->accounts[i].announced == stream->accounts[i].count;
     struct header header = stream_header(stream, MESSAGE_PEER_END);
     bool sent = stream_send_end(stream, &header, deadline_ns);
-    return stream_report(stream, ended && sent);
+    return stream_report(stream, ended && sent && !stream->lost);
 }
 
 /* Make the task, run it, and return the exit status of the program. */
