@@ -55,7 +55,9 @@ def site() -> Site:
 
 @pytest.fixture(scope="session")
 def obedient(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The task of obedient.c, compiled against the package as a user would."""
+    """The task of obedient.c, compiled against the package as a user would; or $OCC_TEST_OBEDIENT, made otherwise."""
+    if told := os.environ.get("OCC_TEST_OBEDIENT"):
+        return Path(told)
     program = tmp_path_factory.mktemp("bin") / "obedient"
     flags = subprocess.run(
         ["pkg-config", "--cflags", "--libs", "occ"],
