@@ -55,6 +55,7 @@ from libecs.wire.node import NODE
 PORTS_EACH = 200
 """TCP ports of a node for which none are named."""
 _READY_S = 10.0
+_EVENTS_KEPT = 10_000
 _FIRST_EPOCH_MS = 1_577_836_800_000
 """Start of 2020. Epochs of new states count from here: see `_records`."""
 
@@ -104,6 +105,8 @@ class EmbeddedSettings:
     runs: Path | None = None
     """The run counter; None = the user's."""
     shim: Path | None = None
+    keep_events_days: float = 90.0
+    """Older events are removed from the journal at the start, but for the last 10 000."""
     encoded: bool = False
     """Messages between core and executors go through the codec too."""
 
@@ -146,7 +149,7 @@ class Embedded:
         self._store: SqliteStore | None = None
         self._started = self._closed = False
         self._context = new_context()
-        self._blocking = BlockingCalls()
+        self._blocking = BlockingCalls(threads=4)
         self._core: EngineLoop | None = None
         self._link: MemoryLink | None = None
         self.integrations: Integrations | None = None
@@ -181,6 +184,8 @@ class Embedded:
         shim = settings.shim or find_shim()
         path, temporary = state_path(settings.state), settings.state is None
         self._store = SqliteStore(path, durable=not temporary, reserve_bytes=0 if temporary else RESERVE_BYTES)
+        oldest_ms = time.time_ns() // 1_000_000 - int(settings.keep_events_days * 86_400_000)
+        self._store.retain(since_ms=oldest_ms, at_least=_EVENTS_KEPT)
         self._folder = folder = StateFolder.open(path, temporary=temporary)
         self._core = core = self._make_core(folder, self._store)
         self._link = link = MemoryLink(NODE, core.put, hub_name=CORE, encoded=settings.encoded)

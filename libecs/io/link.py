@@ -39,6 +39,9 @@ RECONNECT_MS = 10
 RECONNECT_MAX_MS = 100
 """A peer that is not there yet is tried again after 10 ms, then less often, at least ten times a second."""
 
+_MORE = int(zmq.SNDMORE | zmq.NOBLOCK)
+_LAST = int(zmq.NOBLOCK)
+
 Receiver = Callable[[bytes, list[bytes]], None]
 """Takes routing id and frames of one message. Does not raise."""
 Watcher = Callable[[str, bool], None]
@@ -160,7 +163,7 @@ class Router:
         if queue is not None:
             return self._enqueue(peer, queue, frames)
         try:
-            self._socket.send_multipart([peer, *frames], zmq.NOBLOCK)
+            self._put(peer, frames)
         except zmq.Again:
             self._schedule()
             return self._enqueue(peer, self._queues.setdefault(peer, deque()), frames)
@@ -191,6 +194,14 @@ class Router:
             self._monitor.close(linger=0)
         self._socket.close(linger=0)
         self._queues.clear()
+
+    def _put(self, peer: bytes, frames: Sequence[bytes]) -> None:
+        # What `send_multipart` does, without making flags of enums for each frame. Only the first can be refused.
+        send = self._socket.send
+        send(peer, _MORE)
+        for frame in frames[:-1]:
+            send(frame, _MORE)
+        send(frames[-1], _LAST)
 
     def _enqueue(self, peer: bytes, queue: deque[Sequence[bytes]], frames: Sequence[bytes]) -> bool:
         if len(queue) >= self._max_queued:
@@ -242,7 +253,7 @@ class Router:
         for peer, queue in list(self._queues.items()):
             try:
                 while queue:
-                    self._socket.send_multipart([peer, *queue[0]], zmq.NOBLOCK)
+                    self._put(peer, queue[0])
                     queue.popleft()
                     self.sent += 1
             except zmq.Again:
