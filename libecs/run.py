@@ -139,15 +139,7 @@ class AsyncRun:
                 await environment.control("DEPLOY", timeout=self._timeout_s)
             if environment.state == "DEPLOYED":
                 await environment.control("CONFIGURE", timeout=self._timeout_s)
-            operation = self._ecs.control(environment.id, "START_ACTIVITY", comment=self._comment)
-            try:
-                finished = await self._ecs.finish(operation, self._timeout_s)
-            except asyncio.CancelledError:
-                # Ctrl-C while the core starts the run: it cannot be called back, so it is ended when it has begun.
-                with contextlib.suppress(EcsError):
-                    self.number = (await self._ecs.finish(operation)).run_number
-                    await self.stop(BROKEN)
-                raise
+            await self._start()
         except TransitionFailed as error:
             environment.told()
             await environment.settle()
@@ -155,9 +147,20 @@ class AsyncRun:
                 self.number = environment.info.last_run_number
                 await self.refresh()
             raise as_run_failure(error) from None
-        self.number = finished.run_number
-        await environment.settle()
         self._begin()
+
+    async def _start(self) -> None:
+        operation = self._ecs.control(self._environment.id, "START_ACTIVITY", comment=self._comment)
+        try:
+            self.number = (await self._ecs.finish(operation, self._timeout_s)).run_number
+            await self._environment.settle()
+        except asyncio.CancelledError:
+            # Ctrl-C while the core starts the run: it cannot be called back, so it is ended when it has begun.
+            with contextlib.suppress(EcsError):
+                self.number = (await self._ecs.finish(operation)).run_number
+                await self._environment.settle()
+                await self.stop(BROKEN)
+            raise
 
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,158 @@
+"""`coconut run take` with real tasks, and every example that a help text gives."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from ecsd.coconut.lazy import LazyGroup
+from ecsd.coconut.main import coconut as command
+
+COCONUT = Path(sys.executable).with_name("coconut")
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Make a repository of basic tasks: name to (shell text, critical)."""
+
+    def make(**tasks: tuple[str, bool]) -> Path:
+        root = tmp_path / "repository"
+        for folder in ("workflows", "tasks"):
+            (root / folder).mkdir(parents=True)
+        roles: list[dict[str, Any]] = []
+        for name, (text, critical) in tasks.items():
+            template = {
+                "name": name,
+                "control": {"mode": "basic"},
+                "command": {"shell": True, "value": text, "stdout": "all", "stderr": "all"},
+            }
+            (root / "tasks" / f"{name}.yaml").write_text(json.dumps(template))
+            roles.append({"name": name, "task": {"load": name, "critical": critical}})
+        (root / "workflows" / "lab.yaml").write_text(json.dumps({"name": "lab", "roles": roles}))
+        return root
+
+    return make
+
+
+def test_cycles_are_runs_of_one_environment_and_the_report_holds_everything(place, left, repository, tmp_path) -> None:
+    report = tmp_path / "report"
+
+    ran = place.coconut(
+        "run", "take", "lab", "--repo", repository(clock=("sleep 1000", True)), "--cycles", "3", "--duration", "100ms",
+        "--comment", "night", "--report", report,
+    )  # fmt: skip
+
+    assert ran.status == 0, ran.err
+    assert re.sub(r"\d\.\d s", "T", ran.out) == "".join(f"run {n}  GOOD  DURATION  T\n" for n in (1, 2, 3))
+    document = json.loads((report / "report.json").read_text())
+    assert (document["schema"], document["exit_code"], document["ok"]) == ("ecs/run-take/1", 0, True)
+    assert {run["comment"] for run in document["runs"]} == {"night"}
+    assert document["runs"][0]["variables"]["report_dir"] == str(report)
+    assert (report / "calls.jsonl").read_text() == ""
+    assert left() == []
+
+
+def test_critical_task_that_fails_is_exit_7_with_task_node_exit_and_last_log(place, left, repository) -> None:
+    root = repository(clock=("sleep 1000", True), hv=("echo bad voltage; exit 3", True))
+
+    ran = place.coconut("run", "take", "lab", "--repo", root)
+    again = place.coconut("run", "take", "lab", "--repo", root, "--json").document
+
+    cause = "critical task lab.hv on node node1 exited with code 3; last log: bad voltage"
+    assert ran.status == 7
+    assert f"cause: {cause}" in ran.err
+    assert "run 1  FAILED  ERROR" in ran.out
+    assert (again["error"]["code"], again["error"]["cause"]) == ("E_RUN", cause)
+    assert again["runs"][0]["number"] == 2
+    assert left() == []
+
+
+def test_task_that_is_not_critical_degrades_the_run_and_exit_is_10(place, left, repository) -> None:
+    root = repository(clock=("sleep 1000", True), monitor=("echo no screen; exit 1", False))
+
+    ran = place.coconut("run", "take", "lab", "--repo", root, "--duration", "1s")
+
+    assert ran.status == 10, ran.err
+    assert "run 1  DEGRADED  DURATION" in ran.out
+    assert "lost lab.monitor (not critical)" in ran.err
+    assert left() == []
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=str
+)
+def test_interrupted_run_is_stopped_and_recorded(place, left, repository, tmp_path, number, status) -> None:
+    report = tmp_path / "report"
+    root = repository(clock=("sleep 1000", True))
+    words = ("run", "take", "lab", "--repo", root, "--duration", "1h", "--report", report)
+    process = place.start(COCONUT, *words)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "START_ACTIVITY done" in line:
+            break
+
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+
+    assert process.returncode == status
+    assert "run 1  GOOD  USER_EXCEPTION" in out
+    assert json.loads((report / "report.json").read_text())["error"]["code"] == "E_INTERRUPTED"
+    assert left() == []
+
+
+def test_quiet_says_nothing_but_the_result(place, repository) -> None:
+    ran = place.coconut(
+        "run", "take", "lab", "--repo", repository(clock=("sleep 9", True)), "--duration", "50ms", "--quiet"
+    )
+
+    assert ran.err == ""
+    assert ran.out.startswith("run 1  GOOD")
+
+
+def test_kept_state_is_used_again(place, repository, tmp_path) -> None:
+    root = repository(clock=("sleep 1000", True))
+    words = ("run", "take", "lab", "--repo", root, "--duration", "50ms", "--state", tmp_path / "state", "--json")
+
+    first, second = place.coconut(*words), place.coconut(*words)
+
+    assert [ran.status for ran in (first, second)] == [0, 0]
+    assert first.document["environment"] != second.document["environment"]
+    assert (tmp_path / "state" / "state.sqlite").exists()
+
+
+def test_wrong_repository_leaves_nothing(place, left) -> None:
+    assert place.coconut("run", "take", "lab", "--repo", "/nowhere").status == 3
+    assert left() == []
+
+
+def examples_of(group: LazyGroup, *path: str) -> list[str]:
+    """Return every example line of every help text."""
+    context = click.Context(group)
+    found = re.findall(r"^ +(coconut .*)$", group.help or "", re.MULTILINE)
+    for name in group.list_commands(context):
+        child = group.get_command(context, name)
+        if isinstance(child, LazyGroup):
+            found += examples_of(child, *path, name)
+        elif child is not None:
+            found += re.findall(r"^ +(coconut .*)$", child.help or "", re.MULTILINE)
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("example", examples_of(command))
+def test_example_of_a_help_text_works(place, examples, left, project, example) -> None:
+    words = shlex.split(example)[1:]
+
+    ran = place.coconut(*words, cwd=project)
+
+    assert ran.status == (7 if "--kill" in words else 0), ran.err
+    assert left() == []
