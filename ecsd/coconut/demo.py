@@ -94,7 +94,7 @@ def demo(output: Output, duration: str, rate: int, victim: str | None) -> int:
             output,
             "demo",
             inputs,
-            check("demo", inputs),
+            check(output, "demo", inputs),
             work,
             run_counter=Path(name) / "runs.sqlite",  # a demo takes no numbers of your experiment
             schema="demo",

@@ -8,6 +8,7 @@ from itertools import count
 import attrs
 
 from ecsd.coconut.installation import defaults
+from ecsd.coconut.lazy import meant
 from ecsd.coconut.options import Inputs
 from libecs.config.path import runtime_key
 from libecs.config.tree import Tree
@@ -28,7 +29,8 @@ class Expansion:
     """A workflow, and what else was found on the way to it."""
 
     workflow: Workflow
-    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    """What is allowed and probably a mistake."""
     served: frozenset[str]
     """Functions that call roles can call."""
 
@@ -64,10 +66,24 @@ def expand_inputs(workflow: str, inputs: Inputs) -> Expansion:
     )
     return Expansion(
         workflow=expanded,
-        findings=tuple(findings),
+        notes=(*map(str, findings), *misspelt(inputs.variables, expanded)),
         served=frozenset(TestPlugin().functions().handlers) | frozenset(served.handlers if served else ()),
     )
 
 
 def _texts(tree: Tree, kind: str) -> Mapping[str, str]:
     return {name: text.strip() for name, text in tree.texts(runtime_key("aliecs", kind)).items()}
+
+
+def misspelt(variables: Mapping[str, str], workflow: Workflow) -> list[str]:
+    """Return a note for each variable of the request that nobody declares, and that is like one that is declared."""
+    declared = {*workflow.base_vars, *workflow.base_defaults}
+    for role in workflow.roles:
+        declared.update(role.defaults, role.vars)
+    for one in workflow.classes.values():
+        declared.update(one.defaults, one.vars)
+    notes = []
+    for name in sorted(set(variables) - declared):
+        if near := meant(name, declared):
+            notes.append(f"no role declares the variable {name!r}{near}")
+    return notes

@@ -64,5 +64,5 @@ def meant(wanted: str, names: Iterable[str]) -> str:
     """Return `; did you mean …?`, or "" when nothing is near."""
     from difflib import get_close_matches  # only mistakes pay for it
 
-    near = get_close_matches(wanted, list(names), n=3, cutoff=0.5)
+    near = get_close_matches(wanted, list(names), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(near)}?" if near else ""

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from ecsd.coconut.options import input_options, read_inputs, repository_options
-from ecsd.coconut.output import Output, json_option, verb
+from ecsd.coconut.output import Output, error_document, json_option, verb
+from libecs.errors import EcsError, InvalidInput, NotFound
 
 
 @click.command(
@@ -33,13 +34,24 @@ def plan(output: Output, workflow: str, **options: Any) -> int:
     from ecsd.coconut.planning import make_plan, offers, unserved
 
     inputs = read_inputs(**options)
-    expansion = expand_inputs(workflow, inputs)
+    try:
+        expansion = expand_inputs(workflow, inputs)
+    except (NotFound, InvalidInput) as error:
+        return _nothing(output, workflow, error)
     expanded = expansion.workflow
     nodes = nodes_for(inputs.nodes, inputs.variables, expanded)
     made = make_plan(expanded, offers(nodes), unserved(expanded, expansion.served, critical=True))
-    notes = [str(finding) for finding in expansion.findings]
+    notes = list(expansion.notes)
     notes += [f"nobody serves {what}" for what in unserved(expanded, expansion.served, critical=False)]
     for note in notes:
         output.say(f"note: {note}")
     output.document("environment-plan", made.document() | {"notes": notes}, made.lines())
     return 0 if made.works else 9
+
+
+def _nothing(output: Output, workflow: str, error: EcsError) -> int:
+    """Tell that there is not even a tree: a repository, template, key or function is missing, or wrong."""
+    lines = ["The plan can't work; nothing was launched. Missing, or wrong:", f"  {error}"]
+    document = {"workflow": workflow, "ok": False, "missing": [error.message], "error": error_document(error)}
+    output.document("environment-plan", document, lines)
+    return InvalidInput.exit_code

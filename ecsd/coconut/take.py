@@ -93,7 +93,7 @@ def take(
     folder = None if report is None else _report_folder(Path(report))
     if folder is not None and "report_dir" not in inputs.variables:
         inputs = attrs.evolve(inputs, variables={**inputs.variables, "report_dir": str(folder)})
-    nodes = check(workflow, inputs)
+    nodes = check(output, workflow, inputs)
 
     async def work(ecs: AsyncEcs, taking: Taking) -> None:
         async with ecs.environment(workflow, inputs.variables) as env:
@@ -103,7 +103,7 @@ def take(
     return run_embedded(output, workflow, inputs, nodes, work, report=folder, state=state)
 
 
-def check(workflow: str, inputs: Inputs) -> list[NodeDescription]:
+def check(output: Output, workflow: str, inputs: Inputs) -> list[NodeDescription]:
     """Think the workflow through before anything is launched; return the nodes for it.
 
     Raises:
@@ -114,6 +114,8 @@ def check(workflow: str, inputs: Inputs) -> list[NodeDescription]:
     from ecsd.coconut.planning import make_plan, offers, unserved
 
     expansion = expand_inputs(workflow, inputs)
+    for note in expansion.notes:
+        output.say(f"note: {note}")
     nodes = nodes_for(inputs.nodes, inputs.variables, expansion.workflow)
     plan = make_plan(expansion.workflow, offers(nodes), unserved(expansion.workflow, expansion.served, critical=True))
     if not plan.works:

@@ -145,14 +145,14 @@ def expand(output: Output, workflow: str, variables: bool, **options: Any) -> No
     from libecs.workflow.render import to_json, to_lines
 
     expansion = expand_inputs(workflow, read_inputs(**options))
-    for finding in expansion.findings:
-        output.say(f"note: {finding}")
+    for note in expansion.notes:
+        output.say(f"note: {note}")
     expanded = expansion.workflow
     document = {
         "workflow": expanded.name,
         "repository": expanded.repository,
         "revision": expanded.revision,
         "tree": to_json(expanded, all_variables=variables),
-        "findings": [str(finding) for finding in expansion.findings],
+        "notes": list(expansion.notes),
     }
     output.document("template-expand", document, to_lines(expanded))

@@ -80,7 +80,7 @@ def test_about_tells_versions_and_places(coconut, monkeypatch, tmp_path) -> None
 
 
 def test_unknown_verb_is_a_usage_error_that_says_what_was_meant(coconut) -> None:
-    ran = coconut("tempalte")
+    ran = coconut("templte")
 
     assert ran.status == 2
     assert "did you mean template" in ran.err

@@ -170,6 +170,7 @@ def test_expand_the_production_workflow(coconut, real, project) -> None:
         (("template", "expand", "demo", *DEMO, "--tasks", "none"), 3, "--tasks none: there is no such folder"),
         (("template", "expand", "demo", *DEMO, "-e", "hosts=x"), 9, "demo.yaml:"),
         (("environment", "plan", "demo", *DEMO, "--nodes", "0"), 2, "between 1 and 64"),
+        (("run", "take", "dmeo", *DEMO), 3, "did you mean demo?"),
         (("environment", "plan", "demo", *DEMO, "--nodes", "none.yaml"), 3, "--nodes takes a number or a YAML file"),
         (("run", "take", "demo", *DEMO, "--duration", "soon"), 2, "soon"),
         (("run", "take", "demo", *DEMO, "--report", "/proc/nowhere/x"), 2, "--report"),
@@ -279,13 +280,37 @@ def test_plan_of_calls_without_integrations_names_them(coconut, real, project) -
     assert served.status == 0
 
 
-def test_missing_configuration_is_named_with_its_key(coconut, real) -> None:
-    ran = coconut(
-        "environment", "plan", "readout-dataflow", "--repo", str(real / "control-workflows"), "-e", 'hosts=["flp001"]'
-    )
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        (("readout-dataflow", "-e", 'hosts=["flp001"]'), "host 'flp001' belongs to no detector"),
+        (("readout-dataflou",), "there is no workflows/readout-dataflou.yaml"),
+    ],
+)
+def test_plan_without_a_tree_says_what_is_missing(coconut, real, words, missing) -> None:
+    repo = ("--repo", str(real / "control-workflows"))
 
-    assert ran.status in (3, 9)
-    assert "flp001" in ran.err
+    ran = coconut("environment", "plan", *words, *repo)
+    document = coconut("environment", "plan", *words, *repo, "--json").document
+
+    assert ran.status == 9
+    assert missing in ran.out
+    assert not document["ok"]
+    assert missing in document["missing"][0]
+
+
+def test_plan_with_a_missing_repository_cannot_work(coconut) -> None:
+    ran = coconut("environment", "plan", "demo", "--repo", "nowhere")
+
+    assert ran.status == 9
+    assert "there is no repository" in ran.out
+
+
+def test_variable_that_is_probably_misspelt_is_noted(coconut) -> None:
+    ran = coconut("template", "expand", "demo", *DEMO, "-e", "raet=3,quite_other=1")
+
+    assert ran.status == 0
+    assert ran.err == "note: no role declares the variable 'raet'; did you mean rate?\n"
 
 
 def test_take_refuses_what_cannot_work_before_anything_is_launched(coconut) -> None:
