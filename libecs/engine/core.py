@@ -52,10 +52,11 @@ from libecs.engine.sessions import Sessions
 from libecs.errors import DecodeError
 from libecs.fsm import EnvState
 from libecs.ids import IdSource
-from libecs.language.functions import FunctionTable, pure_functions
+from libecs.language.functions import FunctionTable
 from libecs.wire import client, node
 from libecs.wire.client import Event, Finished, RunInfo
 from libecs.wire.codec import pack_value, unpack_value
+from libecs.workflow.launch import late_functions
 from libecs.workflow.role import Workflow
 
 Records = Mapping[str, Mapping[str, bytes]]
@@ -70,7 +71,7 @@ class CoreSettings:
     idempotent_calls: frozenset[str] = frozenset()
     """Calls (`name.Method`) that may be repeated when nobody knows how they ended."""
     functions: FunctionTable | None = None
-    """What texts that are evaluated late may call; None = the pure ones."""
+    """What texts that are evaluated late may call; None = what needs no configuration."""
     keepalive_s: float = 0.5
     suspect_s: float = 1.5
     lost_s: float = 2.5
@@ -92,7 +93,7 @@ class CoreEngine:
         self.quarantine: dict[str, str] = {}
         """Records that can't be read, and why."""
         self._ids = IdSource(settings.instance, self.epoch)
-        self._functions = settings.functions or pure_functions(self.new_id)
+        self._functions = settings.functions or late_functions()
         self._sequence = int(core.get("sequence", b"0"))
         self._owners: dict[str, Environment] = {}
         self._events: list[Event] = []

@@ -51,11 +51,14 @@ from libecs.io.taskfolder import ShimOptions
 from libecs.io.testplugin import TestPlugin
 from libecs.wire.client import CLIENT, Event
 from libecs.wire.node import NODE
+from libecs.workflow.launch import late_functions
 
 PORTS_EACH = 200
 """TCP ports of a node for which none are named."""
 _READY_S = 10.0
 _EVENTS_KEPT = 10_000
+_TEMPORARY_OUTPUT_BYTES = 2 * 1024 * 1024
+"""What a temporary session keeps of each output of a task: it may lie in memory."""
 _FIRST_EPOCH_MS = 1_577_836_800_000
 """Start of 2020. Epochs of new states count from here: see `_records`."""
 
@@ -224,7 +227,9 @@ class Embedded:
 
     def _make_core(self, folder: StateFolder, store: SqliteStore) -> EngineLoop:
         settings = self.settings
-        engine = CoreEngine(CoreSettings(instance=folder.instance), _records(store))
+        engine = CoreEngine(
+            CoreSettings(instance=folder.instance, functions=late_functions(settings.tree)), _records(store)
+        )
         runs = RunCounter(settings.runs, instance=folder.instance)
         core = EngineLoop(
             engine,
