@@ -29,6 +29,10 @@ from libecs.io.taskfolder import TaskFolder
 _MAX_SOCKET_FOLDER = 60
 """With a task id behind it, a path stays below the 100 bytes that the task link allows."""
 _TEMPORARY = "ecs-tmp-"
+_TMP = Path("/tmp")
+_SHARED_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 256 * 1024 * 1024
+"""Less than this is left to others."""
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -55,7 +59,8 @@ class StateFolder:
                 sockets.mkdir(mode=0o700)
                 return cls(path=path, sockets=sockets, instance=_new_instance(), temporary=True)
             name = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
-            sockets = _own_folder(short_folder() / f"ecs-{os.geteuid()}-{name}")
+            # Not in the folder of the login session: that one is gone after logout, adopted tasks are not.
+            sockets = _own_folder(_TMP / f"ecs-{os.geteuid()}-{name}")
             return cls(path=path, sockets=sockets, instance=_kept_instance(path / "instance"), temporary=False)
         except OSError as error:
             raise _no_folder(error) from error
@@ -110,8 +115,8 @@ def state_path(state: Path | None) -> Path:
     """Return the folder that a user names, made if absent; for None a new temporary one. Raises EcsError."""
     try:
         if state is None:
-            sweep_abandoned(short_folder())
-            return Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=short_folder()))
+            sweep_abandoned(fast_folder())
+            return Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=fast_folder()))
         path = state.expanduser().absolute()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -123,17 +128,25 @@ def _no_folder(error: OSError) -> EcsError:
     return EcsError(f"no folder for the state: {error.strerror}: {error.filename}")
 
 
-def short_folder() -> Path:
-    """Return a folder for short-lived files with a short path: of the user's session, else /tmp.
+def fast_folder() -> Path:
+    """Return where temporary sessions live: in memory where possible, as a launch makes ten small files per task.
 
-    Always /tmp for root, whose tasks may run as other users.
+    That is the folder of the user's login session. For root, whose tasks may run as other users, it is /dev/shm.
     """
-    if os.geteuid() == 0:
-        return Path("/tmp")
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime.startswith("/") and len(runtime) <= _MAX_SOCKET_FOLDER - 32 and os.access(runtime, os.W_OK | os.X_OK):
+    if os.geteuid() == 0:
+        return _SHARED_MEMORY if _has_room(_SHARED_MEMORY) else _TMP
+    if runtime.startswith("/") and len(runtime) <= _MAX_SOCKET_FOLDER - 32 and _has_room(Path(runtime)):
         return Path(runtime)
-    return Path("/tmp")
+    return _TMP
+
+
+def _has_room(path: Path) -> bool:
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return False
+    return os.access(path, os.W_OK | os.X_OK) and status.f_bavail * status.f_frsize >= _ROOM_BYTES
 
 
 def _own_folder(path: Path) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from libecs.errors import Conflict, EcsError, UsageError
 from libecs.io.ports import free_ranges
 from libecs.io.procfs import boot_id, read_stat
-from libecs.io.statefolder import StateFolder, short_folder, state_path, sweep_abandoned
+from libecs.io.statefolder import StateFolder, fast_folder, state_path, sweep_abandoned
 from libecs.io.store_sqlite import FolderLock
 
 
@@ -78,16 +78,31 @@ def test_names_of_nodes_are_names_of_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "user", "expected"),
-    [("{tmp}", 1000, "{tmp}"), ("{tmp}", 0, "/tmp"), ("relative", 1000, "/tmp"), ("/x" * 40, 1000, "/tmp")],
+    ("runtime", "user", "room", "expected"),
+    [
+        ("{tmp}", 1000, True, "{tmp}"),
+        ("{tmp}", 1000, False, "/tmp"),
+        ("relative", 1000, True, "/tmp"),
+        ("/x" * 40, 1000, True, "/tmp"),
+        ("{tmp}", 0, True, "/dev/shm"),
+        ("{tmp}", 0, False, "/tmp"),
+    ],
 )
-def test_short_lived_files_are_where_the_session_of_the_user_has_them(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, runtime: str, user: int, expected: str
+def test_temporary_sessions_live_in_memory_where_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, runtime: str, user: int, room: bool, expected: str
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: user)
     monkeypatch.setenv("XDG_RUNTIME_DIR", runtime.format(tmp=folder))
+    monkeypatch.setattr("libecs.io.statefolder._ROOM_BYTES", 0 if room else 1 << 60)
 
-    assert short_folder() == Path(expected.format(tmp=folder))
+    assert fast_folder() == Path(expected.format(tmp=folder))
+
+
+def test_a_folder_that_is_not_there_has_no_room(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", f"{folder}/missing")
+
+    assert fast_folder() == Path("/tmp")
 
 
 def make_temporary(parent: Path, name: str) -> Path:
