@@ -16,6 +16,9 @@ from libecs.wire.client import EnvironmentInfo
 if TYPE_CHECKING:
     from libecs.client import AsyncEcs, EventReader
 
+SETTLE_S = 0.25
+"""How long events may be behind the answer that they belong to, before a snapshot is asked for."""
+
 
 class EnvironmentRequest:
     """An environment that is made when it is awaited or entered."""
@@ -92,10 +95,18 @@ class AsyncEnvironment:
         """Ask the core for everything about it: roles, tasks, cause of an error."""
         return await self._ecs.show(self.id)
 
-    async def settle(self) -> None:
-        """Bring the copy up to what the core knows now: an answer may overtake the events that belong to it."""
+    async def settle(self, state: EnvState | None = None) -> None:
+        """Bring the copy up to what the core knows: an answer may overtake the events that belong to it.
+
+        Mostly the events come at once and say that it is in `state`; if not, the core is asked.
+        """
         with contextlib.suppress(NotFound):
+            if state is not None and await self._ecs.until(lambda: self._rests_in(state), SETTLE_S):
+                return
             await self._ecs.show(self.id, tasks=False)
+
+    def _rests_in(self, state: EnvState) -> bool:
+        return self.info.state is state and not self.info.transition
 
     async def tasks(self, glob: str = "**") -> TaskSet:
         """Return the tasks whose role path matches: `*` is one element, `**` any number, `flp*` a part of one."""
@@ -128,7 +139,7 @@ class AsyncEnvironment:
             await self.settle()
             raise
         self._told = False
-        await self.settle()
+        await self.settle(finished.state)
         return finished.state.name
 
     async def recover(self, *, timeout: float | None = None) -> str:

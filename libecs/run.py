@@ -152,8 +152,9 @@ class AsyncRun:
     async def _start(self) -> None:
         operation = self._ecs.control(self._environment.id, "START_ACTIVITY", comment=self._comment)
         try:
-            self.number = (await self._ecs.finish(operation, self._timeout_s)).run_number
-            await self._environment.settle()
+            finished = await self._ecs.finish(operation, self._timeout_s)
+            self.number = finished.run_number
+            await self._environment.settle(finished.state)
         except asyncio.CancelledError:
             # Ctrl-C while the core starts the run: it cannot be called back, so it is ended when it has begun.
             with contextlib.suppress(EcsError):

@@ -11,9 +11,6 @@ from libecs.io.embedded import NodeDescription
 from libecs.language import yaml
 from libecs.workflow.role import Workflow
 
-FIRST_PORT = 30000
-PORTS_EACH = 400
-"""Each node gets its own range, so that the addresses of two nodes of one machine never meet."""
 _KEYS = ("name", "attributes", "cpus", "memory", "ports")
 
 
@@ -28,14 +25,15 @@ def nodes_for(text: str, variables: Mapping[str, str], workflow: Workflow) -> li
         for constraint in role.constraints
         if constraint.attribute == "machine_id"
     }
-    return [node(name, index) for index, name in enumerate(wanted or ["node1"])]
+    return [node(name) for name in wanted or ["node1"]]
 
 
 def parse_nodes(text: str, variables: Mapping[str, str]) -> list[NodeDescription]:
     """Return the nodes that `--nodes` means.
 
     A number makes that many, whose `machine_id` are the hosts of the variable `hosts` where it is given, else node1,
-    node2 and so on. A file holds a list of mappings: name, attributes, cpus, memory (MB), ports (`9000-9100, 9200`).
+    node2 and so on. A file holds a list of mappings: name, attributes, cpus, memory (MB), ports (`9000-9100, 9200`);
+    without ports, a node gets some that are free when it starts.
 
     Raises:
         UsageError: neither a number nor a file.
@@ -46,14 +44,14 @@ def parse_nodes(text: str, variables: Mapping[str, str]) -> list[NodeDescription
         count = int(text)
         if not 1 <= count <= 64:
             raise UsageError(f"--nodes {text}: between 1 and 64 nodes fit on one machine")
-        return [node(name, index) for index, name in enumerate(node_names(count, variables))]
+        return [node(name) for name in node_names(count, variables)]
     path = Path(text)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise NotFound(f"cannot read {text}: {error.strerror}", hint="--nodes takes a number or a YAML file") from None
     entries = yaml.parse(content, text).expect_sequence("a file of nodes")
-    nodes = [_described(entry.expect_mapping("a node"), index) for index, entry in enumerate(entries)]
+    nodes = [_described(entry.expect_mapping("a node")) for entry in entries]
     if not nodes:
         raise InvalidInput(f"{text} describes no node")
     names = [one.name for one in nodes]
@@ -75,15 +73,12 @@ def node_names(count: int, variables: Mapping[str, str]) -> list[str]:
     return [*hosts, *(name for name in others if name not in hosts)][:count]
 
 
-def node(name: str, index: int) -> NodeDescription:
-    """Return a node of this machine. The machine's CPUs and memory are not shared out: stand-ins need little."""
-    low = FIRST_PORT + index * PORTS_EACH
-    return NodeDescription(
-        name=name, attributes={"machine_id": name}, cpus=0.0, memory_mb=0.0, ports=((low, low + PORTS_EACH - 1),)
-    )
+def node(name: str) -> NodeDescription:
+    """Return a node of this machine. Its CPUs and memory are not shared out: stand-ins need little. Ports are found."""
+    return NodeDescription(name=name, attributes={"machine_id": name})
 
 
-def _described(entry: yaml.Mapping, index: int) -> NodeDescription:
+def _described(entry: yaml.Mapping) -> NodeDescription:
     unknown = [key.text for key, _ in entry if key.text not in _KEYS]
     if unknown:
         raise entry.mark.error(f"a node has no {unknown[0]!r}", hint=f"it has {', '.join(_KEYS)}")
@@ -93,14 +88,13 @@ def _described(entry: yaml.Mapping, index: int) -> NodeDescription:
     if given is not None:
         mapping = given.expect_mapping("`attributes`")
         attributes |= {key.text: value.expect_scalar(f"attribute {key.text}").text for key, value in mapping}
-    default = node(name, index)
     ports = entry.get("ports")
     return NodeDescription(
         name=name,
         attributes=attributes,
         cpus=_number(entry, "cpus"),
         memory_mb=_number(entry, "memory"),
-        ports=default.ports if ports is None else _ports(ports),
+        ports=() if ports is None else _ports(ports),
     )
 
 

@@ -31,7 +31,7 @@ def plan(output: Output, workflow: str, **options: Any) -> int:
     """Plan an environment."""
     from ecsd.coconut.expanding import expand_inputs
     from ecsd.coconut.nodes import nodes_for
-    from ecsd.coconut.planning import make_plan, offers, unserved
+    from ecsd.coconut.planning import make_plan, unserved
 
     inputs = read_inputs(**options)
     try:
@@ -40,7 +40,7 @@ def plan(output: Output, workflow: str, **options: Any) -> int:
         return _nothing(output, workflow, error)
     expanded = expansion.workflow
     nodes = nodes_for(inputs.nodes, inputs.variables, expanded)
-    made = make_plan(expanded, offers(nodes), unserved(expanded, expansion.served, critical=True))
+    made = make_plan(expanded, nodes, unserved(expanded, expansion.served, critical=True))
     notes = list(expansion.notes)
     notes += [f"nobody serves {what}" for what in unserved(expanded, expansion.served, critical=False)]
     for note in notes:

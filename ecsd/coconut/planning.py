@@ -7,11 +7,11 @@ from typing import Any
 
 import attrs
 
-from libecs.engine.placement import NodeOffer, Placed, place, runnable
+from libecs.engine.placement import FIRST_PORT, NodeOffer, Placed, place, runnable
 from libecs.engine.plan import Plan, Step, StepKind, destruction, transition
 from libecs.errors import Unplaceable
 from libecs.fsm import EnvEvent, EnvState
-from libecs.io.embedded import NodeDescription
+from libecs.io.embedded import PORTS_EACH, NodeDescription
 from libecs.workflow.render import to_json
 from libecs.workflow.role import Role, Workflow
 
@@ -38,6 +38,8 @@ class EnvironmentPlan:
     transitions: tuple[Plan, ...]
     missing: tuple[str, ...]
     """What has to be there and is not, in words."""
+    fixed_ports: frozenset[str]
+    """Nodes whose ports are described; those of others are found when they start."""
 
     @property
     def works(self) -> bool:
@@ -59,8 +61,8 @@ class EnvironmentPlan:
                     "class": _class_name(workflow.roles[one.role]),
                     "node": one.node,
                     "reason": one.reason,
-                    "endpoints": dict(one.endpoints),
-                    "ports": list(one.ports),
+                    "endpoints": self._endpoints(one),
+                    "ports": list(one.ports) if one.node in self.fixed_ports else [],
                 }
                 for one in self.placed
             ],
@@ -95,6 +97,14 @@ class EnvironmentPlan:
             lines += [f"  {what}" for what in self.missing]
         return lines
 
+    def _endpoints(self, placed: Placed) -> dict[str, str]:
+        if placed.node in self.fixed_ports:
+            return dict(placed.endpoints)
+        return {
+            name: address.rpartition(":")[0] + ":*" if address.startswith("tcp:") else address
+            for name, address in placed.endpoints.items()
+        }
+
     def _tree_lines(self) -> list[str]:
         where = {one.role: one for one in self.placed}
         lines = []
@@ -108,7 +118,7 @@ class EnvironmentPlan:
                     text += f" on {one.node}: {one.reason}"
                 else:
                     text += " on no node" if role.path in self.unplaced else " left out: no node, not critical"
-                text += "".join(f"; {name} at {address}" for name, address in one.endpoints.items()) if one else ""
+                text += "".join(f"; {name} at {at}" for name, at in self._endpoints(one).items()) if one else ""
                 text += f"; hook at {role.task.trigger}" if role.task.trigger is not None else ""
             elif role.call is not None:
                 text = text.ljust(36) + f" {role.call.func} at {role.call.trigger or 'no moment'}"
@@ -116,23 +126,30 @@ class EnvironmentPlan:
         return lines
 
 
-def make_plan(workflow: Workflow, nodes: Iterable[NodeOffer], missing: Iterable[str]) -> EnvironmentPlan:
+def make_plan(workflow: Workflow, nodes: Iterable[NodeDescription], missing: Iterable[str]) -> EnvironmentPlan:
     """Think a workflow through: place its tasks, and compute the steps of every transition."""
+    nodes = tuple(nodes)
+    offers = tuple(_offer(node) for node in nodes)
     ids = {index: f"plan-{index}" for index in runnable(workflow)}
     unplaced: dict[str, str] = {}
     placed: tuple[Placed, ...] = ()
     try:
-        placed = place(workflow, tuple(nodes), ids)
+        placed = place(workflow, offers, ids)
     except Unplaceable as error:
         unplaced = dict(error.reasons)
         fitting = {index: name for index, name in ids.items() if workflow.roles[index].path not in unplaced}
         try:
-            placed = place(workflow, tuple(nodes), fitting)
+            placed = place(workflow, offers, fitting)
         except Unplaceable as second:  # what stood in the way of the others is gone, so this cannot get worse
             unplaced |= second.reasons
     plans = tuple(transition(workflow, event, source) for event, source in LIFE)
     return EnvironmentPlan(
-        workflow, placed, unplaced, (*plans, destruction(workflow, EnvState.DEPLOYED)), tuple(missing)
+        workflow,
+        placed,
+        unplaced,
+        (*plans, destruction(workflow, EnvState.DEPLOYED)),
+        tuple(missing),
+        frozenset(node.name for node in nodes if node.ports),
     )
 
 
@@ -154,19 +171,16 @@ def unserved(workflow: Workflow, served: Iterable[str], *, critical: bool) -> li
     return sentences
 
 
-def offers(nodes: Iterable[NodeDescription]) -> list[NodeOffer]:
-    """Return nodes as placement sees them before anything runs."""
-    return [
-        NodeOffer(
-            name=node.name,
-            host="127.0.0.1",
-            attributes=node.attributes,
-            cpus=node.cpus,
-            memory_mb=node.memory_mb,
-            ports=node.ports,
-        )
-        for node in nodes
-    ]
+def _offer(node: NodeDescription) -> NodeOffer:
+    """Return a node as placement sees it before anything runs."""
+    return NodeOffer(
+        name=node.name,
+        host="127.0.0.1",
+        attributes=node.attributes,
+        cpus=node.cpus,
+        memory_mb=node.memory_mb,
+        ports=node.ports or ((FIRST_PORT, FIRST_PORT + PORTS_EACH - 1),),
+    )
 
 
 def _class_name(role: Role) -> str:

@@ -111,13 +111,13 @@ def check(output: Output, workflow: str, inputs: Inputs) -> list[NodeDescription
     """
     from ecsd.coconut.expanding import expand_inputs
     from ecsd.coconut.nodes import nodes_for
-    from ecsd.coconut.planning import make_plan, offers, unserved
+    from ecsd.coconut.planning import make_plan, unserved
 
     expansion = expand_inputs(workflow, inputs)
     for note in expansion.notes:
         output.say(f"note: {note}")
     nodes = nodes_for(inputs.nodes, inputs.variables, expansion.workflow)
-    plan = make_plan(expansion.workflow, offers(nodes), unserved(expansion.workflow, expansion.served, critical=True))
+    plan = make_plan(expansion.workflow, nodes, unserved(expansion.workflow, expansion.served, critical=True))
     if not plan.works:
         missing = [*(f"{path}: {reason}" for path, reason in plan.unplaced.items()), *plan.missing]
         raise InvalidInput(
@@ -179,7 +179,9 @@ def run_embedded(
     if isinstance(error, TransitionFailed):
         # What the error advises is for scripts: here the environment is gone already.
         error.hint = (
-            "" if report is not None else "run it again with --report DIR, which keeps what tasks and calls tell"
+            ""
+            if report is not None
+            else "it was destroyed; run it again with --report DIR to keep what tasks and calls tell"
         )
     document = taking.document() | {"ok": status in (0, 10), "exit_code": status}
     if error is not None:

@@ -9,8 +9,8 @@ import pytest
 
 from ecsd.coconut.planning import make_plan, unserved
 from libecs.config.tree import Tree
-from libecs.engine.placement import NodeOffer
 from libecs.fsm import Mode
+from libecs.io.embedded import NodeDescription
 from libecs.workflow.expand import expand
 from libecs.workflow.role import CallTraits, Moment, Role, RoleKind, TaskClass, TaskTraits, Workflow
 from libecs.workflow.source import TextSource
@@ -31,8 +31,8 @@ def demo(project: Path) -> Workflow:
     )
 
 
-def offer(name: str) -> NodeOffer:
-    return NodeOffer(name=name, host="127.0.0.1", attributes={"machine_id": name}, ports=((30000, 30100),))
+def offer(name: str) -> NodeDescription:
+    return NodeDescription(name=name, attributes={"machine_id": name})
 
 
 def test_demo_is_at_least_three_nodes_and_twelve_tasks_half_c_half_python(demo) -> None:
@@ -53,6 +53,7 @@ def test_plan_says_who_runs_where_and_why_and_every_step(demo) -> None:
     assert len(plan.placed) == 20
     assert "on node2: machine_id = node2" in text
     assert "on node1: least loaded of 3" in text or "least loaded of 3" in text
+    assert "in at tcp://127.0.0.1:*" in text
     assert "START_ACTIVITY: CONFIGURED to RUNNING" in text
     assert "take run number" in text
     assert text.endswith("The plan works; nothing was launched.")

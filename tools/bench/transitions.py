@@ -52,7 +52,7 @@ class Bare:
             endpoint = f"ipc://{folder}/{n}"
             environment = dict(os.environ, OCC_CONTROL_ENDPOINT=endpoint, ECS_TASK_ID=f"bench/bare/{n}")
             self._processes.append(
-                subprocess.Popen([PROGRAM, "--report-dir", str(folder)], env=environment, stdout=subprocess.DEVNULL)
+                subprocess.Popen([PROGRAM], env=environment, stdout=subprocess.DEVNULL)
             )
             self._router.setsockopt(zmq.CONNECT_ROUTING_ID, str(n).encode())
             self._router.connect(endpoint)
@@ -124,7 +124,7 @@ def repository(folder: Path) -> Path:
         "control": {"mode": "direct"},
         "bind": [{"name": "out", "type": "push", "addressing": "ipc", "transport": "zeromq"}],
         "properties": PROPERTIES,
-        "command": {"value": str(PROGRAM), "arguments": ["--report-dir", str(folder)]},
+        "command": {"value": str(PROGRAM)},
     }
     (folder / "workflows" / "bench.yaml").write_text(json.dumps({"name": "bench", "roles": [role]}))
     (folder / "tasks" / "source.yaml").write_text(json.dumps(task))
