@@ -51,9 +51,7 @@ class Bare:
         for n in range(N_TASKS):
             endpoint = f"ipc://{folder}/{n}"
             environment = dict(os.environ, OCC_CONTROL_ENDPOINT=endpoint, ECS_TASK_ID=f"bench/bare/{n}")
-            self._processes.append(
-                subprocess.Popen([PROGRAM], env=environment, stdout=subprocess.DEVNULL)
-            )
+            self._processes.append(subprocess.Popen([PROGRAM], env=environment, stdout=subprocess.DEVNULL))
             self._router.setsockopt(zmq.CONNECT_ROUTING_ID, str(n).encode())
             self._router.connect(endpoint)
         hello = TASK.encode(Hello(role=PeerRole.CONTROLLER, epoch=1, name="bench"))
