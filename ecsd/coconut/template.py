@@ -152,7 +152,7 @@ def expand(output: Output, workflow: str, variables: bool, **options: Any) -> No
         "workflow": expanded.name,
         "repository": expanded.repository,
         "revision": expanded.revision,
-        "tree": to_json(expanded, all_variables=variables),
         "notes": list(expansion.notes),
+        **to_json(expanded, all_variables=variables),
     }
     output.document("template-expand", document, to_lines(expanded))

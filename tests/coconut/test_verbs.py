@@ -118,10 +118,9 @@ def test_expand_prints_the_tree(coconut) -> None:
 
 
 def test_expand_json_has_the_fields_that_others_rely_on(coconut) -> None:
-    document = coconut("template", "expand", "demo", *DEMO, "--json").document
+    tree = coconut("template", "expand", "demo", *DEMO, "--json").document
 
-    tree = document["tree"]
-    assert document["schema"] == "ecs/template-expand/1"
+    assert tree["schema"] == "ecs/template-expand/1"
     assert {"name", "path", "kind", "critical", "constraints", "vars", "children"} <= set(tree)
     task = tree["children"][0]
     assert (task["kind"], task["task"]["class"], task["task"]["mode"]) == ("task", "sink-c", "direct")
@@ -131,14 +130,14 @@ def test_expand_json_has_the_fields_that_others_rely_on(coconut) -> None:
 def test_expand_variables_show_what_each_role_sees(coconut) -> None:
     document = coconut("template", "expand", "demo", *DEMO, "--variables", "--json", "-e", "rate=7").document
 
-    assert document["tree"]["variables"]["rate"] == "7"
-    assert "examples" in document["tree"]["variables"]
+    assert document["variables"]["rate"] == "7"
+    assert "examples" in document["variables"]
 
 
 def test_expand_at_a_revision(coconut, repository) -> None:
     def roles(*words: str) -> list[str]:
         document = coconut("template", "expand", *words, "--repo", str(repository), "--json").document
-        return [child["name"] for child in document["tree"]["children"]]
+        return [child["name"] for child in document["children"]]
 
     assert roles("lab") == ["a", "b"]
     assert roles("lab", "--revision", "v1") == ["a"]
@@ -152,8 +151,8 @@ def test_expand_the_production_workflow(coconut, real, project) -> None:
         "--kv", str(project / "tests/real/kv.yaml"), "-e", 'hosts=["flp001"]', "--json",
     ).document  # fmt: skip
 
-    assert document["tree"]["name"] == "readout-dataflow"
-    assert "host-flp001" in [child["name"] for child in document["tree"]["children"]]
+    assert document["name"] == "readout-dataflow"
+    assert "host-flp001" in [child["name"] for child in document["children"]]
 
 
 # mistakes
