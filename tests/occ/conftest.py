@@ -34,8 +34,9 @@ class Site:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a task in Python needs to find our packages here."""
-        return {"PYTHONPATH": str(self.path), "PYTHONSAFEPATH": "1"}
+        """What tasks need to find our packages and libocc here, even if they were built to find another."""
+        libraries = str(self.path / "occ" / "lib")
+        return {"PYTHONPATH": str(self.path), "PYTHONSAFEPATH": "1", "LD_LIBRARY_PATH": libraries}
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +105,7 @@ def connect(context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Callable[..., P
     peers: list[Peer] = []
 
     def connect(task: TaskProcess | None, identity: bytes = b"", endpoint: str = "") -> Peer:
-        peers.append(Peer(context, endpoint or (task.endpoint if task else ""), identity))
+        peers.append(Peer(context, endpoint or (task.endpoint if task else ""), identity, task))
         return peers[-1]
 
     yield connect

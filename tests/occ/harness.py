@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,14 @@ M = TypeVar("M")
 class Peer:
     """Somebody who is connected to a task. A DEALER does as well as the executor's ROUTER: the task can't tell."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, identity: bytes = b"") -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        identity: bytes = b"",
+        task: TaskProcess | None = None,
+    ) -> None:
+        self._task = task
         self.socket = context.socket(zmq.DEALER)
         self.socket.linger = 0
         self.socket.reconnect_ivl = 10
@@ -43,8 +51,12 @@ class Peer:
         self.socket.send_multipart(parts)
 
     def receive(self) -> Any:
-        if not self.socket.poll(TIMEOUT_S * 1000):
-            raise AssertionError(f"nothing came within {TIMEOUT_S} s after {self.seen}")
+        deadline = time.monotonic() + TIMEOUT_S
+        while not self.socket.poll(100):
+            if self._task is not None and self._task.process.poll() is not None and not self.socket.poll(100):
+                raise AssertionError(f"the task ended with {self._task.process.poll()}: {self._task.stderr()}")
+            if time.monotonic() > deadline:
+                raise AssertionError(f"nothing came within {TIMEOUT_S} s after {self.seen}")
         version, payload = self.socket.recv_multipart()
         assert version == VERSION
         message = TASK.decode(payload)
