@@ -2,13 +2,11 @@
 #include "handle.h"
 
 #include <errno.h>
-#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -443,76 +441,6 @@ int occ_wake_fd(const occ_t* occ) {
     return occ->wake_fd;
 }
 
-/* --- properties -------------------------------------------------------------------------------------------- */
-
-const char* occ_property(const occ_t* occ, const char* key, const char* fallback) {
-    for (int i = LAYERS - 1; i >= 0; i--) {
-        const char* value = occ_properties_find(occ->layers[i], key);
-        if (value != NULL)
-            return value;
-    }
-    return fallback;
-}
-
-int occ_property_int(const occ_t* occ, const char* key, int64_t* value) {
-    const char* text = occ_property(occ, key, NULL);
-    char* end;
-    if (text == NULL)
-        return OCC_E_NOT_FOUND;
-    errno = 0;
-    long long number = strtoll(text, &end, 0);
-    if (end == text || *end != '\0' || errno != 0)
-        return OCC_E_VALUE;
-    *value = number;
-    return 0;
-}
-
-int occ_property_float(const occ_t* occ, const char* key, double* value) {
-    const char* text = occ_property(occ, key, NULL);
-    char* end;
-    if (text == NULL)
-        return OCC_E_NOT_FOUND;
-    double number = strtod(text, &end);
-    if (end == text || *end != '\0' || !isfinite(number))
-        return OCC_E_VALUE;
-    *value = number;
-    return 0;
-}
-
-int occ_property_bool(const occ_t* occ, const char* key, bool* value) {
-    static const char* const words[][2] = {{"false", "true"}, {"no", "yes"}, {"off", "on"}, {"0", "1"}};
-    const char* text = occ_property(occ, key, NULL);
-    if (text == NULL)
-        return OCC_E_NOT_FOUND;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        for (int truth = 0; truth < 2; truth++)
-            if (strcasecmp(text, words[i][truth]) == 0) {
-                *value = truth != 0;
-                return 0;
-            }
-    return OCC_E_VALUE;
-}
-
-int occ_property_next(const occ_t* occ, size_t* cursor, const char** key, const char** value) {
-    for (;; (*cursor)++) {
-        size_t index = *cursor;
-        int layer = 0;
-        while (layer < LAYERS && (occ->layers[layer] == NULL || index >= occ->layers[layer]->count)) {
-            index -= occ->layers[layer] != NULL ? occ->layers[layer]->count : 0;
-            layer++;
-        }
-        if (layer == LAYERS)
-            return OCC_E_NOT_FOUND;
-        const struct property* item = &occ->layers[layer]->items[index];
-        if (occ_property(occ, item->key, NULL) != item->value)
-            continue; /* a later layer holds */
-        (*cursor)++;
-        *key = item->key;
-        *value = item->value;
-        return 0;
-    }
-}
-
 /* --- small questions --------------------------------------------------------------------------------------- */
 
 enum occ_state occ_current_state(occ_t* occ) {
@@ -531,46 +459,4 @@ uint32_t occ_run_number(occ_t* occ) {
 
 const char* occ_endpoint(const occ_t* occ) {
     return occ->endpoint;
-}
-
-const char* occ_state_text(int state) {
-    const int n = sizeof occ_state_names / sizeof *occ_state_names;
-    return state >= 0 && state < n ? occ_state_names[state] : "?";
-}
-
-const char* occ_event_text(int event) {
-    const int n = sizeof occ_event_names / sizeof *occ_event_names;
-    return event >= 1 && event < n ? occ_event_names[event] : "?";
-}
-
-const char* occ_error_text(int error) {
-    switch (error) {
-    case OCC_OK:
-        return "success";
-    case OCC_END_OF_STREAM:
-        return "end of stream";
-    case OCC_E_ARGUMENT:
-        return "a function was called with wrong arguments";
-    case OCC_E_MEMORY:
-        return "no memory";
-    case OCC_E_ENDPOINT:
-        return "no control endpoint: set OCC_CONTROL_ENDPOINT to ipc://PATH or tcp://HOST:PORT, or OCC_CONTROL_PORT to "
-               "a port";
-    case OCC_E_BIND:
-        return "the control endpoint cannot be bound";
-    case OCC_E_SYSTEM:
-        return "a call to the system failed";
-    case OCC_E_FRAME:
-        return "not a message";
-    case OCC_E_SPACE:
-        return "the buffer is too small";
-    case OCC_E_NOT_FOUND:
-        return "no such property";
-    case OCC_E_VALUE:
-        return "the property is not of this type";
-    case OCC_E_CALLBACK:
-        return "a callback failed";
-    default:
-        return "unknown error";
-    }
 }

@@ -1,7 +1,10 @@
-#include "properties.h"
+#include "handle.h"
 
+#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static int compare(const void* a, const void* b) {
     return strcmp(((const struct property*)a)->key, ((const struct property*)b)->key);
@@ -56,4 +59,74 @@ const char* occ_properties_find(const struct properties* properties, const char*
     const struct property* found =
         bsearch(&wanted, properties->items, properties->count, sizeof *properties->items, compare);
     return found != NULL ? found->value : NULL;
+}
+
+/* --- what callbacks ask for: the layers, the latest first ----------------------------------------------------- */
+
+const char* occ_property(const occ_t* occ, const char* key, const char* fallback) {
+    for (int i = LAYERS - 1; i >= 0; i--) {
+        const char* value = occ_properties_find(occ->layers[i], key);
+        if (value != NULL)
+            return value;
+    }
+    return fallback;
+}
+
+int occ_property_int(const occ_t* occ, const char* key, int64_t* value) {
+    const char* text = occ_property(occ, key, NULL);
+    char* end;
+    if (text == NULL)
+        return OCC_E_NOT_FOUND;
+    errno = 0;
+    long long number = strtoll(text, &end, 0);
+    if (end == text || *end != '\0' || errno != 0)
+        return OCC_E_VALUE;
+    *value = number;
+    return 0;
+}
+
+int occ_property_float(const occ_t* occ, const char* key, double* value) {
+    const char* text = occ_property(occ, key, NULL);
+    char* end;
+    if (text == NULL)
+        return OCC_E_NOT_FOUND;
+    double number = strtod(text, &end);
+    if (end == text || *end != '\0' || !isfinite(number))
+        return OCC_E_VALUE;
+    *value = number;
+    return 0;
+}
+
+int occ_property_bool(const occ_t* occ, const char* key, bool* value) {
+    static const char* const words[][2] = {{"false", "true"}, {"no", "yes"}, {"off", "on"}, {"0", "1"}};
+    const char* text = occ_property(occ, key, NULL);
+    if (text == NULL)
+        return OCC_E_NOT_FOUND;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        for (int truth = 0; truth < 2; truth++)
+            if (strcasecmp(text, words[i][truth]) == 0) {
+                *value = truth != 0;
+                return 0;
+            }
+    return OCC_E_VALUE;
+}
+
+int occ_property_next(const occ_t* occ, size_t* cursor, const char** key, const char** value) {
+    for (;; (*cursor)++) {
+        size_t index = *cursor;
+        int layer = 0;
+        while (layer < LAYERS && (occ->layers[layer] == NULL || index >= occ->layers[layer]->count)) {
+            index -= occ->layers[layer] != NULL ? occ->layers[layer]->count : 0;
+            layer++;
+        }
+        if (layer == LAYERS)
+            return OCC_E_NOT_FOUND;
+        const struct property* item = &occ->layers[layer]->items[index];
+        if (occ_property(occ, item->key, NULL) != item->value)
+            continue; /* a later layer holds */
+        (*cursor)++;
+        *key = item->key;
+        *value = item->value;
+        return 0;
+    }
 }
