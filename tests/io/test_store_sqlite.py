@@ -221,7 +221,7 @@ def test_on_a_really_full_disk_the_reserve_lets_the_last_commits_through(tmp_pat
 
     command = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, str(program), str(disk)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 77:
+    if done.returncode == 77 or done.stderr.startswith("unshare:"):  # the latter in a chroot
         pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
 
     assert done.stdout == "8 False\nTrue\n", done.stderr
