@@ -47,10 +47,33 @@ class InThread:
         self._thread.join(TIMEOUT_S)
         assert not self._thread.is_alive()
 
+    def end(self) -> None:
+        self._task.terminate()
+        self.join()
 
-def test_a_task_runs_in_any_thread_and_is_ended_from_another(connect: Callable[..., Peer], endpoint: str) -> None:
+
+RunInThread = Callable[[occ.Task], InThread]
+
+
+@pytest.fixture
+def run_in_thread(endpoint: str) -> Iterator[RunInThread]:
+    """A function that runs a task in a thread; what still runs after the test is ended."""
+    running: list[InThread] = []
+
+    def run_in_thread(task: occ.Task) -> InThread:
+        running.append(InThread(task, endpoint))
+        return running[-1]
+
+    yield run_in_thread
+    for each in running:
+        each.end()
+
+
+def test_a_task_runs_in_any_thread_and_is_ended_from_another(
+    connect: Callable[..., Peer], endpoint: str, run_in_thread: RunInThread
+) -> None:
     task = occ.Task()
-    running = InThread(task, endpoint)
+    running = run_in_thread(task)
     peer = connect(None, endpoint=endpoint)
     peer.welcome()
     assert task.endpoint == endpoint
@@ -63,19 +86,21 @@ def test_a_task_runs_in_any_thread_and_is_ended_from_another(connect: Callable[.
     assert (task.endpoint, task.state, running.error) == ("", S.UNKNOWN, None)
 
 
-def test_a_task_can_be_run_again(connect: Callable[..., Peer], endpoint: str) -> None:
+def test_a_task_can_be_run_again(connect: Callable[..., Peer], endpoint: str, run_in_thread: RunInThread) -> None:
     task = occ.Task()
     for _ in range(2):
-        running = InThread(task, endpoint)
+        running = run_in_thread(task)
         peer = connect(None, endpoint=endpoint)
         assert peer.welcome().sequence == 0
         assert peer.go(E.EXIT, S.STANDBY).ok
         running.join()
 
 
-def test_a_task_does_not_run_twice_at_once(connect: Callable[..., Peer], endpoint: str) -> None:
+def test_a_task_does_not_run_twice_at_once(
+    connect: Callable[..., Peer], endpoint: str, run_in_thread: RunInThread
+) -> None:
     task = occ.Task()
-    running = InThread(task, endpoint)
+    running = run_in_thread(task)
     connect(None, endpoint=endpoint).welcome()
 
     with pytest.raises(RuntimeError, match="the task runs already"):
@@ -104,13 +129,13 @@ def test_an_endpoint_that_cannot_be_used_raises() -> None:
         occ.Task().run("ipc:///nowhere/at/all")
 
 
-def test_properties_are_read_only(connect: Callable[..., Peer], endpoint: str) -> None:
+def test_properties_are_read_only(connect: Callable[..., Peer], endpoint: str, run_in_thread: RunInThread) -> None:
     class Writer(occ.Task):
         def configure(self, properties: Mapping[str, str]) -> None:
             properties["a"] = "b"  # type: ignore[index]
 
     task = Writer()
-    running = InThread(task, endpoint)
+    running = run_in_thread(task)
     peer = connect(None, endpoint=endpoint)
     peer.welcome()
 
@@ -119,13 +144,15 @@ def test_properties_are_read_only(connect: Callable[..., Peer], endpoint: str) -
     running.join()
 
 
-def test_an_unknown_answer_of_the_loop_is_an_error(connect: Callable[..., Peer], endpoint: str) -> None:
+def test_an_unknown_answer_of_the_loop_is_an_error(
+    connect: Callable[..., Peer], endpoint: str, run_in_thread: RunInThread
+) -> None:
     class Odd(occ.Task):
         def iterate_running(self) -> None:
             return 1  # type: ignore[return-value]
 
     task = Odd()
-    running = InThread(task, endpoint)
+    running = run_in_thread(task)
     peer = connect(None, endpoint=endpoint)
     peer.welcome()
     peer.go(E.CONFIGURE, S.STANDBY)
@@ -136,18 +163,19 @@ def test_an_unknown_answer_of_the_loop_is_an_error(connect: Callable[..., Peer],
     running.join()
 
 
-def test_wait_ends_for_a_descriptor_and_for_a_command(connect: Callable[..., Peer], endpoint: str) -> None:
+def test_wait_ends_for_a_descriptor_and_for_a_command(
+    connect: Callable[..., Peer], endpoint: str, run_in_thread: RunInThread
+) -> None:
     readable, writable = os.pipe()
     results: list[tuple[bool, bytes]] = []
 
     class Waiter(occ.Task):
         def iterate_running(self) -> None:
             pending = self.wait(None, [readable])
-            assert pending == self.pending
             results.append((pending, b"" if pending else os.read(readable, 10)))
 
     task = Waiter()
-    running = InThread(task, endpoint)
+    running = run_in_thread(task)
     peer = connect(None, endpoint=endpoint)
     peer.welcome()
     peer.go(E.CONFIGURE, S.STANDBY)
@@ -161,16 +189,19 @@ def test_wait_ends_for_a_descriptor_and_for_a_command(connect: Callable[..., Pee
     os.close(readable)
     os.close(writable)
 
-    assert results == [(False, b"data"), (True, b"")]
+    assert results[0] == (False, b"data")
+    assert set(results[1:]) == {(True, b"")}  # it may be asked once more before it sees the command
 
 
-def test_at_most_63_descriptors_can_be_waited_for(connect: Callable[..., Peer], endpoint: str) -> None:
+def test_at_most_63_descriptors_can_be_waited_for(
+    connect: Callable[..., Peer], endpoint: str, run_in_thread: RunInThread
+) -> None:
     class Waiter(occ.Task):
         def start(self, run: int) -> None:
             self.wait(0, [0] * 64)
 
     task = Waiter()
-    running = InThread(task, endpoint)
+    running = run_in_thread(task)
     peer = connect(None, endpoint=endpoint)
     peer.welcome()
     peer.go(E.CONFIGURE, S.STANDBY)

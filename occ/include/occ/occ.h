@@ -102,7 +102,7 @@ OCC_API void occ_terminate(occ_t* occ);
 OCC_API int occ_fail(occ_t* occ, const char* format, ...) OCC_PRINTF(2, 3);
 
 /* Wait until one of the fds is ready, a command waits, or timeout_ms has passed (-1: no limit); at most 63 fds.
- * Returns 1 if a command or a signal waits (return from the callback soon), else 0. */
+ * Returns 1 if a command or a signal waits, or is about to (return from the callback soon), else 0. */
 OCC_API int occ_wait(occ_t* occ, struct pollfd* fds, size_t count, int timeout_ms);
 
 /* Return 1 if a command or a signal waits. */
