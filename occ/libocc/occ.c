@@ -267,6 +267,15 @@ static int go_through(occ_t* occ, int event, char* error) {
     return target;
 }
 
+/* Take back the pokes that were seen: the descriptor is readable only while there is something new. */
+static void forget_pokes(occ_t* occ) {
+    uint64_t pokes;
+    if (!atomic_exchange(&occ->woken, false))
+        return;
+    ssize_t was_read = read(occ->wake_fd, &pokes, sizeof pokes);
+    (void)was_read; /* not blocking; it may well be empty */
+}
+
 /* Perform the command that waits, if there is one. */
 static void perform(occ_t* occ) {
     char error[OCC_MAX_ERROR_BYTES + 1] = "";
@@ -274,6 +283,8 @@ static void perform(occ_t* occ) {
     pthread_mutex_lock(&occ->lock);
     bool waits = command->waits;
     command->waits = false;
+    if (waits)
+        forget_pokes(occ); /* the link poked before it let the lock go */
     /* The state may have changed since the link looked: the user's loop can fail at any time. */
     bool refused = waits && occ_refused(occ, command->event, command->source, error);
     pthread_mutex_unlock(&occ->lock);
@@ -341,12 +352,6 @@ static void check(occ_t* occ) {
         go_error(occ, "iterate_check", status);
 }
 
-static void read_empty(occ_t* occ) {
-    uint64_t pokes;
-    ssize_t was_read = read(occ->wake_fd, &pokes, sizeof pokes);
-    (void)was_read; /* not blocking; it may well be empty */
-}
-
 /* Let the binding handle the signals that are not ours. */
 static void ask_binding(occ_t* occ) {
     if (occ->callbacks.interrupted != NULL && occ->callbacks.interrupted(occ, occ->user) != 0)
@@ -371,8 +376,7 @@ static int loop(occ_t* occ) {
     bool checks = occ->callbacks.iterate_check != NULL;
     int64_t next_check = now_ms() + CHECK_PERIOD_MS;
     for (;;) {
-        if (atomic_exchange(&occ->woken, false))
-            read_empty(occ);
+        forget_pokes(occ);
         perform(occ);
         if (atomic_load(&occ->terminating))
             walk_down(occ);
