@@ -253,7 +253,7 @@ class Worker:
 
     def turn(self) -> bool:
         """Do a piece of work, or wait for some; return False when there is nothing more in this run."""
-        raise NotImplementedError
+        raise NotImplementedError  # source, filter and sink each have their own
 
     def stop(self) -> None:
         """Receive what is still on its way, pass it on where there are outputs, and write the report."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import attrs
 
@@ -251,7 +252,7 @@ class CoreEngine:
         """Add an effect."""
         self._out.append(effect)
 
-    def event(self, kind: str, environment: str = "", **fields: object) -> None:
+    def event(self, kind: str, environment: str = "", **fields: Any) -> None:
         """Publish and journal an event."""
         self._sequence += 1
         self._events.append(
@@ -260,7 +261,7 @@ class CoreEngine:
                 unix_ms=self.now.unix_ms,
                 kind=kind,
                 environment=environment,
-                **fields,  # type: ignore[arg-type]
+                **fields,
             )
         )
 

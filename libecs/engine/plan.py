@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
+from typing import Any
 
 import attrs
 
@@ -151,9 +152,9 @@ class _Builder:
             self.half += 1
         self.steps += self.hooks.steps(name, [w for w in weights if w >= 0], self.half, abort)
 
-    def add(self, kind: StepKind, **fields: object) -> None:
+    def add(self, kind: StepKind, **fields: Any) -> None:
         self.half += 1
-        self.steps.append(Step(kind=kind, half=self.half, **fields))  # type: ignore[arg-type]
+        self.steps.append(Step(kind=kind, half=self.half, **fields))
 
     def tasks(self, event: str, groups: tuple[tuple[int, ...], ...] = ((),), lenient: bool = False) -> None:
         for roles in groups:

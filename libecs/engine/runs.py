@@ -7,6 +7,8 @@ see run_start_time_ms, one at +0 does.
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from libecs.engine.environment import Context, Environment
@@ -116,6 +118,6 @@ def degrade(env: Environment, ctx: Context) -> None:
             _change(env, ctx, condition=RunCondition.DEGRADED)
 
 
-def _change(env: Environment, ctx: Context, **fields: object) -> None:
+def _change(env: Environment, ctx: Context, **fields: Any) -> None:
     run = ctx.run(env.record.run_number)
-    ctx.save_run(attrs.evolve(run, **fields))  # type: ignore[arg-type]
+    ctx.save_run(attrs.evolve(run, **fields))

@@ -279,8 +279,7 @@ class Sessions:
         hub = self._hub
         now = hub.now.mono_s
         for one in self.nodes.values():
-            seen = one.sequence
-            self.send(one.name, lambda s, e, seen=seen: node.CoreKeepalive(session=s, epoch=e, seen=seen))  # type: ignore[misc]
+            self.send(one.name, _keepalive(one.sequence))
             age = now - one.heard
             if one.reach is Reach.UP and age >= self._suspect_s:
                 one.reach = Reach.SUSPECT
@@ -305,6 +304,10 @@ class Sessions:
                 if task.node == name:
                     task.lost = lost
                     env.show(task)
+
+
+def _keepalive(seen: int) -> Callable[[int, int], object]:
+    return lambda session, epoch: node.CoreKeepalive(session=session, epoch=epoch, seen=seen)
 
 
 def _was_launched(env: Environment, task: Task) -> bool:

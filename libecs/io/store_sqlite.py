@@ -160,9 +160,12 @@ class SqliteStore:
 
     def events_since(self, sequence: int, *, environment: str = "", limit: int = 10_000) -> list[LoadedEvent]:
         """Return events after `sequence`, oldest first; of one environment, or of all (environment = "")."""
-        where, values = "seq > ?", [sequence, limit]
+        where = "seq > ?"
+        values: list[int | str] = [sequence]
         if environment:
-            where, values = "seq > ? AND environment = ?", [sequence, environment, limit]  # type: ignore[list-item]
+            where += " AND environment = ?"
+            values.append(environment)
+        values.append(limit)
         rows = self._db.execute(
             f"SELECT seq, unix_ms, environment, kind, body FROM events WHERE {where} ORDER BY seq LIMIT ?", values
         )

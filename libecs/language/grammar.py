@@ -163,7 +163,7 @@ class _Tokens(Lexer):
     def __init__(self, lexer_conf: object) -> None:
         del lexer_conf
 
-    def lex(self, data: str) -> Iterator[Token]:  # type: ignore[override]
+    def lex(self, data: str) -> Iterator[Token]:  # type: ignore[override]  # lark: Any text
         position, count = 0, 0
         while position < len(data):
             found = _TOKEN.match(data, position)

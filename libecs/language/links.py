@@ -33,7 +33,7 @@ def _chain(compiler: Compiler, tree: Tree[Token]) -> Code:
             found = step(frame, value)
             if found is _STOP:
                 return None
-            value = found  # type: ignore[assignment]
+            value = found  # type: ignore[assignment]  # _STOP is the one that is no Value
         return value
 
     return chain

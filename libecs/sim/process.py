@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -63,7 +64,7 @@ class Crash:
     """Count only the ticks that write."""
 
 
-class EngineProcess:
+class EngineProcess(ABC):
     """One process around one engine. Subclasses perform the effects; they call `put` for what comes back.
 
     `start` begins a life, `die` ends it. A process that is stopped (SIGSTOP) lives but takes no time.
@@ -92,21 +93,21 @@ class EngineProcess:
         """Whether there is a process."""
         return self.engine is not None
 
+    @abstractmethod
     def make_engine(self) -> tuple[Engine, list[Effect]]:
         """Make an engine out of what the disk holds, and its first effects."""
-        raise NotImplementedError
 
+    @abstractmethod
     def perform(self, effect: Effect) -> None:
         """Perform one effect that is neither Persist, Journal nor Continue."""
-        raise NotImplementedError
 
-    def born(self) -> None:
+    def born(self) -> None:  # noqa: B027 - not every process has something to do
         """Do what a new life begins with: dial, adopt."""
 
-    def buried(self) -> None:
+    def buried(self) -> None:  # noqa: B027 - not every process has something to do
         """Undo what only a living process holds."""
 
-    def committed(self, records: Mapping[tuple[str, str], bytes | None], events: list[Event]) -> None:
+    def committed(self, records: Mapping[tuple[str, str], bytes | None], events: list[Event]) -> None:  # noqa: B027
         """See what was committed, just after it was."""
 
     def start(self) -> None:

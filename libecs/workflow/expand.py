@@ -49,6 +49,7 @@ from libecs.workflow.source import Kind, Reference, TemplateSource, parse_refere
 
 _TRUE = ("true", "1")
 _NOTHING: Mapping[str, str] = {}
+_NOTHING_ALLOWED: Allowed = {}
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +73,7 @@ def expand(
     base_vars: Mapping[str, str] = _NOTHING,
     base_defaults: Mapping[str, str] = _NOTHING,
     integrations: Mapping[str, str] = _NOTHING,
-    allow: Allowed = {},  # noqa: B006 - never changed
+    allow: Allowed = _NOTHING_ALLOWED,
     writes: MutableMapping[str, str] | None = None,
     findings: list[Finding] | None = None,
     limits: ExpansionLimits = ExpansionLimits(),

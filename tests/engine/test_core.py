@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from libecs.engine.effects import Call, CallDone
-from libecs.fsm import EnvState
+from libecs.fsm import EnvState, Mode
 from libecs.wire.client import RunCondition
 from tests.engine.bench import Bench
 from tests.engine.flows import call, group, task, workflow
@@ -330,7 +330,7 @@ def test_recover_brings_an_environment_back_and_a_new_run_works() -> None:
 
 
 def test_hook_tasks_run_at_their_moment_and_leave_nothing() -> None:
-    bench = Bench(workflow(task("a"), task("h", mode=_basic(), trigger="before_CONFIGURE")))
+    bench = Bench(workflow(task("a"), task("h", mode=Mode.BASIC, trigger="before_CONFIGURE")))
     bench.create()
 
     assert bench.nodes["n1"].hooks_run == ["w.h"]
@@ -339,18 +339,12 @@ def test_hook_tasks_run_at_their_moment_and_leave_nothing() -> None:
 
 
 def test_a_critical_hook_task_that_fails_fails_the_transition() -> None:
-    bench = Bench(workflow(task("a"), task("h", mode=_basic(), trigger="before_CONFIGURE")))
+    bench = Bench(workflow(task("a"), task("h", mode=Mode.BASIC, trigger="before_CONFIGURE")))
     bench.nodes["n1"].refuse["w.h", "hook"] = "exited with code 3"
 
     bench.create()
 
     assert bench.answers["op1"].cause == "CONFIGURE failed: w.h: hook on node n1 exited with code 3"
-
-
-def _basic():  # type: ignore[no-untyped-def]
-    from libecs.fsm import Mode
-
-    return Mode.BASIC
 
 
 def test_destroying_a_running_environment_needs_to_be_allowed() -> None:
