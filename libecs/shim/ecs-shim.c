@@ -545,7 +545,9 @@ static void watch_owner(struct shim* shim) {
 
 /* --- outputs ------------------------------------------------------------------------------------------------- */
 
-/* Cut a file that has become too long to its last lines. What the task writes meanwhile may be lost with the rest. */
+/* Cut a file that has become too long to its last lines. What the task writes meanwhile may be lost with the rest: so
+ * only whole lines are kept, as the end of a last, unfinished one may be among it. (The kernel shows a write that
+ * crosses pages page by page: a writer of whole lines has unfinished ones, too.) */
 static bool cut_output(struct output* output) {
     char text[KEPT_BYTES + 160];
     struct stat status;
@@ -562,6 +564,9 @@ static bool cut_output(struct output* output) {
         size = 0;
     const char* line = memchr(kept, '\n', (size_t)size);
     size_t skipped = line != NULL && line + 1 < kept + size ? (size_t)(line + 1 - kept) : 0;
+    const char* end = memrchr(kept + skipped, '\n', (size_t)size - skipped);
+    if (end != NULL)
+        size = end + 1 - kept;
     output->dropped += (uint64_t)status.st_size - ((size_t)size - skipped);
     int head =
         snprintf(text, 160, "[ecs-shim: more than %llu bytes of output; %llu bytes before this line were dropped]\n",
