@@ -69,6 +69,8 @@ class TaskEvent(IntEnum):
     RECOVER = 7
     PAUSE = 8
     RESUME = 9
+    RECONFIGURE = 10
+    """New values of some properties, without leaving CONFIGURED. A task that can't do it live refuses."""
 
 
 class Status(IntEnum):
@@ -125,6 +127,7 @@ TASK: Mapping[TaskState, Mapping[TaskEvent, TaskState]] = {
     TaskState.CONFIGURED: {
         TaskEvent.START: TaskState.RUNNING,
         TaskEvent.RESET: TaskState.STANDBY,
+        TaskEvent.RECONFIGURE: TaskState.CONFIGURED,
         TaskEvent.EXIT: TaskState.DONE,
         TaskEvent.GO_ERROR: TaskState.ERROR,
     },
@@ -159,6 +162,7 @@ TASK_SOURCE: Mapping[TaskEvent, TaskState] = {
     TaskEvent.RECOVER: TaskState.ERROR,
     TaskEvent.PAUSE: TaskState.RUNNING,
     TaskEvent.RESUME: TaskState.PAUSED,
+    TaskEvent.RECONFIGURE: TaskState.CONFIGURED,
 }
 """The one state from which an event is commanded."""
 

@@ -31,8 +31,9 @@ from typing import Protocol
 
 import attrs
 
-from libecs.wire.client import Event
+from libecs.wire.client import Event, RunInfo
 from libecs.wire.node import Exit, Phase, TaskSpec
+from libecs.wire.telemetry import LogLine
 from libecs.workflow.role import Workflow
 
 
@@ -138,6 +139,16 @@ class ProcessEnded:
 
 
 @attrs.frozen(kw_only=True)
+class Output:
+    """Whole lines that a task's process wrote since the last Output. They are telemetry: some may be missing."""
+
+    task: str
+    lines: tuple[LogLine, ...]
+    dropped: int = 0
+    """Lines that were passed over since the last Output, because there were too many."""
+
+
+@attrs.frozen(kw_only=True)
 class Survivor:
     """A task that was found when the executor started."""
 
@@ -232,6 +243,13 @@ class CancelCall:
 
 
 @attrs.frozen
+class SaveRun:
+    """A run has ended: write its record where people look for it, as `run.json` in `run.folder`. Not answered."""
+
+    run: RunInfo
+
+
+@attrs.frozen
 class TakeRunNumber:
     """Take the next run number, durably; the same key gets the same number again. Answered by RunNumberTaken."""
 
@@ -273,6 +291,15 @@ class Close:
     task: str
 
 
+@attrs.frozen
+class MakeFolder:
+    """Make a folder that the tasks of a run write to, with its parents, before the effects that follow. If it can't be
+    made, tasks find out: that is their error, and the executor's log says why.
+    """
+
+    path: str
+
+
 @attrs.frozen(kw_only=True)
 class Forget:
     """Remove what is kept on disk for a task that has ended."""
@@ -291,6 +318,7 @@ Input = (
     | RunNumberTaken
     | ProcessStarted
     | ProcessEnded
+    | Output
     | Adopt
 )
 Effect = (
@@ -303,10 +331,12 @@ Effect = (
     | Call
     | CancelCall
     | TakeRunNumber
+    | SaveRun
     | Spawn
     | Signal
     | Open
     | Close
+    | MakeFolder
     | Forget
 )
 

@@ -12,6 +12,8 @@ from libecs.wire.node import Failure
 
 CORE = "core"
 """The peer name of the link to the core."""
+TELEMETRY = "telemetry"
+"""The peer name of the second link to the core, for node.Telemetry. The core gets it as from the node itself."""
 
 
 class Outbox:

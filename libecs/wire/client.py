@@ -14,6 +14,7 @@ import attrs
 from libecs.fsm import EnvState, Status, TaskState
 from libecs.wire.codec import Table
 from libecs.wire.node import Exit, Phase
+from libecs.wire.telemetry import LogLine
 
 CLIENT = Table("client link")
 
@@ -46,6 +47,12 @@ class TaskInfo:
     last_log: str = ""
     age_ms: int = 0
     """How old this knowledge is; grows only while the node does not answer."""
+    stalled: bool = False
+    """It has a process that does not answer, or whose progress counter stands still though its template wants it."""
+    end_of_stream: bool = False
+    """It has said that it has no more data, or as a basic task it has ended."""
+    attached: bool = False
+    """Somebody else starts it: it is controlled, never launched or killed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +64,31 @@ class RoleInfo:
     state: TaskState
     status: Status
     critical: bool
+
+
+@attrs.frozen(kw_only=True)
+class MetricInfo:
+    """One metric of one task in one run."""
+
+    role: str
+    name: str
+    unit: str
+    n: int
+    sum: float
+    min: float
+    max: float
+    last: float
+    last_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class RunSpan:
+    """A part of a run in which something was missing. `end_ms` 0 = until the end of the run, or still."""
+
+    start_ms: int
+    end_ms: int
+    role: str
+    reason: str
 
 
 @attrs.frozen(kw_only=True)
@@ -76,7 +108,20 @@ class RunInfo:
     end_reason: str = ""
     comment: str = ""
     variables: Mapping[str, str] = attrs.field(factory=dict)
+    """Of the root role, resolved: what the workflow's own texts see."""
     nodes: tuple[str, ...] = ()
+    cause: str = ""
+    """Why it FAILED."""
+    degraded: tuple[RunSpan, ...] = ()
+    configuration: Mapping[str, str] = attrs.field(factory=dict)
+    """Role path to the SHA-256 of the properties that its task was configured with."""
+    metrics: tuple[MetricInfo, ...] = ()
+    folder: str = ""
+    """`run_dir` of its tasks, on their nodes; "" = none."""
+    files: tuple[str, ...] = ()
+    """Files below `folder` at the end of the run, relative, where the core can see them."""
+    dropped: int = 0
+    """Samples and lines of its tasks that were lost on the way."""
 
 
 @attrs.frozen(kw_only=True)
@@ -108,7 +153,7 @@ class Event:
     """Something happened. `kind` says which of the other fields hold something.
 
     kind: environment.state, transition.begin, transition.step, transition.end, tasks, call.begin, call.end, hook.end,
-    run.start, run.end, node, orphan, operation.end.
+    run.start, run.end, node, orphan, operation.end, task.lost, task.stalled, task.end_of_stream.
     """
 
     sequence: int
@@ -201,6 +246,35 @@ class Subscribe:
     since: int = 0
 
 
+@CLIENT.message(7)
+@attrs.frozen(kw_only=True)
+class Reconfigure:
+    """Change properties of tasks of a CONFIGURED environment, and no others.
+
+    `values` are properties of the chosen tasks, or variables that their properties are made of. A key that means
+    nothing to any chosen task is refused before anything is sent, and so is a pattern that chooses no task.
+    """
+
+    operation: str
+    environment: str
+    values: Mapping[str, str]
+    tasks: str = "**"
+    """Glob of role paths."""
+    requester: str = ""
+
+
+@CLIENT.message(8)
+@attrs.frozen(kw_only=True)
+class Watch:
+    """Ask for Metrics or Lines from now on; neither = no more. A client's last Watch of an environment counts."""
+
+    request: str
+    environment: str = ""
+    """"" = all."""
+    metrics: bool = False
+    lines: bool = False
+
+
 # core to client
 
 
@@ -254,3 +328,33 @@ class Events:
     """Events of one tick."""
 
     events: tuple[Event, ...]
+
+
+@CLIENT.message(21)
+@attrs.frozen(kw_only=True)
+class Metrics:
+    """Metrics of a run that have changed, since its start each; at most once a second. It may be lost."""
+
+    environment: str
+    run: int
+    metrics: tuple[MetricInfo, ...]
+
+
+@attrs.frozen(kw_only=True)
+class TaskLine:
+    """One line of one task."""
+
+    role: str
+    node: str
+    line: LogLine
+
+
+@CLIENT.message(22)
+@attrs.frozen(kw_only=True)
+class Lines:
+    """Lines that tasks wrote, in the order of each task. It may be lost."""
+
+    environment: str
+    run: int
+    lines: tuple[TaskLine, ...]
+    dropped: int = 0

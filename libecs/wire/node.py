@@ -21,6 +21,7 @@ import attrs
 
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire.codec import Table
+from libecs.wire.telemetry import LogLine, MetricSpan
 
 NODE = Table("node link")
 
@@ -124,6 +125,11 @@ class TaskSpec:
     liveness: bool = False
     stop_signal: int = 9
     """Asks a basic task to stop."""
+    exit_is_error: bool = False
+    """A basic task that ends by itself is broken, however it ended (`on_exit: error`); else a clean end is the end of
+    its stream."""
+    stop_s: float = 0.0
+    """Seconds that a basic task has after `stop_signal` before SIGKILL; 0 = the usual ones."""
 
 
 @attrs.frozen(kw_only=True)
@@ -331,3 +337,25 @@ class Fenced:
 
     session: int
     epoch: int
+
+
+@attrs.frozen(kw_only=True)
+class TaskTelemetry:
+    """What one task told since the last Telemetry."""
+
+    task: str
+    run: int
+    """Number of the run in which it was told, 0 = none."""
+    metrics: tuple[MetricSpan, ...] = ()
+    lines: tuple[LogLine, ...] = ()
+    dropped: int = 0
+    """Samples and lines of it that were dropped on the way, since its start."""
+
+
+@NODE.message(22)
+@attrs.frozen(kw_only=True)
+class Telemetry:
+    """Once a second, on a link of its own: numbers and lines of the tasks that told some. It may be lost."""
+
+    session: int
+    tasks: tuple[TaskTelemetry, ...]

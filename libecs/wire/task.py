@@ -27,6 +27,7 @@ from enum import IntEnum
 import attrs
 
 from libecs.wire.codec import Table
+from libecs.wire.telemetry import Severity
 
 TASK = Table("task link")
 
@@ -177,3 +178,35 @@ class Happened:
 
     type: DeviceEventType
     text: str = ""
+
+
+@TASK.message(22)
+@attrs.frozen(kw_only=True)
+class Metric:
+    """Task to everybody who said Hello: all samples of one metric since its last Metric, at most ten times a second.
+
+    The task gathers: `occ_metric()` costs no message, and no sample is lost.
+    """
+
+    name: str
+    """At most MAX_NAME_BYTES bytes, as `unit`."""
+    unit: str
+    n: int
+    sum: float
+    min: float
+    max: float
+    last: float
+    unix_ms: int
+    """Time of the last sample."""
+
+
+@TASK.message(23)
+@attrs.frozen(kw_only=True)
+class Log:
+    """Task to everybody who said Hello: one line, at most MAX_LINE_BYTES bytes."""
+
+    severity: Severity
+    text: str
+    unix_ms: int
+    dropped: int = 0
+    """Lines that found no room before this one, since the task's start."""
