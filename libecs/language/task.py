@@ -18,11 +18,12 @@ from libecs.language.yaml import Mapping, Node, Scalar, Sequence, parse
 
 MODES = ("direct", "fairmq", "basic", "hook")
 _FOREIGN_MODES = ("kubectl_direct", "kubectl_fairmq", "kubernetes_direct", "kubernetes_fairmq")
-TASK_EVENTS = ("CONFIGURE", "RESET", "START", "STOP", "EXIT", "RECOVER")
+TASK_EVENTS = ("DEPLOY", "CONFIGURE", "RECONFIGURE", "RESET", "START", "STOP", "EXIT", "RECOVER")
+"""Keys of `timeouts`. DEPLOY is no event of a task: it is the time from its launch until it can be controlled."""
 SIGNALS = ("SIGTERM", "SIGINT", "SIGKILL", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT")
 _KEYS = ("name", "description", "defaults", "vars", "control", "command", "wants", "limits")
 _ROLE_KEYS = ("bind", "connect", "properties", "constraints")
-_ADDED_KEYS = ("liveness", "reconfigure", "stop", "timeouts")
+_ADDED_KEYS = ("liveness", "on_exit", "reconfigure", "stop", "timeouts")
 """Keys that AliECS does not know."""
 _COMMAND_KEYS = ("env", "shell", "value", "user", "arguments", "stdout", "stderr", "log")
 _PORTS = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
@@ -66,7 +67,12 @@ class TaskTemplate:
     reconfigure: str = "reset"
     """live or reset."""
     stop: str = ""
-    """Name of the signal that asks a basic task to end."""
+    """Name of the signal that asks a basic task to end, "" for the usual one."""
+    stop_s: float = 0.0
+    """Seconds from that signal to SIGKILL, 0 = the usual ones."""
+    on_exit: str = ""
+    """`error`: a basic task that ends by itself is broken, whatever its exit code. "": a clean end is the end of its
+    stream."""
     transition_s: MappingOf[str, float] = attrs.field(factory=dict)
     """Task event to its deadline in seconds."""
     mark: Mark
@@ -101,6 +107,7 @@ def read_task(text: str | bytes, file: str, *, name: str | None = None) -> TaskT
     value = _templated(reader, command, "value", what)
     if not endpoint and not value:
         raise root.mark.error(f"{what} has neither `command: {{value: …}}` nor `control: {{endpoint: …}}`")
+    stop, stop_s = _stop(reader, root, what)
     return TaskTemplate(
         name=found,
         mode=_mode(reader, control, what),
@@ -122,7 +129,9 @@ def read_task(text: str | bytes, file: str, *, name: str | None = None) -> TaskT
         constraints=reader.constraints(root, what),
         liveness=reader.boolean(root, "liveness", what, False),
         reconfigure=reader.choice(root, "reconfigure", what, ("live", "reset"), "reset"),
-        stop=_stop(reader, root, what),
+        stop=stop,
+        stop_s=stop_s,
+        on_exit=reader.choice(root, "on_exit", what, ("error",), ""),
         transition_s=_deadlines(reader, root, what),
         mark=root.mark,
         findings=tuple(reader.findings),
@@ -237,14 +246,26 @@ def _ports(node: Node, what: str) -> set[int]:
     return ports
 
 
-def _stop(reader: Reader, root: Mapping, what: str) -> str:
-    text = reader.text(root, "stop", what).strip().upper()
+def _stop(reader: Reader, root: Mapping, what: str) -> tuple[str, float]:
+    """Return signal and seconds of `stop: SIGINT` or `stop: {signal: SIGINT, timeout: 5s}`."""
+    section = root.get("stop")
+    if not isinstance(section, Mapping):
+        return _signal(reader, root, "stop", f"`stop` of {what}"), 0.0
+    what = f"`stop` of {what}"
+    reader.check_keys(section, ("signal", "timeout"), what)
+    timeout = section.get("timeout")
+    seconds = reader.duration(timeout, f"`timeout` of {what}") if timeout is not None else 0.0
+    return _signal(reader, section, "signal", f"`signal` of {what}"), seconds
+
+
+def _signal(reader: Reader, section: Mapping, key: str, what: str) -> str:
+    text = reader.text(section, key, what).strip().upper()
     if not text:
         return ""
     name = text if text.startswith("SIG") else f"SIG{text}"
     if name not in SIGNALS:
-        raise root.require("stop", what).mark.error(
-            f"`stop` of {what} is {text!r}", hint=f"a signal, one of {', '.join(SIGNALS)}"
+        raise section.require(key, what).mark.error(
+            f"{what} is {text!r}", hint=f"a signal, one of {', '.join(SIGNALS)}"
         )
     return name
 

@@ -37,6 +37,8 @@ def task_class(template: TaskTemplate, key: str) -> TaskClass:
         stop=template.stop,
         file=template.file,
         transition_s=template.transition_s,
+        on_exit=template.on_exit,
+        stop_s=template.stop_s,
     )
 
 

@@ -156,7 +156,12 @@ class TaskClass:
     """Signal that asks a basic task to stop, SIGKILL if empty."""
     file: str = ""
     transition_s: Mapping[str, float] = attrs.field(factory=dict)
-    """Task event name to its deadline in seconds, where the template sets one."""
+    """Task event name, or DEPLOY, to its deadline in seconds, where the template sets one."""
+    on_exit: str = ""
+    """`error`: a basic task that ends by itself is broken, however it ended; "": a clean end is the end of its stream.
+    """
+    stop_s: float = 0.0
+    """Seconds that a basic task has after the signal of `stop`, 0 = the usual ones."""
 
 
 @attrs.frozen(kw_only=True)

@@ -124,6 +124,26 @@ def test_signals(signal: str) -> None:
     assert body(f"stop: {signal}").stop == "SIG" + signal.upper().removeprefix("SIG")
 
 
+def test_a_stop_may_say_how_long_it_takes() -> None:
+    task = body("stop: {signal: int, timeout: 5s}")
+
+    assert (task.stop, task.stop_s) == ("SIGINT", 5.0)
+    assert (body("stop: {timeout: 1m}").stop, body("stop: {timeout: 1m}").stop_s) == ("", 60.0)
+    assert body("stop: SIGINT").stop_s == 0.0
+    assert "unknown key 'wait' in `stop` of task 't'" in body("stop: {wait: 5s}").findings[0].message
+
+
+def test_what_the_end_of_a_basic_task_means() -> None:
+    assert body("liveness: false").on_exit == ""
+    assert body("on_exit: Error").on_exit == "error"
+
+
+def test_deadlines_of_events_and_of_deployment() -> None:
+    task = body("timeouts: {DEPLOY: 1m, RECONFIGURE: 250ms, START: 3s}")
+
+    assert task.transition_s == {"DEPLOY": 60.0, "RECONFIGURE": 0.25, "START": 3.0}
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -141,6 +161,9 @@ def test_signals(signal: str) -> None:
         ("liveness: maybe", "must be true or false"),
         ("reconfigure: never", "must be one of live, reset"),
         ("stop: politely", "`stop` of task 't' is 'POLITELY'"),
+        ("stop: {signal: politely}", "`signal` of `stop` of task 't' is 'POLITELY'"),
+        ("stop: {signal: INT, timeout: 5}", "`timeout` of `stop` of task 't': not a duration: '5'"),
+        ("on_exit: restart", "`on_exit` of task 't' must be one of error, and is 'restart'"),
         ("timeouts: {JUMP: 1s}", "has the event 'JUMP'"),
         ("timeouts: {START: soon}", "not a duration: 'soon'"),
         ("properties: {a: '{{'}", "{{ is not closed"),
