@@ -70,6 +70,10 @@ def _checked(hint: Any, value: Any) -> Any:
     elif issubclass(hint, IntEnum):
         if type(value) is int and value in hint.__members__.values():
             return hint(value)
+    elif hint is float and type(value) in (float, int):
+        return float(value)
+    elif hint is int and type(value) is int and not -(2**63) <= value < 2**63:
+        raise FrameError(f"{value} is beyond 64 bits with a sign")  # as in C
     elif type(value) is hint:
         return value
     raise FrameError(f"{value!r:.40} where {hint} is expected")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from occ._table import DeviceEventType, Machine, PeerRole, Refusal, Trigger
+from occ._table import DeviceEventType, Machine, PeerRole, Refusal, Severity, Trigger
 
 
 @attrs.frozen(kw_only=True)
@@ -99,6 +99,30 @@ class Happened:
     text: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class Metric:
+    """Message 22 of the task link."""
+
+    name: str
+    unit: str
+    n: int
+    sum: float
+    min: float
+    max: float
+    last: float
+    unix_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class Log:
+    """Message 23 of the task link."""
+
+    severity: Severity
+    text: str
+    unix_ms: int
+    dropped: int = 0
+
+
 KINDS: Mapping[int, type] = {
     1: Hello,
     2: Transition,
@@ -109,4 +133,6 @@ KINDS: Mapping[int, type] = {
     19: StateChanged,
     20: Pong,
     21: Happened,
+    22: Metric,
+    23: Log,
 }

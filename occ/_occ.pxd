@@ -22,6 +22,7 @@ cdef extern from "occ/occ.h" nogil:
         int (*pause)(occ_t*, void*) noexcept
         int (*resume)(occ_t*, void*) noexcept
         int (*exit)(occ_t*, void*) noexcept
+        int (*reconfigure)(occ_t*, void*) noexcept
         int (*iterate_running)(occ_t*, void*) noexcept
         int (*iterate_check)(occ_t*, void*) noexcept
         int (*interrupted)(occ_t*, void*) noexcept
@@ -39,6 +40,7 @@ cdef extern from "occ/occ.h" nogil:
     int occ_wait(occ_t* occ, pollfd* fds, size_t count, int timeout_ms)
     int occ_pending(const occ_t* occ)
     int occ_wake_fd(const occ_t* occ)
+    int occ_changed(const occ_t* occ, const char* key)
     int occ_property_next(const occ_t* occ, size_t* cursor, const char** key, const char** value)
     int occ_current_state(occ_t* occ)
     uint32_t occ_run_number(occ_t* occ)

@@ -43,6 +43,12 @@ class Task:
     def exit(self) -> None:
         """Get ready to end; called before DONE."""
 
+    def reconfigure(self, changed: Mapping[str, str]) -> None:
+        """Take new values of some properties, in CONFIGURED; `properties` has them and all others.
+
+        A task that does not override this can't take them without RESET: the order is refused.
+        """
+
     def iterate_running(self) -> bool | EndOfStream | None:
         """Do a piece of work; called again and again in RUNNING.
 
@@ -56,7 +62,10 @@ class Task:
 
     @property
     def properties(self) -> Mapping[str, str]:
-        """The arguments of CONFIGURE; on top of them those of START, and of STOP, until the next START."""
+        """The arguments of CONFIGURE; on top of them those of START, and of STOP, until the next START or RECONFIGURE.
+
+        RECONFIGURE changes what CONFIGURE said.
+        """
 
     @property
     def state(self) -> TaskState:

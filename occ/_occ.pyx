@@ -71,6 +71,9 @@ cdef class Task:
     def exit(self):
         """Get ready to end."""
 
+    def reconfigure(self, changed):
+        """Take new values of some properties, in CONFIGURED."""
+
     def iterate_running(self):
         """Do a piece of work; called again and again in RUNNING."""
 
@@ -152,6 +155,10 @@ cdef class Task:
         callbacks.pause = on_pause
         callbacks.resume = on_resume
         callbacks.exit = on_exit
+        # Without a way to take new values the order is refused, not ignored.
+        callbacks.reconfigure = NULL
+        if cls.reconfigure is not Task.reconfigure:
+            callbacks.reconfigure = on_reconfigure
         # Without work there is no turning: libocc then waits.
         callbacks.iterate_running = NULL
         callbacks.iterate_check = NULL
@@ -300,6 +307,17 @@ cdef int on_exit(occ_t* occ, void* user) noexcept with gil:
     task = <Task>user
     try:
         task.exit()
+        return 0
+    except BaseException as error:
+        return task.failed(error)
+
+
+cdef int on_reconfigure(occ_t* occ, void* user) noexcept with gil:
+    task = <Task>user
+    try:
+        task.read_properties()
+        changed = {key: value for key, value in task._properties.items() if occ_changed(occ, key.encode()) != 0}
+        task.reconfigure(MappingProxyType(changed))
         return 0
     except BaseException as error:
         return task.failed(error)

@@ -15,6 +15,12 @@ MAX_ERROR_BYTES = 1023
 """Of Result.error and Happened.text; longer texts are cut."""
 MAX_ANSWERS = 16
 """How many answers a task keeps to give again."""
+MAX_NAME_BYTES = 63
+"""Of Metric.name and Metric.unit."""
+MAX_LINE_BYTES = 1024
+"""Of Log.text; longer lines are cut."""
+MAX_METRICS = 64
+"""How many metrics a task may tell."""
 
 
 class TaskState(IntEnum):
@@ -43,6 +49,7 @@ class TaskEvent(IntEnum):
     RECOVER = 7
     PAUSE = 8
     RESUME = 9
+    RECONFIGURE = 10
 
 
 class DeviceState(IntEnum):
@@ -121,6 +128,16 @@ class DeviceEventType(IntEnum):
     TASK_INTERNAL_ERROR = 3
 
 
+class Severity(IntEnum):
+    """How bad it is."""
+
+    DEBUG = 1
+    INFO = 2
+    WARNING = 3
+    ERROR = 4
+    FATAL = 5
+
+
 TASK: Mapping[TaskState, Mapping[TaskEvent, TaskState]] = {
     TaskState.STANDBY: {
         TaskEvent.CONFIGURE: TaskState.CONFIGURED,
@@ -130,6 +147,7 @@ TASK: Mapping[TaskState, Mapping[TaskEvent, TaskState]] = {
     TaskState.CONFIGURED: {
         TaskEvent.START: TaskState.RUNNING,
         TaskEvent.RESET: TaskState.STANDBY,
+        TaskEvent.RECONFIGURE: TaskState.CONFIGURED,
         TaskEvent.EXIT: TaskState.DONE,
         TaskEvent.GO_ERROR: TaskState.ERROR,
     },

@@ -26,7 +26,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # the tables of this source tree, not of an installed libecs
 
 from libecs import fairmq, fsm  # noqa: E402
-from libecs.wire import codec, task  # noqa: E402
+from libecs.wire import codec, task, telemetry  # noqa: E402
 
 HEADER = ROOT / "occ" / "include" / "occ" / "occ_table.h"
 TABLE = ROOT / "occ" / "_table.py"
@@ -38,9 +38,19 @@ LIMITS: Mapping[str, tuple[int, str]] = {
     "MAX_ID_BYTES": (63, "Of Transition.id and Hello.name."),
     "MAX_ERROR_BYTES": (1023, "Of Result.error and Happened.text; longer texts are cut."),
     "MAX_ANSWERS": (16, "How many answers a task keeps to give again."),
+    "MAX_NAME_BYTES": (telemetry.MAX_NAME_BYTES, "Of Metric.name and Metric.unit."),
+    "MAX_LINE_BYTES": (telemetry.MAX_LINE_BYTES, "Of Log.text; longer lines are cut."),
+    "MAX_METRICS": (64, "How many metrics a task may tell."),
 }
 
-WIRE_ENUMS: tuple[type[IntEnum], ...] = (task.Machine, task.PeerRole, task.Refusal, task.Trigger, task.DeviceEventType)
+WIRE_ENUMS: tuple[type[IntEnum], ...] = (
+    task.Machine,
+    task.PeerRole,
+    task.Refusal,
+    task.Trigger,
+    task.DeviceEventType,
+    telemetry.Severity,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +59,7 @@ class Field:
 
     name: str
     kind: str
-    """INT, BOOL, TEXT or MAP."""
+    """INT, BOOL, FLOAT, TEXT or MAP."""
     enum: type[IntEnum] | None
     required: bool
     fallback: int
@@ -97,7 +107,8 @@ def fields_of(cls: type) -> Iterator[Field]:
     for attribute in attrs.fields(cls):
         hint: Any = hints[attribute.name]
         enum = hint if isinstance(hint, type) and issubclass(hint, IntEnum) else None
-        kind = "INT" if enum else {int: "INT", bool: "BOOL", str: "TEXT", Mapping[str, str]: "MAP"}.get(hint)
+        kinds = {int: "INT", bool: "BOOL", float: "FLOAT", str: "TEXT", Mapping[str, str]: "MAP"}
+        kind = "INT" if enum else kinds.get(hint)
         default = attribute.default
         required = default is attrs.NOTHING
         plain = required or kind == "MAP" or default == "" or kind in ("INT", "BOOL")
@@ -142,7 +153,7 @@ def c_next(
     return f"static const uint8_t {name}{size} = {{\n" + "\n".join(rows) + "\n};"
 
 
-C_TYPES = {"INT": "int64_t", "BOOL": "bool", "TEXT": "struct occ_text", "MAP": "struct occ_map"}
+C_TYPES = {"INT": "int64_t", "BOOL": "bool", "FLOAT": "double", "TEXT": "struct occ_text", "MAP": "struct occ_map"}
 
 
 def c_message(message: Message) -> str:
@@ -175,7 +186,7 @@ struct occ_map {
     uint32_t count;
 };
 
-enum occ_field_type { OCC_FIELD_INT, OCC_FIELD_BOOL, OCC_FIELD_TEXT, OCC_FIELD_MAP };
+enum occ_field_type { OCC_FIELD_INT, OCC_FIELD_BOOL, OCC_FIELD_FLOAT, OCC_FIELD_TEXT, OCC_FIELD_MAP };
 
 struct occ_field {
     uint8_t type;
@@ -265,7 +276,7 @@ def py_table(name: str, table: Mapping[Any, Mapping[Any, Any]]) -> str:
     return f"{name}: Mapping[{state}, Mapping[{event}, {state}]] = {{\n" + "\n".join(rows) + "\n}"
 
 
-PY_TYPES = {"INT": "int", "BOOL": "bool", "TEXT": "str", "MAP": "Mapping[str, str]"}
+PY_TYPES = {"INT": "int", "BOOL": "bool", "FLOAT": "float", "TEXT": "str", "MAP": "Mapping[str, str]"}
 
 
 def py_number(field: Field) -> str:
@@ -283,6 +294,7 @@ def py_message(message: Message) -> str:
         default = {
             "INT": f" = {py_number(field)}",
             "BOOL": f" = {bool(field.fallback)}",
+            "FLOAT": "",  # a default has no form yet
             "TEXT": ' = ""',
             "MAP": " = attrs.field(factory=dict)",
         }[field.kind]

@@ -76,7 +76,8 @@ struct occ {
     pthread_t thread;
 
     /* The user's thread only. */
-    struct properties* layers[LAYERS]; /* of CONFIGURE, of START, of what came last; later ones hold first */
+    struct properties* layers[LAYERS]; /* of CONFIGURE, of START, of what came last; the last holds */
+    int event; /* whose callback works, 0 if none */
     bool end_of_stream;
     char error[OCC_MAX_ERROR_BYTES + 1];
 };

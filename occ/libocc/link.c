@@ -227,11 +227,16 @@ static void on_hello(struct link* link, zmq_msg_t* id, const struct occ_hello* h
 
 /* --- commands ------------------------------------------------------------------------------------------------ */
 
-static void name_allowed(int state, char* text, size_t size) {
+static bool allows(const occ_t* occ, size_t event) {
+    return occ_next[occ->state][event] != OCC_STATE_UNKNOWN &&
+           (event != OCC_EVENT_RECONFIGURE || occ->callbacks.reconfigure != NULL);
+}
+
+static void name_allowed(const occ_t* occ, char* text, size_t size) {
     size_t used = 0;
     text[0] = '\0';
     for (size_t event = 1; event < sizeof occ_event_names / sizeof *occ_event_names; event++)
-        if (occ_next[state][event] != OCC_STATE_UNKNOWN && used < size)
+        if (allows(occ, event) && used < size)
             used += (size_t)snprintf(text + used, size - used, "%s%s", used > 0 ? ", " : "", occ_event_names[event]);
     if (used == 0)
         snprintf(text, size, "nothing");
@@ -252,9 +257,13 @@ bool occ_refused(const occ_t* occ, int64_t event, int64_t source, char* error) {
     }
     if (occ_next[occ->state][event] == OCC_STATE_UNKNOWN) {
         char allowed[256];
-        name_allowed(occ->state, allowed, sizeof allowed);
+        name_allowed(occ, allowed, sizeof allowed);
         snprintf(error, OCC_MAX_ERROR_BYTES, "%s not possible in %s (allowed: %s)", occ_event_names[event], state,
                  allowed);
+        return true;
+    }
+    if (!allows(occ, (size_t)event)) {
+        snprintf(error, OCC_MAX_ERROR_BYTES, "the task does not reconfigure live");
         return true;
     }
     return false;

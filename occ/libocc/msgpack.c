@@ -20,6 +20,29 @@ static bool take_number(struct reader* reader, size_t size, uint64_t* number) {
     return true;
 }
 
+static bool give_int(struct token* token, int64_t number) {
+    token->type = TOKEN_INT;
+    token->number = number;
+    token->real = (double)number;
+    return true;
+}
+
+static bool take_float(struct reader* reader, size_t size, struct token* token) {
+    uint64_t bits;
+    if (!take_number(reader, size, &bits))
+        return false;
+    token->type = TOKEN_FLOAT;
+    if (size == sizeof(float)) {
+        uint32_t half = (uint32_t)bits;
+        float real;
+        memcpy(&real, &half, sizeof real);
+        token->real = real;
+    } else {
+        memcpy(&token->real, &bits, sizeof token->real);
+    }
+    return true;
+}
+
 static bool take_text(struct reader* reader, uint64_t size, struct token* token) {
     const uint8_t* bytes;
     if (!take(reader, size, &bytes))
@@ -41,11 +64,8 @@ bool occ_read_token(struct reader* reader, struct token* token) {
         return false;
     uint8_t tag = *bytes;
     *token = (struct token){.type = TOKEN_OTHER};
-    if (tag <= 0x7f || tag >= 0xe0) {
-        token->type = TOKEN_INT;
-        token->number = (int8_t)tag;
-        return true;
-    }
+    if (tag <= 0x7f || tag >= 0xe0)
+        return give_int(token, (int8_t)tag);
     if (tag <= 0x8f) {
         token->type = TOKEN_MAP;
         return take_count(reader, tag & 0x0f, 2, token);
@@ -74,18 +94,19 @@ bool occ_read_token(struct reader* reader, struct token* token) {
     case 0xc8:
     case 0xc9:
         return take_number(reader, (size_t)1 << (tag - 0xc7), &number) && take_text(reader, number + 1, token);
-    case 0xca: /* float */
-        return take(reader, 4, &bytes);
+    case 0xca:
     case 0xcb:
-        return take(reader, 8, &bytes);
+        return take_float(reader, tag == 0xca ? 4 : 8, token);
     case 0xcc:
     case 0xcd:
     case 0xce:
     case 0xcf:
         if (!take_number(reader, (size_t)1 << (tag - 0xcc), &number))
             return false;
-        token->type = number <= INT64_MAX ? TOKEN_INT : TOKEN_OTHER;
-        token->number = (int64_t)number;
+        if (number <= INT64_MAX)
+            return give_int(token, (int64_t)number);
+        token->type = TOKEN_FLOAT;
+        token->real = (double)number;
         return true;
     case 0xd0:
     case 0xd1:
@@ -94,10 +115,8 @@ bool occ_read_token(struct reader* reader, struct token* token) {
         size_t size = (size_t)1 << (tag - 0xd0);
         if (!take_number(reader, size, &number))
             return false;
-        token->type = TOKEN_INT;
         unsigned unused_bits = 64 - 8 * (unsigned)size;
-        token->number = (int64_t)(number << unused_bits) >> unused_bits;
-        return true;
+        return give_int(token, (int64_t)(number << unused_bits) >> unused_bits);
     }
     case 0xd4: /* extension of fixed length */
     case 0xd5:
@@ -199,6 +218,12 @@ void occ_put_int(struct writer* writer, int64_t number) {
         unsigned log2 = number >= INT8_MIN ? 0 : number >= INT16_MIN ? 1 : number >= INT32_MIN ? 2 : 3;
         put_tagged(writer, (uint8_t)(0xd0 + log2), bits, 1u << log2);
     }
+}
+
+void occ_put_float(struct writer* writer, double number) {
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    put_tagged(writer, 0xcb, bits, sizeof bits);
 }
 
 void occ_put_text(struct writer* writer, struct occ_text text) {

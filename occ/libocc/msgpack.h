@@ -11,11 +11,12 @@ struct reader {
     const uint8_t* end;
 };
 
-enum token_type { TOKEN_OTHER, TOKEN_BOOL, TOKEN_INT, TOKEN_TEXT, TOKEN_ARRAY, TOKEN_MAP };
+enum token_type { TOKEN_OTHER, TOKEN_BOOL, TOKEN_INT, TOKEN_FLOAT, TOKEN_TEXT, TOKEN_ARRAY, TOKEN_MAP };
 
 struct token {
     enum token_type type;
     int64_t number; /* of a BOOL or an INT */
+    double real;    /* of a FLOAT or an INT, or of an integer beyond int64, which is a FLOAT here */
     uint32_t count; /* items of an ARRAY, pairs of a MAP: the frame has room for them */
     struct occ_text text;
 };
@@ -41,6 +42,7 @@ struct writer {
 
 void occ_put_bool(struct writer* writer, bool truth);
 void occ_put_int(struct writer* writer, int64_t number);
+void occ_put_float(struct writer* writer, double number);
 void occ_put_text(struct writer* writer, struct occ_text text);
 void occ_put_array(struct writer* writer, uint32_t count); /* at most 15 */
 void occ_put_map(struct writer* writer, uint32_t count);

@@ -217,6 +217,18 @@ static bool take_arguments(occ_t* occ, int event, struct occ_map map, char* erro
         free(arguments);
         return false;
     }
+    if (event == OCC_EVENT_RECONFIGURE) { /* they change what CONFIGURE said, for good */
+        struct properties* changed = occ_properties_merge(occ->layers[0], arguments);
+        if (changed == NULL) {
+            snprintf(error, OCC_MAX_ERROR_BYTES, "no memory for the arguments");
+            free(arguments);
+            return false;
+        }
+        forget_properties(occ);
+        occ->layers[0] = changed;
+        occ->layers[LAYERS - 1] = arguments; /* they are there twice until the next START: see occ_changed */
+        return true;
+    }
     int layer = event == OCC_EVENT_CONFIGURE ? 0 : event == OCC_EVENT_START ? 1 : 2;
     for (int i = layer; i < LAYERS; i++) {
         free(occ->layers[i]);
@@ -243,6 +255,7 @@ static int call(occ_t* occ, int event) {
         [OCC_EVENT_RECOVER] = callbacks->recover,
         [OCC_EVENT_PAUSE] = callbacks->pause,
         [OCC_EVENT_RESUME] = callbacks->resume,
+        [OCC_EVENT_RECONFIGURE] = callbacks->reconfigure,
     };
     occ->error[0] = '\0';
     if (event == OCC_EVENT_START)
@@ -255,7 +268,9 @@ static int go_through(occ_t* occ, int event, char* error) {
     int target = occ_next[occ->state][event];
     if (event == OCC_EVENT_START)
         occ->end_of_stream = false;
+    occ->event = event;
     int status = call(occ, event);
+    occ->event = 0;
     if (status != 0) {
         char buffer[64];
         snprintf(error, OCC_MAX_ERROR_BYTES + 1, "%s",

@@ -52,6 +52,43 @@ int occ_properties_make(struct occ_map map, struct properties** properties) {
     return 0;
 }
 
+/* Copy one property behind *to. */
+static void copy_property(struct properties* into, char** to, const struct property* item) {
+    const size_t key_size = strlen(item->key) + 1, value_size = strlen(item->value) + 1;
+    char* key = *to;
+    char* value = key + key_size;
+    memcpy(key, item->key, key_size);
+    memcpy(value, item->value, value_size);
+    *to = value + value_size;
+    into->items[into->count++] = (struct property){key, value};
+}
+
+static size_t text_bytes(const struct properties* properties) {
+    size_t size = 0;
+    for (size_t i = 0; i < properties->count; i++)
+        size += strlen(properties->items[i].key) + strlen(properties->items[i].value) + 2;
+    return size;
+}
+
+struct properties* occ_properties_merge(const struct properties* under, const struct properties* over) {
+    static const struct properties nothing = {.count = 0};
+    if (under == NULL)
+        under = &nothing;
+    size_t table_bytes = sizeof(struct properties) + (under->count + over->count) * sizeof(struct property);
+    struct properties* merged = malloc(table_bytes + text_bytes(under) + text_bytes(over));
+    if (merged == NULL)
+        return NULL;
+    merged->count = 0;
+    char* to = (char*)merged + table_bytes;
+    for (size_t i = 0, j = 0; i < under->count || j < over->count;) {
+        int order = i == under->count ? 1 : j == over->count ? -1 : strcmp(under->items[i].key, over->items[j].key);
+        copy_property(merged, &to, order < 0 ? &under->items[i] : &over->items[j]);
+        i += order <= 0;
+        j += order >= 0;
+    }
+    return merged;
+}
+
 const char* occ_properties_find(const struct properties* properties, const char* key) {
     if (properties == NULL)
         return NULL;
@@ -70,6 +107,10 @@ const char* occ_property(const occ_t* occ, const char* key, const char* fallback
             return value;
     }
     return fallback;
+}
+
+int occ_changed(const occ_t* occ, const char* key) {
+    return occ->event == OCC_EVENT_RECONFIGURE && occ_properties_find(occ->layers[LAYERS - 1], key) != NULL;
 }
 
 int occ_property_int(const occ_t* occ, const char* key, int64_t* value) {

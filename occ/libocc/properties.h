@@ -18,6 +18,9 @@ struct properties {
  * *properties is to be freed with free(). */
 int occ_properties_make(struct occ_map map, struct properties** properties);
 
+/* Return `under` with `over` on top of it, in memory of its own; NULL if there is none. `under` may be NULL. */
+struct properties* occ_properties_merge(const struct properties* under, const struct properties* over);
+
 /* Return the value, or NULL. `properties` may be NULL. */
 const char* occ_properties_find(const struct properties* properties, const char* key);
 

@@ -28,6 +28,11 @@ static bool read_field(struct reader* reader, const struct occ_field* field, voi
             return false;
         *(bool*)to = token.number != 0;
         return true;
+    case OCC_FIELD_FLOAT:
+        if (!occ_read_token(reader, &token) || (token.type != TOKEN_FLOAT && token.type != TOKEN_INT))
+            return false;
+        *(double*)to = token.real;
+        return true;
     default:
         if (!occ_read_token(reader, &token) || token.type != TOKEN_INT)
             return false;
@@ -130,6 +135,9 @@ int occ_wire_encode(const struct occ_message* message, uint8_t* frame, size_t* s
             break;
         case OCC_FIELD_MAP:
             put_map(&writer, *(const struct occ_map*)from);
+            break;
+        case OCC_FIELD_FLOAT:
+            occ_put_float(&writer, *(const double*)from);
             break;
         case OCC_FIELD_BOOL:
             occ_put_bool(&writer, *(const bool*)from);

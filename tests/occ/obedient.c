@@ -2,7 +2,9 @@
  *
  *     fail=MOMENT       the callback of that name fails        hang=MOMENT   it hangs until $RELEASE exists
  *     end_after=N       END_OF_STREAM at turn N                show=KEY      each line ends with the value of KEY
- *     break_after=N     iterate_running fails at turn N        busy=yes      iterate_running does not wait */
+ *     break_after=N     iterate_running fails at turn N        busy=yes      iterate_running does not wait
+ *
+ * With $RIGID in its environment it has no callback for RECONFIGURE. */
 #include <occ/occ.h>
 
 #include <stdio.h>
@@ -68,6 +70,11 @@ static int leave(occ_t* occ, void* user) {
     return at(occ, "exit", "");
 }
 
+static int change(occ_t* occ, void* user) {
+    (void)user;
+    return at(occ, "reconfigure", occ_changed(occ, "show") ? " show" : "");
+}
+
 static int iterate_running(occ_t* occ, void* user) {
     int64_t turn = ++*(int64_t*)user;
     int64_t end_after = 0, break_after = 0;
@@ -101,10 +108,13 @@ int main(void) {
                                             .pause = hold,
                                             .resume = go_on,
                                             .exit = leave,
+                                            .reconfigure = change,
                                             .iterate_running = iterate_running,
                                             .iterate_check = iterate_check};
+    struct occ_callbacks rigid = callbacks;
+    rigid.reconfigure = NULL;
     occ_t* occ;
-    int status = occ_create(&occ, &callbacks, &turn);
+    int status = occ_create(&occ, getenv("RIGID") != NULL ? &rigid : &callbacks, &turn);
     if (status != 0) {
         fprintf(stderr, "%s\n", occ_error_text(status));
         return 1;

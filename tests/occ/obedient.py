@@ -51,6 +51,10 @@ class Obedient(occ.Task):
     def exit(self) -> None:
         self.at("exit")
 
+    def reconfigure(self, changed: Mapping[str, str]) -> None:
+        assert changed.items() <= self.properties.items()
+        self.at("reconfigure", " show" if "show" in changed else "")
+
     def iterate_running(self) -> bool | occ.EndOfStream | None:
         self.turn += 1
         if self.turn == int(self.properties.get("end_after", 0)):
@@ -66,5 +70,11 @@ class Obedient(occ.Task):
             raise RuntimeError("ill")
 
 
+class Rigid(Obedient):
+    """One that can't take new values without RESET."""
+
+    reconfigure = occ.Task.reconfigure
+
+
 if __name__ == "__main__":
-    Obedient().run()
+    (Rigid if "RIGID" in os.environ else Obedient)().run()

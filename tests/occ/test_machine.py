@@ -39,6 +39,7 @@ MOMENT = {
     E.RECOVER: "recover",
     E.PAUSE: "pause",
     E.RESUME: "resume",
+    E.RECONFIGURE: "reconfigure",
 }
 
 
@@ -132,6 +133,53 @@ def test_a_task_recovers_and_takes_a_run(peer: Peer, task: TaskProcess) -> None:
 
 
 # --- properties and run numbers
+
+
+def test_reconfigure_changes_some_properties_for_good(peer: Peer, task: TaskProcess) -> None:
+    peer.go(E.CONFIGURE, S.STANDBY, {"show": "x", "x": "1", "y": "2"})
+    peer.go(E.START, S.CONFIGURED, {"x": "started"})
+    peer.go(E.STOP, S.RUNNING)
+
+    result = peer.go(E.RECONFIGURE, S.CONFIGURED, {"x": "new", "z": "3"})
+
+    assert (result.ok, result.state, result.error, result.sequence) == (True, S.CONFIGURED, "", 3)
+    assert peer.ping().sequence == 3
+    assert peer.go(E.RECONFIGURE, S.CONFIGURED, {"show": "y", "a": ""}).ok
+    assert peer.go(E.RECONFIGURE, S.CONFIGURED, {"show": "z"}).ok
+    peer.go(E.START, S.CONFIGURED)
+    peer.go(E.STOP, S.RUNNING)
+    peer.go(E.RESET, S.CONFIGURED)
+    peer.go(E.CONFIGURE, S.STANDBY, {"show": "z"})
+    assert task.trace() == [
+        "configure 1",
+        "start 0 started",
+        "stop started",
+        "reconfigure new",
+        "reconfigure show 2",
+        "reconfigure show 3",
+        "start 0 3",
+        "stop 3",
+        "reset 3",
+        "configure ?",
+    ]
+
+
+def test_a_task_without_a_way_to_reconfigure_refuses(
+    commands: Mapping[str, Sequence[str | Path]],
+    start: Callable[..., TaskProcess],
+    connect: Callable[..., Peer],
+    kind: Kind,
+) -> None:
+    peer = connect(start(commands[kind.name], {"RIGID": "yes"}))
+    peer.welcome()
+    peer.go(E.CONFIGURE, S.STANDBY, {"x": "1"})
+
+    result = peer.go(E.RECONFIGURE, S.CONFIGURED, {"x": "2"})
+
+    assert (result.ok, result.state, result.trigger) == (False, S.CONFIGURED, Trigger.EXECUTOR)
+    assert result.error == "the task does not reconfigure live"
+    assert "RECONFIGURE" not in peer.go(E.RESUME, S.CONFIGURED).error
+    assert peer.go(E.START, S.CONFIGURED).ok
 
 
 def test_properties_lie_in_layers_until_the_next_start(peer: Peer, task: TaskProcess) -> None:

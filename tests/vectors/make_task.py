@@ -24,7 +24,9 @@ from libecs.wire.task import (
     DeviceEventType,
     Happened,
     Hello,
+    Log,
     Machine,
+    Metric,
     PeerRole,
     Ping,
     Pong,
@@ -36,6 +38,7 @@ from libecs.wire.task import (
     Trigger,
     Welcome,
 )
+from libecs.wire.telemetry import Severity
 
 TARGET = Path(__file__).with_name("task.json")
 
@@ -84,6 +87,13 @@ FRAMES: dict[str, Any] = {
     "pong": Pong(number=5, state=3, sequence=3, progress=2**33),
     "end of stream": Happened(type=DeviceEventType.END_OF_STREAM),
     "internal error": Happened(type=DeviceEventType.TASK_INTERNAL_ERROR, text="lost the card"),
+    "reconfigure": Transition(id="c2", event=10, source=2, arguments={"voltage": "1.5"}),
+    "metric": Metric(name="events", unit="", n=3, sum=6.0, min=1.0, max=3.0, last=2.0, unix_ms=1_700_000_000_123),
+    "metric of extremes": Metric(
+        name="µ" * 31, unit="m/s", n=2**40, sum=-0.0, min=-1.7976931348623157e308, max=5e-324, last=0.1, unix_ms=0
+    ),
+    "log": Log(severity=Severity.INFO, text="ready", unix_ms=1_700_000_000_123),
+    "log after lost lines": Log(severity=Severity.FATAL, text="€" * 341, unix_ms=1, dropped=70000),
 }
 
 READABLE: dict[str, tuple[Any, bytes]] = {
@@ -92,6 +102,14 @@ READABLE: dict[str, tuple[Any, bytes]] = {
     "array 16": (Ping(number=1), b"\xdc\x00\x02\x03\x01"),
     "array 32": (Ping(number=1), b"\xdd\x00\x00\x00\x02\x03\x01"),
     "numbers longer than needed": (Ping(number=1), b"\x92\x03\xd3\x00\x00\x00\x00\x00\x00\x00\x01"),
+    "integers for floats": (
+        Metric(name="n", unit="", n=2, sum=-3.0, min=-2.0, max=-1.0, last=2.0**63, unix_ms=0),
+        msgpack.packb([22, "n", "", 2, -3, -2, -1, 2**63, 0]),
+    ),
+    "floats of four bytes": (
+        Metric(name="n", unit="", n=1, sum=1.5, min=1.5, max=1.5, last=1.5, unix_ms=0),
+        msgpack.packb([22, "n", "", 1, 1.5, 1.5, 1.5, 1.5, 0], use_single_float=True),
+    ),
     "text longer than needed": (
         Transition(id="a", event=3, source=2),
         b"\x95\x02\xdb\x00\x00\x00\x01a\x03\x02\xdf\x00\x00\x00\x00",
@@ -121,6 +139,11 @@ UNREADABLE: dict[str, bytes] = {
     "map value is a number": msgpack.packb([2, "c", 1, 1, {"a": 1}]),
     "map key is a number": msgpack.packb([2, "c", 1, 1, {1: "a"}]),
     "map is an array": msgpack.packb([2, "c", 1, 1, ["a"]]),
+    "float as text": msgpack.packb([22, "n", "", 1, "1", 1.0, 1.0, 1.0, 0]),
+    "float as truth value": msgpack.packb([22, "n", "", 1, 1.0, True, 1.0, 1.0, 0]),
+    "count as float": msgpack.packb([22, "n", "", 1.0, 1.0, 1.0, 1.0, 1.0, 0]),
+    "no such severity": msgpack.packb([23, 6, "text", 0]),
+    "cut in a float": b"\x99\x16\xa1n\xa0\x01\xcb\x3f\xf0",
     "cut in a number": b"\x92\x03\xcd\x01",
     "cut in a text": b"\x94\x02\xa5ab",
     "array of four thousand million": b"\xdd\xff\xff\xff\xff\x03",

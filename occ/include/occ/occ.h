@@ -65,6 +65,9 @@ struct occ_callbacks {
     int (*pause)(occ_t* occ, void* user);
     int (*resume)(occ_t* occ, void* user);
     int (*exit)(occ_t* occ, void* user);
+    /* RECONFIGURE, in CONFIGURED: some properties have new values (see occ_changed). NULL means here: the task can't
+     * take them without RESET; the event is refused and nothing changes. */
+    int (*reconfigure)(occ_t* occ, void* user);
     /* Called again and again in RUNNING: 0 go on, OCC_END_OF_STREAM nothing more in this run (told once; it is not
      * called again until the next START), else error. It should return within a second, and when it has nothing to
      * do it should wait in occ_wait, or poll occ_wake_fd among its own sockets: else occ_run turns at 100 % CPU. */
@@ -114,10 +117,13 @@ OCC_API int occ_wake_fd(const occ_t* occ);
 /* --- what the task was told -------------------------------------------------------------------------------- */
 
 /* Properties are the arguments of CONFIGURE; those of START, and then those of STOP, lie on top until the next START.
- * RESET and RECOVER end with none. */
+ * RESET and RECOVER end with none. RECONFIGURE changes what CONFIGURE said, and takes away what START and STOP said. */
 
 /* Return the text of a property, or `fallback` if there is none of that name. */
 OCC_API const char* occ_property(const occ_t* occ, const char* key, const char* fallback);
+
+/* In `reconfigure`: return 1 if the property is among those that came with RECONFIGURE, else 0. */
+OCC_API int occ_changed(const occ_t* occ, const char* key);
 
 /* Put the value of a property into *value; leave it untouched and return OCC_E_NOT_FOUND or OCC_E_VALUE else.
  * Truth values are true, false, yes, no, on, off, 1 and 0. */

@@ -32,6 +32,7 @@ enum occ_event {
     OCC_EVENT_RECOVER = 7,
     OCC_EVENT_PAUSE = 8,
     OCC_EVENT_RESUME = 9,
+    OCC_EVENT_RECONFIGURE = 10,
 };
 
 static const char* const occ_state_names[] = {
@@ -56,12 +57,13 @@ static const char* const occ_event_names[] = {
     [7] = "RECOVER",
     [8] = "PAUSE",
     [9] = "RESUME",
+    [10] = "RECONFIGURE",
 };
 
 /* [state][event] is the state that the event leads to; OCC_STATE_UNKNOWN: the event is not allowed. */
-static const uint8_t occ_next[9][10] = {
+static const uint8_t occ_next[9][11] = {
     [OCC_STATE_STANDBY] = {[OCC_EVENT_CONFIGURE] = OCC_STATE_CONFIGURED, [OCC_EVENT_EXIT] = OCC_STATE_DONE, [OCC_EVENT_GO_ERROR] = OCC_STATE_ERROR},
-    [OCC_STATE_CONFIGURED] = {[OCC_EVENT_START] = OCC_STATE_RUNNING, [OCC_EVENT_RESET] = OCC_STATE_STANDBY, [OCC_EVENT_EXIT] = OCC_STATE_DONE, [OCC_EVENT_GO_ERROR] = OCC_STATE_ERROR},
+    [OCC_STATE_CONFIGURED] = {[OCC_EVENT_START] = OCC_STATE_RUNNING, [OCC_EVENT_RESET] = OCC_STATE_STANDBY, [OCC_EVENT_RECONFIGURE] = OCC_STATE_CONFIGURED, [OCC_EVENT_EXIT] = OCC_STATE_DONE, [OCC_EVENT_GO_ERROR] = OCC_STATE_ERROR},
     [OCC_STATE_RUNNING] = {[OCC_EVENT_STOP] = OCC_STATE_CONFIGURED, [OCC_EVENT_PAUSE] = OCC_STATE_PAUSED, [OCC_EVENT_GO_ERROR] = OCC_STATE_ERROR},
     [OCC_STATE_ERROR] = {[OCC_EVENT_RECOVER] = OCC_STATE_STANDBY, [OCC_EVENT_EXIT] = OCC_STATE_DONE},
     [OCC_STATE_PAUSED] = {[OCC_EVENT_RESUME] = OCC_STATE_RUNNING, [OCC_EVENT_STOP] = OCC_STATE_CONFIGURED, [OCC_EVENT_GO_ERROR] = OCC_STATE_ERROR},
@@ -161,6 +163,9 @@ enum occ_limit {
     OCC_MAX_ID_BYTES = 63, /* Of Transition.id and Hello.name. */
     OCC_MAX_ERROR_BYTES = 1023, /* Of Result.error and Happened.text; longer texts are cut. */
     OCC_MAX_ANSWERS = 16, /* How many answers a task keeps to give again. */
+    OCC_MAX_NAME_BYTES = 63, /* Of Metric.name and Metric.unit. */
+    OCC_MAX_LINE_BYTES = 1024, /* Of Log.text; longer lines are cut. */
+    OCC_MAX_METRICS = 64, /* How many metrics a task may tell. */
 };
 
 /* --- the messages of the task link --- */
@@ -195,6 +200,14 @@ enum occ_device_event_type {
     OCC_DEVICE_EVENT_TYPE_TASK_INTERNAL_ERROR = 3,
 };
 
+enum occ_severity {
+    OCC_SEVERITY_DEBUG = 1,
+    OCC_SEVERITY_INFO = 2,
+    OCC_SEVERITY_WARNING = 3,
+    OCC_SEVERITY_ERROR = 4,
+    OCC_SEVERITY_FATAL = 5,
+};
+
 enum occ_kind {
     OCC_KIND_HELLO = 1,
     OCC_KIND_TRANSITION = 2,
@@ -205,6 +218,8 @@ enum occ_kind {
     OCC_KIND_STATE_CHANGED = 19,
     OCC_KIND_PONG = 20,
     OCC_KIND_HAPPENED = 21,
+    OCC_KIND_METRIC = 22,
+    OCC_KIND_LOG = 23,
 };
 
 #ifdef OCC_TABLE_WIRE /* for those who read and write frames */
@@ -222,7 +237,7 @@ struct occ_map {
     uint32_t count;
 };
 
-enum occ_field_type { OCC_FIELD_INT, OCC_FIELD_BOOL, OCC_FIELD_TEXT, OCC_FIELD_MAP };
+enum occ_field_type { OCC_FIELD_INT, OCC_FIELD_BOOL, OCC_FIELD_FLOAT, OCC_FIELD_TEXT, OCC_FIELD_MAP };
 
 struct occ_field {
     uint8_t type;
@@ -365,6 +380,42 @@ static const struct occ_field occ_happened_fields[] = {
     {OCC_FIELD_TEXT, offsetof(struct occ_happened, text), 0x0, 0},
 };
 
+struct occ_metric {
+    struct occ_text name;
+    struct occ_text unit;
+    int64_t n;
+    double sum;
+    double min;
+    double max;
+    double last;
+    int64_t unix_ms;
+};
+
+static const struct occ_field occ_metric_fields[] = {
+    {OCC_FIELD_TEXT, offsetof(struct occ_metric, name), 0x0, 0},
+    {OCC_FIELD_TEXT, offsetof(struct occ_metric, unit), 0x0, 0},
+    {OCC_FIELD_INT, offsetof(struct occ_metric, n), 0x0, 0},
+    {OCC_FIELD_FLOAT, offsetof(struct occ_metric, sum), 0x0, 0},
+    {OCC_FIELD_FLOAT, offsetof(struct occ_metric, min), 0x0, 0},
+    {OCC_FIELD_FLOAT, offsetof(struct occ_metric, max), 0x0, 0},
+    {OCC_FIELD_FLOAT, offsetof(struct occ_metric, last), 0x0, 0},
+    {OCC_FIELD_INT, offsetof(struct occ_metric, unix_ms), 0x0, 0},
+};
+
+struct occ_log {
+    int64_t severity;
+    struct occ_text text;
+    int64_t unix_ms;
+    int64_t dropped;
+};
+
+static const struct occ_field occ_log_fields[] = {
+    {OCC_FIELD_INT, offsetof(struct occ_log, severity), 0x3e, 0},
+    {OCC_FIELD_TEXT, offsetof(struct occ_log, text), 0x0, 0},
+    {OCC_FIELD_INT, offsetof(struct occ_log, unix_ms), 0x0, 0},
+    {OCC_FIELD_INT, offsetof(struct occ_log, dropped), 0x0, 0},
+};
+
 struct occ_message {
     int64_t kind;
     union {
@@ -377,6 +428,8 @@ struct occ_message {
         struct occ_state_changed state_changed;
         struct occ_pong pong;
         struct occ_happened happened;
+        struct occ_metric metric;
+        struct occ_log log;
     };
 };
 
@@ -390,6 +443,8 @@ static const struct occ_schema occ_schemas[] = {
     {OCC_KIND_STATE_CHANGED, "StateChanged", 2, 2, occ_state_changed_fields},
     {OCC_KIND_PONG, "Pong", 3, 4, occ_pong_fields},
     {OCC_KIND_HAPPENED, "Happened", 1, 2, occ_happened_fields},
+    {OCC_KIND_METRIC, "Metric", 8, 8, occ_metric_fields},
+    {OCC_KIND_LOG, "Log", 3, 4, occ_log_fields},
 };
 
 #endif /* OCC_TABLE_WIRE */
