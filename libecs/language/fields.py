@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from collections.abc import Mapping as MappingOf
+from enum import IntEnum
 
 import attrs
 
@@ -27,15 +29,31 @@ _SPEC_KEYS = ("value", "type", "label", "description", "widget", "panel", "value
 _CONDITIONS = ("visibleif", "enabledif")
 
 
+class Severity(IntEnum):
+    """How sure it is that a finding is a mistake; the worst is the highest."""
+
+    HINT = 1
+    """Works, and could be better; or it can't be told from here."""
+    WARNING = 2
+    """Allowed, and probably a mistake."""
+    ERROR = 3
+    """Does not work."""
+
+
 @attrs.frozen(kw_only=True)
 class Finding:
     """Something in a template that is allowed and probably a mistake."""
 
     mark: Mark
     message: str
+    code: str = "note"
+    """What kind of finding: a name that stays, such as `unknown-key`."""
+    severity: Severity = Severity.WARNING
+    hint: str = ""
+    """What to do."""
 
     def __str__(self) -> str:
-        return f"{self.mark}: {self.message}"
+        return f"{self.mark}: {self.message}" + (f"; {self.hint}" if self.hint else "")
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +75,8 @@ class VariableSpec:
     visible_if: str = ""
     """JavaScript condition over `$$variable` references, for user interfaces."""
     enabled_if: str = ""
+    marks: MappingOf[str, Mark] = attrs.field(factory=dict, eq=False, repr=False)
+    """Key of the entry to the place of its value."""
 
 
 @attrs.frozen(kw_only=True)
@@ -103,9 +123,11 @@ class Reader:
 
     findings: list[Finding] = attrs.field(factory=list)
 
-    def note(self, mark: Mark, message: str) -> None:
+    def note(
+        self, mark: Mark, message: str, code: str = "note", *, severity: Severity = Severity.WARNING, hint: str = ""
+    ) -> None:
         """Add a finding."""
-        self.findings.append(Finding(mark=mark, message=message))
+        self.findings.append(Finding(mark=mark, message=message, code=code, severity=severity, hint=hint))
 
     def check_keys(self, mapping: Mapping, known: Iterable[str], what: str) -> None:
         """Note each key of `mapping` that is not in `known`."""
@@ -113,8 +135,8 @@ class Reader:
         for key, _ in mapping:
             if key.text not in known:
                 close = difflib.get_close_matches(key.text, known, 1)
-                suggestion = f"; did you mean {close[0]!r}?" if close else ""
-                self.note(key.mark, f"unknown key {key.text!r} in {what} is ignored{suggestion}")
+                hint = f"did you mean {close[0]!r}?" if close else ""
+                self.note(key.mark, f"unknown key {key.text!r} in {what} is ignored", "unknown-key", hint=hint)
 
     def text(self, mapping: Mapping, key: str, what: str, default: str = "") -> str:
         """Return the text at `key`, which is no template; `default` if it is absent or null."""
@@ -272,7 +294,11 @@ class Reader:
             return self._public(name.text, value)
         kind = "a mapping without !public" if isinstance(value, Mapping) else "a list"
         self.note(
-            name.mark, f"{name.text!r} in `{key}` is {kind} and is ignored; a variable is text (a list: JSON text)"
+            name.mark,
+            f"{name.text!r} in `{key}` is {kind} and is ignored",
+            "not-text",
+            severity=Severity.ERROR if key == "properties" else Severity.WARNING,
+            hint="write text; a list as JSON text",
         )
         return None
 
@@ -281,7 +307,7 @@ class Reader:
         self.check_keys(node, _SPEC_KEYS + _CONDITIONS, what)
         kind = self.text(node, "type", what, "string")
         if kind not in VARIABLE_TYPES:
-            self.note(node.mark, f"{what} has the unknown type {kind!r}; it is shown as a string")
+            self.note(node.mark, f"{what} has the unknown type {kind!r}; it is shown as a string", "unknown-type")
             kind = "string"
         widget = self.text(node, "widget", what, "editBox")
         values = self.sequence(node, "values", what)
@@ -297,6 +323,7 @@ class Reader:
             rows=self.integer(node, "rows", what, 0),
             visible_if=self.text(node, "visibleif", what),
             enabled_if=self.text(node, "enabledif", what),
+            marks={key.text: item.mark for key, item in node},
         )
         mark = value.mark if isinstance(value, Scalar) else node.mark
         return Variable(name=name, text=self.template(node, "value", what), mark=mark, spec=spec)

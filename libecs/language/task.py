@@ -12,7 +12,7 @@ from collections.abc import Mapping as MappingOf
 import attrs
 
 from libecs.language.expression import compile_text
-from libecs.language.fields import ChannelTemplate, ConstraintTemplate, Finding, Reader, check_name
+from libecs.language.fields import ChannelTemplate, ConstraintTemplate, Finding, Reader, Severity, check_name
 from libecs.language.marks import Mark
 from libecs.language.yaml import Mapping, Node, Scalar, Sequence, parse
 
@@ -194,7 +194,13 @@ def _output(reader: Reader, command: Mapping | None, what: str) -> str:
     if log and command is not None:
         key = command.key("log")
         ignored = " and ignored, because `stdout` is there" if stdout else ""
-        reader.note(key.mark if key else command.mark, f"`log` of {what} is deprecated{ignored}; write `stdout`")
+        reader.note(
+            key.mark if key else command.mark,
+            f"`log` of {what} is deprecated{ignored}",
+            "deprecated",
+            severity=Severity.HINT,
+            hint="write `stdout`",
+        )
     return stdout or log or "none"
 
 
@@ -203,7 +209,10 @@ def _outbound(reader: Reader, root: Mapping, what: str) -> tuple[ChannelTemplate
     for channel in reader.channels(root, "connect", what):
         if channel.target.source:
             reader.note(
-                channel.mark, f"the target of channel {channel.name!r} is ignored: a task template can't know it"
+                channel.mark,
+                f"the target of channel {channel.name!r} is ignored: a task template can't know it",
+                "ignored",
+                hint="write it under `connect:` of the role",
             )
         channels.append(attrs.evolve(channel, target=compile_text("", channel.mark)))
     return tuple(channels)

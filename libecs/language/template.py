@@ -250,7 +250,7 @@ def _loop(reader: Reader, node: Mapping, what: str) -> ListRange | CountRange | 
     if not counted:
         return ListRange(range=reader.template(mapping, "range", what), var=var, mark=mapping.mark)
     if "range" in mapping:
-        reader.note(mapping.mark, f"`for` of {what} has `range` beside `begin` and `end`; `range` is ignored")
+        reader.note(mapping.mark, f"`for` of {what} has `range` beside `begin` and `end`; `range` is ignored", "ignored")
     begin, end = reader.template(mapping, "begin", what), reader.template(mapping, "end", what)
     return CountRange(begin=begin, end=end, var=var, mark=mapping.mark)
 

@@ -362,7 +362,7 @@ class _Expander:
         return RoleScope(node.stack.tables, self._functions, node.parent, this, label=node.path)
 
     def _note(self, node: Node, message: str) -> None:
-        self._findings.append(Finding(mark=node.template.mark, message=message))
+        self._findings.append(Finding(mark=node.template.mark, message=message, code="no-trigger"))
 
 
 class _Remembered:

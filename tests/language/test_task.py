@@ -83,7 +83,7 @@ def test_log_is_stdout_in_old_templates() -> None:
     both = read("{name: t, command: {value: x, log: all, stdout: stdout}}")
 
     assert (old.stdout, both.stdout) == ("all", "stdout")
-    assert [finding.message for finding in old.findings] == ["`log` of task 't' is deprecated; write `stdout`"]
+    assert [str(finding).partition(": ")[2] for finding in old.findings] == ["`log` of task 't' is deprecated; write `stdout`"]
     assert "ignored, because `stdout` is there" in both.findings[0].message
 
 

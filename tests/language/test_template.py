@@ -31,7 +31,7 @@ def only_role(text: str) -> TemplateRole:
 
 
 def messages(text: str) -> list[str]:
-    return [finding.message for finding in read(text).findings]
+    return [str(finding).partition(": ")[2] for finding in read(text).findings]
 
 
 def test_a_template_with_everything() -> None:
