@@ -1,8 +1,8 @@
 """From a syntax tree to nested Python functions, once per expression; running them is the evaluation.
 
 Each rule of the grammar has one function that takes the tree and returns `Code`: here those of the operators, the
-others in literals.py, links.py and calls.py. Nothing is looked up, parsed or checked by type of node while an
-expression runs.
+others in statements.py, literals.py, links.py, calls.py and loops.py. Nothing is looked up, parsed or checked by type
+of node while an expression runs.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from libecs.language import grammar
 from libecs.language.calls import CALLS
 from libecs.language.links import LINKS
 from libecs.language.literals import LITERALS, variable
+from libecs.language.loops import LOOPS
 from libecs.language.operators import ARITHMETIC, RELATIONS, Binary, invert, negate
 from libecs.language.program import Code, Compiler, Frame, Program, Rule, Scope, condition, offset_of, place, unary
-from libecs.language.values import Value
+from libecs.language.statements import STATEMENTS
+from libecs.language.values import Value, a_type, fault
 
 __all__ = ["Program", "Scope", "compile_program"]
 
 _BARE: Final = re.compile(r"\s*([^\W\d]\w*)\s*")
-_RESERVED: Final = frozenset(
-    ("true", "false", "nil", "or", "and", "not", "in", "contains", "startsWith", "endsWith", "matches")
-)
 
 
 def compile_program(source: str) -> Program:
@@ -38,7 +37,7 @@ def compile_program(source: str) -> Program:
     """
     grammar.check_length(source)
     simple = _BARE.fullmatch(source)
-    if simple and simple[1] not in _RESERVED:  # nearly all expressions of real templates
+    if simple and simple[1] not in grammar.RESERVED:  # nearly all expressions of real templates
         name, offset = simple[1], simple.start(1)
         return Program(source=source, code=variable(name, offset), names={name: offset}, calls={}, bare=name)
     compiler = Compiler(_RULES)
@@ -117,6 +116,9 @@ def _arithmetic(compiler: Compiler, tree: Tree[Token]) -> Code:
 
 def _comparison(compiler: Compiler, tree: Tree[Token]) -> Code:
     """`a < b < c` means a < b and b < c, as in expr-lang; each operand is evaluated once."""
+    last = tree.children[-1]
+    if len(tree.children) == 3 and isinstance(last, Tree) and last.data == "env":
+        return _in_env(compiler, tree)
     operands = [compiler.compile(child) for child in tree.children[::2]]
     signs = [_comparator(child) for child in tree.children[1::2]]
     if len(signs) == 1:
@@ -136,6 +138,23 @@ def _comparison(compiler: Compiler, tree: Tree[Token]) -> Code:
         return True
 
     return chain
+
+
+def _in_env(compiler: Compiler, tree: Tree[Token]) -> Code:
+    """`'name' in $env`: is there such a variable?"""
+    name_code, sign = compiler.compile(tree.children[0]), tree.children[1]
+    assert isinstance(sign, Tree)
+    if sign.children[-1] != "in":
+        return compiler.compile(tree.children[2])  # says what $env is for
+    wanted, offset = len(sign.children) == 1, offset_of(tree)
+
+    def in_env(frame: Frame) -> Value:
+        name = name_code(frame)
+        if not isinstance(name, str):
+            raise fault(f"the name of a variable must be a string, not {a_type(name)}", offset)
+        return (name in frame.scope.names()) is wanted
+
+    return in_env
 
 
 def _comparator(tree: Tree[Token] | Token) -> tuple[Binary, int]:
@@ -169,6 +188,8 @@ _RULES: Final[dict[str, Rule]] = {
     **LITERALS,
     **LINKS,
     **CALLS,
+    **LOOPS,
+    **STATEMENTS,
     "conditional": _conditional,
     "elvis": _elvis,
     "either": _logical(True),

@@ -1,4 +1,5 @@
-"""The functions that expressions may call, as tables. Here are the pure ones: strings, json, util, uid and `len`.
+"""The functions that expressions may call, as tables. Here are the pure ones: strings, json, util, uid, and those that
+are built into the language.
 
 Functions that need more than their arguments (config, inventory, runtime, dpl, integrations) are tables of the same
 kind, made where that knowledge is; `FunctionTable.extended` puts them together.
@@ -8,12 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import attrs
 
 from libecs.errors import ExpressionError, UsageError
+from libecs.language.builtins import BUILTINS
 from libecs.language.expression import Scope, unknown_function
+from libecs.language.signature import Function as Function
+from libecs.language.signature import Kind as Kind
+from libecs.language.signature import check_arguments
 from libecs.language.values import (
     INT_MAX,
     INT_MIN,
@@ -23,10 +28,7 @@ from libecs.language.values import (
     fault,
     from_json,
     to_json,
-    type_name,
 )
-
-Kind: TypeAlias = Literal["string", "int", "bool", "list", "any"]
 
 ALIASES: Final[Mapping[str, str]] = {
     "Atoi": "strings.Atoi",
@@ -59,18 +61,6 @@ ALIASES: Final[Mapping[str, str]] = {
 
 
 @attrs.frozen
-class Function:
-    """A function of the expression language."""
-
-    run: Callable[..., Value]
-    """Called with the arguments, after the scope if `scoped`. It may raise any `EcsError`."""
-    parameters: tuple[Kind, ...] | None = ()
-    """Types of the arguments, checked before `run`; None: `run` takes what comes."""
-    scoped: bool = False
-    """True if `run` reads variables of the caller."""
-
-
-@attrs.frozen
 class FunctionTable:
     """Functions by their dotted names: "strings.Atoi", "len"."""
 
@@ -99,8 +89,7 @@ class FunctionTable:
         function = self._find(path)
         if function is None:
             raise unknown_function(path, self)
-        if function.parameters is not None:
-            _check_arguments(".".join(path), function.parameters, args)
+        check_arguments(".".join(path), function, args)
         return function.run(scope, *args) if function.scoped else function.run(*args)
 
     def extended(self, functions: Mapping[str, Function]) -> FunctionTable:
@@ -139,7 +128,7 @@ class TableScope:
 
 
 def pure_functions(new_id: Callable[[], str]) -> FunctionTable:
-    """Return the table of strings, json, util, uid and len. `new_id` gives the ids of uid.New(), none twice."""
+    """Return strings, json, util, uid and the built-ins. `new_id` gives the ids of uid.New(), none twice."""
     text: tuple[Kind, ...] = ("string",)
     return FunctionTable(
         {
@@ -162,6 +151,7 @@ def pure_functions(new_id: Callable[[], str]) -> FunctionTable:
             "util.SuffixInRange": Function(suffix_in_range, ("string", "string", "string", "string")),
             "util.Dump": Function(refuse_dump, ("string", "string")),
             "uid.New": Function(new_id),
+            **BUILTINS,
         }
     )
 
@@ -243,25 +233,3 @@ def refuse_dump(text: str, file: str) -> str:
 
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
-
-
-def _check_arguments(name: str, parameters: tuple[Kind, ...], args: list[Value]) -> None:
-    if len(args) != len(parameters):
-        wanted = f"{len(parameters)} argument{'s' if len(parameters) != 1 else ''}"
-        raise fault(f"{name} takes {wanted}, not {len(args)}")
-    for number, (kind, value) in enumerate(zip(parameters, args, strict=True), 1):
-        if kind != "any" and type_name(value) != kind:
-            raise fault(
-                f"{name}: argument {number} must be {_SPELT[kind]}, not {a_type(value)}",
-                hint=_HINTS.get((kind, type_name(value)), ""),
-            )
-
-
-_SPELT: Final[Mapping[Kind, str]] = {"string": "a string", "int": "an int", "bool": "a bool", "list": "a list"}
-_HINTS: Final[Mapping[tuple[Kind, str], str]] = {
-    ("string", "int"): "strings.Itoa(n) makes text of an int",
-    ("string", "nil"): "util.Nullable(x) makes empty text of nil",
-    ("string", "list"): "json.Marshal(x) makes text of a list",
-    ("int", "string"): "strings.Atoi(x) makes an int of text",
-    ("list", "string"): "json.Unmarshal(x) makes a list of JSON text",
-}

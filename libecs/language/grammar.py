@@ -2,10 +2,10 @@
 
 Operators and precedence are those of expr-lang 1.17, the language inside AliECS's {{ }}. From loose to tight:
 
-    ?:   |   or ||   and &&   == != < > <= >= in contains startsWith endsWith matches   ..   + -
+    ;  let   if else   ?:   |   or ||   and &&   == != < > <= >= in contains startsWith endsWith matches   ..   + -
     not !   * / %   unary - +   ** ^   ??   . ?. [] ()
 
-Surprising but true to it: `not` binds tighter than `==` and looser than `*`.
+Surprising but true to it: `not` binds tighter than `==` and looser than `*`. A sequence `a; b` is worth its last part.
 """
 
 from __future__ import annotations
@@ -28,12 +28,19 @@ MAX_TOKENS: Final = 1000
 """Tokens of one expression; the longest of the production templates has 40."""
 
 GRAMMAR: Final = r"""
-start: expression
+start: sequence
+?sequence: expression (SEMI expression)*
+// A `let` reaches as far as it can: that is the shift of a shift/reduce conflict at the next semicolon.
 ?expression: pipe
     | pipe QUESTION expression COLON expression -> conditional
     | pipe QUESTION COLON expression            -> elvis
+    | LET NAME ASSIGN expression SEMI sequence  -> let
+    | branches
+branches: IF expression LBRACE sequence RBRACE ELSE otherwise
+?otherwise: LBRACE sequence RBRACE              -> block
+    | branches
 ?pipe: either
-    | pipe PIPE path LPAR arguments RPAR
+    | pipe PIPE postfix
 ?either: both (OR both)*
 ?both: comparison (AND comparison)*
 ?comparison: range (comparator range)*
@@ -71,16 +78,17 @@ comparator: RELATION | WORD | NOT WORD
     | NIL                                       -> nil
     | ITEM                                      -> item
     | DOT NAME                                  -> item_member
-    | LPAR expression RPAR                      -> group
+    | ENV                                       -> env
+    | LPAR sequence RPAR                        -> group
     | LSQB (expression (COMMA expression)* COMMA?)? RSQB -> list
     | LBRACE (pair (COMMA pair)* COMMA?)? RBRACE -> map
 pair: key COLON expression
-key: NAME | STRING | INT | LPAR expression RPAR
-path: NAME (DOT NAME)*
+key: NAME | STRING | INT | LPAR sequence RPAR
 arguments: (argument (COMMA argument)* COMMA?)?
 ?argument: expression
-    | LBRACE expression RBRACE                  -> closure
+    | LBRACE sequence RBRACE                    -> closure
 
+%declare SEMI LET ASSIGN IF ELSE ENV
 %declare QUESTION COLON PIPE OR AND RELATION WORD NOT BANG RANGE PLUS MINUS TIMES POWER COALESCE DOT OPTIONAL
 %declare LSQB RSQB LPAR RPAR LBRACE RBRACE COMMA NAME INT FLOAT STRING TRUE FALSE NIL ITEM
 """
@@ -93,10 +101,11 @@ _TOKEN: Final = re.compile(
     | (?P<INT>0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|\d[\d_]*)
     | (?P<NAME>[^\W\d]\w*)
     | (?P<STRING>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`[^`]*`)
-    | (?P<ITEM>\#(?:index)?)
+    | (?P<ITEM>\#(?:index|acc)?)
+    | (?P<ENV>\$env\b)
     | (?P<COALESCE>\?\?) | (?P<OPTIONAL>\?\.(?!\d)) | (?P<QUESTION>\?) | (?P<COLON>:)
     | (?P<OR>\|\|) | (?P<PIPE>\|) | (?P<AND>&&)
-    | (?P<RELATION>==|!=|<=|>=|<|>) | (?P<BANG>!)
+    | (?P<RELATION>==|!=|<=|>=|<|>) | (?P<BANG>!) | (?P<ASSIGN>=) | (?P<SEMI>;)
     | (?P<RANGE>\.\.) | (?P<DOT>\.)
     | (?P<POWER>\*\*|\^) | (?P<TIMES>[*/%]) | (?P<PLUS>\+) | (?P<MINUS>-)
     | (?P<LPAR>\() | (?P<RPAR>\)) | (?P<LSQB>\[) | (?P<RSQB>\]) | (?P<LBRACE>\{) | (?P<RBRACE>\}) | (?P<COMMA>,)
@@ -116,7 +125,12 @@ _KEYWORDS: Final = {
     "true": "TRUE",
     "false": "FALSE",
     "nil": "NIL",
+    "let": "LET",
+    "if": "IF",
+    "else": "ELSE",
 }
+RESERVED: Final = frozenset(_KEYWORDS)
+"""Words that are no names of variables."""
 
 _SPELT: Final = {
     "NAME": "a name",
@@ -126,6 +140,10 @@ _SPELT: Final = {
     "COLON": "`:`",
     "COMMA": "`,`",
     "LPAR": "`(`",
+    "LBRACE": "`{`",
+    "SEMI": "`;`",
+    "ELSE": "`else`",
+    "ASSIGN": "`=`",
     "$END": "the end",
 }
 """Tokens worth naming among what was expected. Operators are not: they may stand after every value."""
@@ -189,13 +207,14 @@ def _bad_character(source: str, offset: int) -> ExpressionError:
         )
     if source.startswith("/*", offset):
         return fault("the comment that begins here has no closing */", offset)
-    hints = {"=": "compare by ==", "&": "write && or `and`", "~": "write `not`", ";": "an expression has one part only"}
+    hints = {"&": "write && or `and`", "~": "write `not`", "$": "the only such name is $env"}
     return fault(f"the character {character!r} has no meaning here", offset, hints.get(character, ""))
 
 
 def _unexpected(error: UnexpectedToken, source: str) -> ExpressionError:
     token = error.token
-    wanted = sorted(_SPELT[name] for name in error.accepts if name in _SPELT)
+    accepted = error.accepts - {"SEMI"} if "$END" in error.accepts else error.accepts
+    wanted = sorted(_SPELT[name] for name in accepted if name in _SPELT)
     hint = f"expected {' or '.join(wanted)}" if wanted else ""
     if "PLUS" in error.accepts:
         hint = "expected an operator" + "".join(f" or {sign}" for sign in wanted if sign != "`(`")
@@ -205,4 +224,6 @@ def _unexpected(error: UnexpectedToken, source: str) -> ExpressionError:
         return fault("the expression ends too early", len(source.rstrip()), hint)
     if token.type == "STRING" and "NAME" not in error.accepts:
         hint = "join texts by +"
+    if token.type == "ASSIGN":
+        hint = "compare by ==, or write `let x = 1; ...`"
     return fault(f"`{token}` can't stand here", token.start_pos or 0, hint)

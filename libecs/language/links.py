@@ -1,4 +1,4 @@
-"""Rules for what stands behind a value: .name, [index], [begin:end], and ?. before them."""
+"""Rules for what stands behind a value: .name, [index], [begin:end], and ?. before them; `$env[name]` among them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from lark import Token, Tree
 from libecs.errors import ExpressionError
 from libecs.language.literals import constant
 from libecs.language.operators import cut, item, member
-from libecs.language.program import Code, Compiler, Frame, Rule, place, token_of
-from libecs.language.values import Value
+from libecs.language.program import Code, Compiler, Frame, Rule, offset_of, place, token_of
+from libecs.language.values import Value, a_type, fault
 
 _STOP: Final = object()
 Step: TypeAlias = Callable[[Frame, Value], "Value | object"]
@@ -24,7 +24,10 @@ def _chain(compiler: Compiler, tree: Tree[Token]) -> Code:
     while isinstance(base, Tree) and str(base.data) in _LINKS:
         links.append(base)
         base = base.children[0]
-    start = compiler.compile(base)
+    if isinstance(base, Tree) and base.data == "env" and str(links[-1].data) in _NAMED:
+        start = _from_env(compiler, links.pop())
+    else:
+        start = compiler.compile(base)
     steps = [_LINKS[str(link.data)](compiler, link) for link in reversed(links)]
 
     def chain(frame: Frame) -> Value:
@@ -37,6 +40,24 @@ def _chain(compiler: Compiler, tree: Tree[Token]) -> Code:
         return value
 
     return chain
+
+
+def _from_env(compiler: Compiler, tree: Tree[Token]) -> Code:
+    """`$env.name` and `$env[name]`: a variable whose name may be anything, nil if there is none."""
+    offset = offset_of(tree.children[2])
+    is_member = str(tree.children[1]) in (".", "?.") and len(tree.children) == 3
+    name_code = constant(str(tree.children[2])) if is_member else compiler.compile(tree.children[-2])
+
+    def from_env(frame: Frame) -> Value:
+        name = name_code(frame)
+        if not isinstance(name, str):
+            raise fault(f"the name of a variable must be a string, not {a_type(name)}", offset)
+        try:
+            return frame.scope.lookup(name)
+        except KeyError:
+            return None
+
+    return from_env
 
 
 def _member(compiler: Compiler, tree: Tree[Token]) -> Step:
@@ -102,6 +123,5 @@ _LINKS: Final[dict[str, Callable[[Compiler, Tree[Token]], Step]]] = {
     "slice_to": _slice(0, 3),
     "slice_all": _slice(0, 0),
 }
-
-
+_NAMED: Final = frozenset(("member", "optional_member", "index", "optional_index"))
 LINKS: Final[dict[str, Rule]] = dict.fromkeys(_LINKS, _chain)

@@ -26,6 +26,9 @@ def variable(name: str, offset: int) -> Code:
 def _name(compiler: Compiler, tree: Tree[Token]) -> Code:
     token = token_of(tree.children[0])
     offset = token.start_pos or 0
+    number = compiler.local(str(token))
+    if number is not None:
+        return lambda frame: frame.locals[number]
     compiler.names.setdefault(str(token), offset)
     return variable(str(token), offset)
 

@@ -33,7 +33,7 @@ class Scope(Protocol):
 class Frame:
     """The state of one evaluation."""
 
-    __slots__ = ("budget", "index", "item", "scope")
+    __slots__ = ("acc", "budget", "index", "item", "locals", "scope")
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -42,6 +42,10 @@ class Frame:
         """`#` of the innermost closure."""
         self.index = 0
         """`#index`."""
+        self.acc: Value = None
+        """`#acc` of the innermost reduce."""
+        self.locals: dict[int, Value] = {}
+        """Variables that `let` made, by the numbers that the compiler gave them."""
 
 
 Code: TypeAlias = Callable[[Frame], Value]
@@ -106,7 +110,30 @@ class Compiler:
         self.names: dict[str, int] = {}
         self.calls: dict[tuple[str, ...], int] = {}
         self.loops = 0
+        """Closures around what is compiled."""
+        self.reductions = 0
+        """Those of `reduce` among them."""
+        self.piped: dict[int, Tree[Token] | Token] = {}
+        """Calls behind a `|`, by the id of their tree, to what is passed to them."""
+        self._locals: dict[str, int] = {}
+        self._declared = 0
         self._depth = 0
+
+    def local(self, name: str) -> int | None:
+        """Return the number of the `let` that `name` means here, None if it is no such name."""
+        return self._locals.get(name)
+
+    def declared(self, name: str, body: Tree[Token] | Token) -> tuple[int, Code]:
+        """Compile what stands behind `let name = ...;`: return the number of its variable, and the code.
+
+        Raises:
+            ExpressionError: there is a `let` of that name around it.
+        """
+        self._declared += 1
+        number = self._locals[name] = self._declared
+        code = self.compile(body)
+        del self._locals[name]
+        return number, code
 
     def compile(self, tree: Tree[Token] | Token) -> Code:
         """Return the code of a tree; deeper than `MAX_DEPTH` is an `ExpressionError`."""

@@ -17,6 +17,8 @@ MAX_JSON: Final = 1 << 17
 """Characters of a JSON text that expressions read."""
 MAX_ITEMS: Final = 10_000
 """Items of a list that a range makes."""
+MAX_LIST: Final = 100_000
+"""Items of a list that a function makes."""
 MAX_DEPTH: Final = 64
 """Levels of lists and maps inside each other, and of an expression."""
 INT_MIN: Final = -(1 << 63)
