@@ -1,4 +1,4 @@
-"""The built-in functions of expr-lang 1.17, but for those with a closure (loops.py).
+"""The built-in functions of expr-lang 1.17, but for those with a closure (loops.py), and `sh`, which is ours.
 
 Functions of dates are there to be refused: what a template means may not depend on when it is expanded.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import operator
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -100,6 +101,8 @@ BUILTINS: Final[Mapping[str, Function]] = {
     "fromJSON": Function(from_json, _TEXT),
     "toBase64": Function(strings.to_base64, _TEXT),
     "fromBase64": Function(strings.from_base64, _TEXT),
+    # a text as one word of a shell command
+    "sh": Function(shlex.quote, _TEXT),
     # dates
     **{name: Function(_refuse_date(name), None) for name in ("now", "date", "duration", "timezone")},
 }

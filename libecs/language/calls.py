@@ -38,13 +38,15 @@ def _path(callee: Tree[Token] | Token) -> tuple[str, ...]:
 
 
 def _pipe(compiler: Compiler, tree: Tree[Token]) -> Code:
-    """`x | f(y)` is f(x, y), and `x | f(y)[0]` is f(x, y)[0]."""
+    """`x | f(y)` is f(x, y), `x | f(y)[0]` is f(x, y)[0], and `x | f` is f(x)."""
     target = tree.children[2]
+    if path := _path(target):
+        return _function(compiler, path, offset_of(target), [tree.children[0]], None)
     call = target
     while isinstance(call, Tree) and not (call.data == "call" and _path(call.children[0])):
         call = call.children[0]
     if not isinstance(call, Tree):
-        raise fault("`|` passes a value on to a function", offset_of(target), "such as x | lower()")
+        raise fault("`|` passes a value on to a function", offset_of(target), "such as x | lower")
     compiler.piped[id(call)] = tree.children[0]
     return compiler.compile(target)
 
@@ -54,9 +56,11 @@ def _function(
     path: tuple[str, ...],
     offset: int,
     first: list[Tree[Token] | Token],
-    arguments: Tree[Token],
+    arguments: Tree[Token] | None,
 ) -> Code:
-    given = first + [child for child in arguments.children if isinstance(child, Tree)]
+    given = list(first)
+    if arguments is not None:
+        given += [child for child in arguments.children if isinstance(child, Tree)]
     if is_loop(path):
         return compile_loop(compiler, path[0], offset, given)
     compiler.calls.setdefault(path, offset)

@@ -25,7 +25,7 @@ _KEYS = ("name", "description", "defaults", "vars", "control", "command", "wants
 _ROLE_KEYS = ("bind", "connect", "properties", "constraints")
 _ADDED_KEYS = ("liveness", "on_exit", "reconfigure", "stop", "timeouts")
 """Keys that AliECS does not know."""
-_COMMAND_KEYS = ("env", "shell", "value", "user", "arguments", "stdout", "stderr", "log")
+_COMMAND_KEYS = ("env", "shell", "value", "user", "arguments", "stdout", "stderr", "log", "cwd")
 _PORTS = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
 _MAX_PORT = 65535
 
@@ -54,6 +54,8 @@ class TaskTemplate:
     arguments: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     user: str = ""
+    cwd: str = ""
+    """Folder in which the command runs, "" for the usual one. AliECS does not know it."""
     shell: bool = False
     stdout: str = "none"
     stderr: str = "none"
@@ -118,6 +120,7 @@ def read_task(text: str | bytes, file: str, *, name: str | None = None) -> TaskT
         arguments=_list(reader, command, "arguments", what),
         environment=_environment(reader, command, what),
         user=_templated(reader, command, "user", what),
+        cwd=_templated(reader, command, "cwd", what),
         shell=reader.boolean(command, "shell", what, False) if command is not None else False,
         stdout=_output(reader, command, what),
         stderr=_templated(reader, command, "stderr", what) or "none",

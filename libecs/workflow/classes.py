@@ -39,6 +39,7 @@ def task_class(template: TaskTemplate, key: str) -> TaskClass:
         transition_s=template.transition_s,
         on_exit=template.on_exit,
         stop_s=template.stop_s,
+        cwd=template.cwd,
     )
 
 

@@ -60,6 +60,8 @@ class Command:
     shell: bool = False
     environment: Mapping[str, str] = attrs.field(factory=dict)
     user: str = ""
+    cwd: str = ""
+    """Folder in which it runs, "" = the usual one."""
     stdout: str = "none"
     """none, stdout (to the executor's log) or all (to the central log too)."""
     stderr: str = "none"
@@ -93,6 +95,7 @@ class _ClassTexts:
     """Those without {{ }} as they are; of a shell command joined with their neighbours, as most of them are literal."""
     environment: tuple[Text, ...]
     user: Text
+    cwd: Text
     stdout: Text
     stderr: Text
     properties: Mapping[str, Text]
@@ -159,6 +162,7 @@ class Launcher:
             arguments = [text if isinstance(text, str) else text.evaluate(scope) for text in texts.arguments]
             environment = [text.evaluate(scope) for text in texts.environment]
             user = texts.user.evaluate(scope)
+            cwd = texts.cwd.evaluate(scope)
             stdout = _output("stdout", texts.stdout.evaluate(scope))
             stderr = _output("stderr", texts.stderr.evaluate(scope))
             if not value.strip():
@@ -173,6 +177,7 @@ class Launcher:
             shell=shell,
             environment=dict(_assignment(entry) for entry in environment),
             user=user.strip(),
+            cwd=cwd.strip(),
             stdout=stdout,
             stderr=stderr,
         )
@@ -307,6 +312,7 @@ class Launcher:
             _words([compile_text(text, mark) for text in task_class.arguments], task_class.shell),
             tuple(compile_text(text, mark) for text in task_class.environment),
             compile_text(task_class.user, mark),
+            compile_text(task_class.cwd, mark),
             compile_text(task_class.stdout, mark),
             compile_text(task_class.stderr, mark),
             compiled(task_class.properties),

@@ -162,6 +162,8 @@ class TaskClass:
     """
     stop_s: float = 0.0
     """Seconds that a basic task has after the signal of `stop`, 0 = the usual ones."""
+    cwd: str = ""
+    """Folder in which the command runs, "" = the usual one. A late text as the others."""
 
 
 @attrs.frozen(kw_only=True)

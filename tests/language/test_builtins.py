@@ -179,6 +179,12 @@ CASES: list[tuple[str, Value]] = [
     ("people | find(.age > 35).name", "a"),
     ("name | strings.ToUpper()", "READOUT"),
     ("1..3 | map(# * 2) | sum()", 12),
+    ("hosts | split(',') | len", 3),
+    ("name | strings.ToUpper | lower", "readout"),
+    # shell
+    ("sh('it is')", "'it is'"),
+    ("'a; rm -r b' | sh", "'a; rm -r b'"),
+    ("name | sh", "readout"),
     # all variables
     ("$env['with-dash']", "dashed"),
     ("$env.name", "readout"),

@@ -29,6 +29,7 @@ command:
   env: ["A={{ a }}", "{{ whole }}"]
   shell: true
   user: "{{ user }}"
+  cwd: "/data/{{ a }}"
   stdout: all
   stderr: "{{ log }}"
 wants: {cpu: 0.15, memory: 128, ports: "8080, 9000-9002"}
@@ -50,6 +51,7 @@ timeouts: {CONFIGURE: 2m, START: 10s}
     assert (task.command, task.arguments) == ("{{ a }}", ("--x", "{{ b }}"))
     assert task.environment == ("A={{ a }}", "{{ whole }}")
     assert (task.shell, task.user, task.stdout, task.stderr) == (True, "{{ user }}", "all", "{{ log }}")
+    assert task.cwd == "/data/{{ a }}"
     assert task.wants == Resources(cpu=0.15, memory_mb=128.0, ports=(8080, 9000, 9001, 9002))
     assert task.limits == Resources(cpu=2.0, memory_mb=4096.0)
     assert [channel.global_.source for channel in task.bind] == ["g-{{ it }}"]
@@ -83,7 +85,9 @@ def test_log_is_stdout_in_old_templates() -> None:
     both = read("{name: t, command: {value: x, log: all, stdout: stdout}}")
 
     assert (old.stdout, both.stdout) == ("all", "stdout")
-    assert [str(finding).partition(": ")[2] for finding in old.findings] == ["`log` of task 't' is deprecated; write `stdout`"]
+    assert [str(finding).partition(": ")[2] for finding in old.findings] == [
+        "`log` of task 't' is deprecated; write `stdout`"
+    ]
     assert "ignored, because `stdout` is there" in both.findings[0].message
 
 

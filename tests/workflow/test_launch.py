@@ -33,6 +33,7 @@ command:
   arguments: ["--host={{ task_hostname }}", "a b", "{{ empty }}"]
   env: ["A={{ a }}", "B=x=y", "C="]
   user: " {{ who }} "
+  cwd: " /tmp/{{ who }} "
   stdout: " ALL "
   stderr: "{{ 'stdout' }}"
 """,
@@ -43,6 +44,7 @@ command:
         argv=("/bin/x", "--host=h1", "a b", ""),
         environment={"A": "1", "B": "x=y", "C": ""},
         user="flp",
+        cwd="/tmp/flp",
         stdout="all",
         stderr="stdout",
     )
