@@ -24,8 +24,11 @@ from libecs.environment import AsyncEnvironment, EnvironmentRequest
 from libecs.errors import Conflict, EcsError, NotFound, Unreachable, UsageError, WaitTimeout
 from libecs.failure import of_finished
 from libecs.fsm import EnvState
+from libecs.logs import LogReader
 from libecs.mirror import Mirror
+from libecs.reader import Reader
 from libecs.script import ScriptWorkflow
+from libecs.watching import Watcher, Watches
 from libecs.wire.client import (
     Accepted,
     Control,
@@ -36,20 +39,25 @@ from libecs.wire.client import (
     Event,
     Events,
     Finished,
+    Lines,
+    Metrics,
+    Reconfigure,
     RunInfo,
     Runs,
     Show,
     ShowRuns,
     Subscribe,
+    Watch,
 )
+from libecs.wire.telemetry import Severity
 
 T = TypeVar("T")
 
+Request = Create | Control | Destroy | Reconfigure
+"""What changes something."""
+
 ACCEPT_S = 5.0
 """How long a core may take to write an operation down, before a cancelled creation is given up."""
-
-QUEUE_LIMIT = 65536
-"""Events that one slow reader of `events()` may be behind before the oldest are dropped."""
 
 
 class Link(Protocol):
@@ -68,58 +76,10 @@ def requester() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-class EventReader:
-    """The events of a session, or of one environment, from the moment it was made. One reader for one loop of `for`."""
-
-    def __init__(self, environment: str) -> None:
-        self._environment = environment
-        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
-        self.dropped = 0
-        """Events lost because this reader was too slow."""
-
-    def put(self, event: Event | None) -> None:
-        """Take one event; None is the end."""
-        if event is not None and self._environment and event.environment != self._environment:
-            return
-        if self._queue.qsize() >= QUEUE_LIMIT:
-            self._queue.get_nowait()
-            self.dropped += 1
-        self._queue.put_nowait(event)
-
-    def close(self) -> None:
-        """End the events after those that wait to be read."""
-        self._queue.put_nowait(None)
-
-    async def next(self) -> Event | None:
-        """Wait for the next event; None at the end."""
-        event = await self._queue.get()
-        if event is None:
-            self._queue.put_nowait(None)  # the end stays the end
-        return event
-
-    def rest(self) -> list[Event]:
-        """Return what waits to be read, without waiting for more."""
-        events = []
-        while not self._queue.empty():
-            event = self._queue.get_nowait()
-            if event is not None:
-                events.append(event)
-        return events
-
-    def __aiter__(self) -> EventReader:
-        return self
-
-    async def __anext__(self) -> Event:
-        event = await self.next()
-        if event is None:
-            raise StopAsyncIteration
-        return event
-
-
 class Operation:
     """One request that changes something, from the moment it is sent until the core says how it ended."""
 
-    def __init__(self, message: Create | Control | Destroy, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, message: Request, loop: asyncio.AbstractEventLoop) -> None:
         self.message = message
         self.id = message.operation
         self.environment: asyncio.Future[str] = loop.create_future()
@@ -158,7 +118,9 @@ class AsyncEcs:
         self._mirror = Mirror()
         self._operations: dict[str, Operation] = {}
         self._requests: dict[str, tuple[object, asyncio.Future[Any]]] = {}
-        self._readers: weakref.WeakSet[EventReader] = weakref.WeakSet()
+        self._readers: weakref.WeakSet[Reader[Event]] = weakref.WeakSet()
+        self._log_readers: weakref.WeakSet[LogReader] = weakref.WeakSet()
+        self._watches = Watches(self._ask_to_watch)
         self._waiters: set[asyncio.Future[None]] = set()
         self._background: set[asyncio.Task[Any]] = set()
         self._closed: EcsError | None = None
@@ -190,7 +152,9 @@ class AsyncEcs:
         self._operations.clear()
         self._requests.clear()
         for reader in self._readers:
-            reader.put(None)
+            reader.close()
+        for log_reader in self._log_readers:
+            log_reader.close()
         self._wake()
 
     def resend(self) -> None:
@@ -200,6 +164,7 @@ class AsyncEcs:
             self._send(operation.message)
         for message, _ in self._requests.values():
             self._send(message)
+        self._watches.again()
 
     # what comes in
 
@@ -207,6 +172,8 @@ class AsyncEcs:
         """Take one message of the core."""
         if isinstance(message, Events):
             self._take_events(message)
+        elif isinstance(message, Metrics | Lines):
+            self._watches.take(message)
         elif isinstance(message, Accepted):
             operation = self._operations.get(message.operation)
             if operation is not None and not operation.environment.done():
@@ -270,7 +237,7 @@ class AsyncEcs:
         self._mirror.take_snapshot(answer.sequence, answer.environments, whole=True)
         self._wake()
 
-    def begin(self, message: Create | Control | Destroy) -> Operation:
+    def begin(self, message: Request) -> Operation:
         """Send a request that changes something."""
         operation = Operation(message, self._loop)
         self._operations[operation.id] = operation
@@ -302,9 +269,13 @@ class AsyncEcs:
         return finished
 
     async def until(
-        self, true: Callable[[], bool], timeout_s: float | None = None, *, poll_s: float | None = None
+        self,
+        true: Callable[[], bool],
+        timeout_s: float | None = None,
+        *,
+        poll_s: Callable[[], float | None] = lambda: None,
     ) -> bool:
-        """Wait until `true()` is; look after each message, and every `poll_s` seconds if given. False: timed out."""
+        """Wait until `true()` is; look after each message, and after `poll_s()` seconds if any. False: timed out."""
         end = None if timeout_s is None else self._loop.time() + timeout_s
         while not true():
             if self._closed is not None:
@@ -312,7 +283,7 @@ class AsyncEcs:
             left = None if end is None else end - self._loop.time()
             if left is not None and left <= 0:
                 return False
-            waits = [wait for wait in (left, poll_s) if wait is not None]
+            waits = [wait for wait in (left, poll_s()) if wait is not None]
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._waiters.add(waiter)
             try:
@@ -351,7 +322,8 @@ class AsyncEcs:
 
         Args:
             workflow: `[repository/workflows/]name[@revision]`, or one made by `libecs.workflow()`.
-            vars: variables of the request; values that are no text become JSON.
+            vars: variables of the request; values that are no text become JSON. Of a workflow made by
+                `libecs.workflow()`, `task.property` is the property of that task.
             name: how people call it.
             target: state to bring it to: STANDBY, DEPLOYED or CONFIGURED.
             keep: do not destroy it when `async with` is left.
@@ -364,7 +336,8 @@ class AsyncEcs:
                 raise UsageError(
                     "this core takes workflows from repositories only", hint="put the workflow into a repository"
                 )
-            workflow = self._add_workflow(workflow.name, workflow.files())
+            properties, vars = workflow.split(vars or {})
+            workflow = self._add_workflow(workflow.name, workflow.with_properties(properties).files())
         return EnvironmentRequest(self, workflow, texts(vars or {}), name, EnvState[target], keep, reuse, timeout)
 
     async def create(
@@ -438,6 +411,7 @@ class AsyncEcs:
     def forget(self, environment: str) -> None:
         """Drop what is known of an environment that is destroyed."""
         self._mirror.environments.pop(environment, None)
+        self._watches.forget(environment)
 
     async def show(self, environment: str, *, tasks: bool = True) -> EnvironmentInfo:
         """Ask the core for one environment with its roles and tasks."""
@@ -464,13 +438,40 @@ class AsyncEcs:
             raise NotFound(f"no run {number}")
         return answer.runs[0]
 
-    def events(self, environment: str = "") -> EventReader:
+    def events(self, environment: str = "") -> Reader[Event]:
         """Return the events from now on, of one environment or of all, for `async for`; ends with the session."""
-        reader = EventReader(environment)
+        reader: Reader[Event] = Reader(lambda event: environment in ("", event.environment))
         if self._closed is not None:
-            reader.put(None)
+            reader.close()
         self._readers.add(reader)
         return reader
+
+    def logs(self, tasks: str = "**", severity: str | Severity = Severity.INFO, environment: str = "") -> LogReader:
+        """Return the lines that tasks write from now on, for `async for`; ends with the session.
+
+        Args:
+            tasks: pattern of role paths.
+            severity: the least that is shown: DEBUG, INFO, WARNING, ERROR or FATAL.
+            environment: id of one; "" = all.
+
+        Raises:
+            UsageError: it is no pattern, or no severity.
+        """
+        reader = LogReader(tasks, severity, environment)
+        if self._closed is not None:
+            reader.close()
+        else:
+            self._log_readers.add(reader)
+            self._watches.add(reader)
+        return reader
+
+    def watch(self, watcher: Watcher) -> None:
+        """Give a watcher what it wants, from now on, or with what it wants now."""
+        if self._closed is None:
+            self._watches.add(watcher)
+
+    def _ask_to_watch(self, environment: str, metrics: bool, lines: bool) -> None:
+        self._send(Watch(request=self._id(), environment=environment, metrics=metrics, lines=lines))
 
     def control(self, environment: str, event: str, *, comment: str = "", end_reason: str = "") -> Operation:
         """Send an event to an environment; the caller waits with `finish`."""
@@ -482,6 +483,18 @@ class AsyncEcs:
                 comment=comment,
                 requester=self.requester,
                 end_reason=end_reason,
+            )
+        )
+
+    def reconfiguration(self, environment: str, values: Mapping[str, object], tasks: str) -> Operation:
+        """Ask for other properties of some tasks; the caller waits with `finish`."""
+        return self.begin(
+            Reconfigure(
+                operation=self._id(),
+                environment=environment,
+                values=texts(values),
+                tasks=tasks,
+                requester=self.requester,
             )
         )
 

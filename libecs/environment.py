@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Generator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from libecs.errors import NotFound, RunFailed, TransitionFailed, WaitTimeout
 from libecs.fsm import EnvState
 from libecs.run import AsyncRun
-from libecs.taskset import TaskSet
-from libecs.wire.client import EnvironmentInfo
+from libecs.taskset import TaskRequest, TaskSet
+from libecs.wire.client import EnvironmentInfo, Event
+from libecs.wire.telemetry import Severity
 
 if TYPE_CHECKING:
-    from libecs.client import AsyncEcs, EventReader
+    from libecs.client import AsyncEcs
+    from libecs.logs import LogReader
+    from libecs.reader import Reader
 
 SETTLE_S = 0.25
 """How long events may be behind the answer that they belong to, before a snapshot is asked for."""
@@ -74,6 +77,7 @@ class AsyncEnvironment:
         """Do not destroy it when its `with` is left."""
         self._told = False
         """The script has been told of the ERROR that the environment is in."""
+        self._paths: tuple[str, ...] = ()
 
     @property
     def info(self) -> EnvironmentInfo:
@@ -108,14 +112,58 @@ class AsyncEnvironment:
     def _rests_in(self, state: EnvState) -> bool:
         return self.info.state is state and not self.info.transition
 
-    async def tasks(self, glob: str = "**") -> TaskSet:
-        """Return the tasks whose role path matches: `*` is one element, `**` any number, `flp*` a part of one."""
-        info = await self._ecs.show(self.id)
-        return TaskSet.of(info.tasks, glob)
+    def tasks(self, glob: str = "**") -> TaskRequest:
+        """Return the tasks whose role path matches: `*` is one element, `**` any number, `flp*` a part of one.
 
-    def events(self) -> EventReader:
+        `await` it to see them; `await env.tasks("**.dut").reconfigure(values)` changes their properties.
+        """
+
+        async def ask() -> TaskSet[Awaitable[None]]:
+            return TaskSet.of((await self._ecs.show(self.id)).tasks, glob, self.reconfigure)
+
+        return TaskRequest(ask, glob, self.reconfigure)
+
+    async def task_paths(self) -> tuple[str, ...]:
+        """Return the role paths of all tasks. They stay what they are while it lives, so the core is asked once."""
+        if not self._paths:
+            self._paths = tuple(task.role for task in (await self._ecs.show(self.id)).tasks)
+        return self._paths
+
+    def events(self) -> Reader[Event]:
         """Return its events from now on, for `async for`."""
         return self._ecs.events(self.id)
+
+    def logs(self, tasks: str = "**", severity: str | Severity = Severity.INFO) -> LogReader:
+        """Return the lines that its tasks write from now on, for `async for`: those of some tasks, not too harmless."""
+        return self._ecs.logs(tasks, severity, self.id)
+
+    async def reconfigure(
+        self, values: Mapping[str, object], tasks: str = "**", *, timeout: float | None = None
+    ) -> None:
+        """Change properties of its tasks while it is CONFIGURED, and no others: same processes, same run conditions.
+
+        Args:
+            values: properties of the tasks, or variables that their properties are made of; values that are no text
+                become JSON.
+            tasks: pattern of role paths.
+            timeout: seconds to wait.
+
+        Raises:
+            InvalidInput: a key means nothing to any of these tasks, or there are no such tasks. Nothing has changed.
+            IllegalTransition: it is not CONFIGURED. Nothing has changed.
+            RunFailed: it is in ERROR already.
+            TransitionFailed: a task refused.
+            WaitTimeout: after `timeout` seconds; it goes on.
+        """
+        await self.check()
+        operation = self._ecs.reconfiguration(self.id, values, tasks)
+        try:
+            finished = await self._ecs.finish(operation, timeout)
+        except TransitionFailed:
+            self.told()
+            await self.settle()
+            raise
+        await self.settle(finished.state)
 
     async def control(
         self, event: str, *, comment: str = "", end_reason: str = "", timeout: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -20,14 +21,18 @@ from libecs.errors import (
     WaitTimeout,
 )
 from libecs.language.duration import parse_duration
-from libecs.wire.client import RunInfo
+from libecs.logs import Line
+from libecs.metrics import MetricView, RunMetrics
+from libecs.wire.client import Lines, Metrics, RunInfo
 
 if TYPE_CHECKING:
     from libecs.client import AsyncEcs
     from libecs.environment import AsyncEnvironment
 
 POLL_S = 0.25
-"""How often `until` is asked when nothing happens."""
+"""How often an `until` that asks for the time is asked when nothing happens."""
+LOG_LINES = 1000
+"""Lines that `run.log` keeps."""
 
 LEFT = "USER"
 """End reason of a run whose `with` was left normally."""
@@ -54,10 +59,21 @@ def seconds(duration: str | float) -> float:
 
 
 class RunView:
-    """What `run.wait(until=…)` gives to its question."""
+    """What `run.wait(until=…)` gives to its question: `lambda m: m["trigger:events"].last >= 1000`."""
 
     def __init__(self, run: AsyncRun, now_s: Callable[[], float], start_s: float) -> None:
         self._run, self._now_s, self._start_s = run, now_s, start_s
+        self.asked_time = False
+        """The question depends on the time: it must be asked again though nothing happens."""
+
+    def __getitem__(self, key: str) -> MetricView:
+        """Return a metric of the run: pattern of role paths and name. Raises UsageError."""
+        return self._run.metrics[key]
+
+    @property
+    def metrics(self) -> RunMetrics:
+        """All metrics of the run."""
+        return self._run.metrics
 
     @property
     def number(self) -> int:
@@ -67,6 +83,7 @@ class RunView:
     @property
     def elapsed_s(self) -> float:
         """Seconds since the run was started, or since this script took it over."""
+        self.asked_time = True
         return self._now_s() - self._start_s
 
 
@@ -94,6 +111,45 @@ class AsyncRun:
         """Run number; 0 before the start."""
         self.record: RunInfo | None = None
         """The run's record, once it has ended."""
+        self.watched = environment.id
+        self.wants_metrics = False
+        self.wants_lines = False
+        self._before = 0
+        self._paths: tuple[str, ...] = ()
+        self._metrics = RunMetrics()
+        self._lines: deque[Line] = deque(maxlen=LOG_LINES)
+
+    @property
+    def metrics(self) -> RunMetrics:
+        """What its tasks tell: `run.metrics["trigger:rate"].mean`; once it has ended, from its record.
+
+        While it goes on, figures come from the first look on, once a second; `await refresh()` brings all at once.
+        """
+        if self.record is None and not self.wants_metrics and self.number:
+            self.wants_metrics = True
+            self._ecs.watch(self)
+        return self._metrics
+
+    async def metrics_now(self) -> RunMetrics:
+        """Return its metrics as the core knows them now, or, once it has ended, from its record."""
+        if self.record is None:
+            await self.refresh()
+        return self._metrics
+
+    @property
+    def log(self) -> tuple[Line, ...]:
+        """The last lines that its tasks wrote in it, at most 1000. The last second of them may come a moment later."""
+        return tuple(line for line in self._lines if line.run == self.number)
+
+    def take_metrics(self, message: Metrics) -> None:
+        """Take figures of the core."""
+        if message.run == self.number and self.record is None:
+            self._metrics.take(message.metrics)
+
+    def take_lines(self, message: Lines) -> None:
+        """Take lines of the core."""
+        if message.run == self.number or (not self.number and message.run > self._before):
+            self._lines.extend(Line.of(line, message.run) for line in message.lines)
 
     @property
     def condition(self) -> str:
@@ -133,7 +189,8 @@ class AsyncRun:
         """
         environment = self._environment
         await environment.check()
-        before = environment.info.last_run_number
+        self._before = before = environment.info.last_run_number
+        await self._watch()
         try:
             if environment.state == "STANDBY":
                 await environment.control("DEPLOY", timeout=self._timeout_s)
@@ -148,6 +205,13 @@ class AsyncRun:
                 await self.refresh()
             raise as_run_failure(error) from None
         self._begin()
+
+    async def _watch(self) -> None:
+        """Listen from before the start: the first lines are told before we know the run's number."""
+        self._paths = await self._environment.task_paths()
+        self._metrics = RunMetrics(self._paths)
+        self.wants_lines = True
+        self._ecs.watch(self)
 
     async def _start(self) -> None:
         operation = self._ecs.control(self._environment.id, "START_ACTIVITY", comment=self._comment)
@@ -196,18 +260,31 @@ class AsyncRun:
         await self._environment.check()
 
     async def refresh(self) -> RunInfo | None:
-        """Ask for the run's record."""
-        if self.number:
-            with contextlib.suppress(NotFound):
-                self.record = await self._ecs.run_record(self.number)
-        return self.record
+        """Ask for the run's record: while it goes on, how it is so far. None: there is none, or not yet."""
+        if not self.number:
+            return None
+        try:
+            record = await self._ecs.run_record(self.number)
+        except NotFound:
+            return self.record
+        self._metrics = RunMetrics(self._paths, record.metrics)
+        if self.ended:
+            self.record = record
+            if self.wants_metrics:
+                self.wants_metrics = False
+                self._ecs.watch(self)
+        return record
 
     async def wait(self, timeout: str | float | None = None, *, until: Callable[[RunView], bool] | None = None) -> None:
         """Wait until the run has ended, by its duration or by somebody, or until `until(view)` is true.
 
+        `until` is asked whenever something changes: the environment, its tasks, a metric; and four times a second
+        if it asks for `elapsed_s`. `view["trigger:events"]` is a metric: see `RunMetrics`.
+
         Raises:
             RunFailed: the environment went to ERROR.
             WaitTimeout: after `timeout`; the run goes on.
+            UsageError: `until` asked for a metric of no task.
         """
         loop = asyncio.get_running_loop()
         view = RunView(self, loop.time, self._start_s)
@@ -216,7 +293,10 @@ class AsyncRun:
         def over() -> bool:
             return self.ended or (until is not None and bool(until(view)))
 
-        if not await self._ecs.until(over, timeout_s, poll_s=POLL_S if until else None):
+        def poll_s() -> float | None:
+            return POLL_S if view.asked_time else None
+
+        if not await self._ecs.until(over, timeout_s, poll_s=poll_s):
             raise WaitTimeout(f"run {self.number} still goes on after {timeout_s:g} s")
         if self.ended:
             await self.refresh()
@@ -224,6 +304,7 @@ class AsyncRun:
 
     async def __aenter__(self) -> AsyncRun:
         if self._adopted:
+            await self._watch()
             self._begin()
         else:
             await self.start()

@@ -1,13 +1,20 @@
 """A workflow written in a script instead of a repository: `libecs.workflow("lab", tasks={"daq": libecs.task(…)})`.
 
 It becomes the same templates that a repository would hold, so that everything behind it is the same.
+
+Its tasks run in the folder of the script, wherever it is called from: `./digitizer` and `python3 hv.py` are the
+programs that lie beside it. In a notebook, or a session at the prompt, it is the current folder.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 import shlex
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -15,6 +22,7 @@ import attrs
 from libecs.errors import UsageError
 
 MODES = ("direct", "fairmq", "basic")
+RECONFIGURE = ("reset", "live")
 
 
 @attrs.frozen(kw_only=True)
@@ -29,9 +37,14 @@ class ScriptTask:
     critical: bool = True
     properties: Mapping[str, str] = attrs.field(factory=dict)
     environment: Mapping[str, str] = attrs.field(factory=dict)
+    reconfigure: str = ""
+    on_exit: str = ""
+    liveness: bool = False
+    timeouts: Mapping[str, str] = attrs.field(factory=dict)
+    cwd: str = ""
 
-    def template(self, name: str) -> dict[str, Any]:
-        """Return the task template."""
+    def template(self, name: str, folder: str) -> dict[str, Any]:
+        """Return the task template; `folder` is where it runs if it says nothing else."""
         control = {"mode": self.mode} | ({"endpoint": self.attach} if self.attach else {})
         template: dict[str, Any] = {"name": name, "control": control, "properties": dict(self.properties)}
         if self.argv:
@@ -41,9 +54,14 @@ class ScriptTask:
                 "env": [f"{key}={value}" for key, value in self.environment.items()],
                 "stdout": "all",
                 "stderr": "all",
+                "cwd": os.path.normpath(os.path.join(folder, self.cwd)),
             }
-        if self.stop:
-            template["stop"] = self.stop
+        said = {"stop": self.stop, "reconfigure": self.reconfigure, "on_exit": self.on_exit}
+        template |= {key: value for key, value in said.items() if value}
+        if self.liveness:
+            template["liveness"] = True
+        if self.timeouts:
+            template["timeouts"] = dict(self.timeouts)
         return template
 
 
@@ -53,6 +71,48 @@ class ScriptWorkflow:
 
     name: str
     tasks: Mapping[str, ScriptTask]
+    folder: str = "/"
+    """Where its tasks run."""
+
+    def split(self, vars: Mapping[str, object]) -> tuple[dict[str, dict[str, object]], dict[str, object]]:
+        """Part what a request says into properties of tasks, written `task.property`, and variables.
+
+        The name of the workflow may stand before it, as in role paths. Only the first dots count: property names may
+        hold dots, names of tasks do not.
+
+        Raises:
+            UsageError: there is no such task, or it is a basic one, which has no properties.
+        """
+        properties: dict[str, dict[str, object]] = {}
+        variables: dict[str, object] = {}
+        for key, value in vars.items():
+            path = key
+            first, dot, rest = path.partition(".")
+            if dot and first == self.name and first not in self.tasks:
+                first, dot, rest = rest.partition(".")
+            if not dot:
+                variables[key] = value
+                continue
+            if not rest:
+                raise UsageError(f"{key!r} names no property", hint="write task.property")
+            task = self.tasks.get(first)
+            if task is None:
+                raise UsageError(f"{key!r}: workflow {self.name} has no task {first!r}", hint=_meant(first, self.tasks))
+            if task.mode == "basic":
+                raise UsageError(
+                    f"{key!r}: task {first} is a basic one and has no properties",
+                    hint="put a variable into its command, as {{ volts }}, and name that in vars",
+                )
+            properties.setdefault(first, {})[rest] = value
+        return properties, variables
+
+    def with_properties(self, properties: Mapping[str, Mapping[str, object]]) -> ScriptWorkflow:
+        """Return it with properties of tasks set, over those that it has."""
+        tasks = {
+            name: attrs.evolve(task, properties={**task.properties, **_texts(properties.get(name, {}))})
+            for name, task in self.tasks.items()
+        }
+        return attrs.evolve(self, tasks=tasks)
 
     def files(self) -> dict[str, str]:
         """Return the templates as a repository holds them: path to text. JSON is YAML too."""
@@ -64,7 +124,7 @@ class ScriptWorkflow:
             roles.append(role)
         files = {f"workflows/{self.name}.yaml": json.dumps({"name": self.name, "roles": roles}, indent=1)}
         for name, task in self.tasks.items():
-            files[f"tasks/{name}.yaml"] = json.dumps(task.template(name), indent=1)
+            files[f"tasks/{name}.yaml"] = json.dumps(task.template(name, self.folder), indent=1)
         return files
 
 
@@ -78,11 +138,17 @@ def task(
     critical: bool = True,
     properties: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
+    reconfigure: str = "reset",
+    on_exit: str = "",
+    liveness: bool = False,
+    timeouts: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] = "",
 ) -> ScriptTask:
     """Describe a task.
 
     Args:
-        command: what to execute, as a list, or as a text that is split as a shell would (no shell runs).
+        command: what to execute, as a list, or as a text that is split as a shell would (no shell runs). It runs in
+            the folder of the script. `{{run_dir}}` is the folder of the run, `{{name}}` a variable.
         mode: `direct` (an OCC task), `fairmq` (a FairMQ device) or `basic` (any program: runs while the run does).
         start_after: names of tasks that must be RUNNING before this one is started; they stop after it.
         stop: signal that asks a basic task to end, such as `SIGINT`; SIGKILL if empty.
@@ -90,15 +156,24 @@ def task(
         critical: whether its end is the end of the run.
         properties: what CONFIGURE tells it; values that are no text become JSON.
         environment: environment variables of its process.
+        reconfigure: how it takes new properties while CONFIGURED: `live` (it is told those that changed), or `reset`
+            (it walks through RESET and CONFIGURE, in the same process).
+        on_exit: `error`: a basic task that ends in a run breaks it, however it ends; else a clean end (code 0) is the
+            end of its data.
+        liveness: an OCC task whose progress counter stands still for 3 s while RUNNING is stalled.
+        timeouts: task events to how long they may take, as {"CONFIGURE": "20s"}.
+        cwd: another folder to run in, seen from that of the script.
 
     Raises:
-        UsageError: neither or both of `command` and `attach`, or an unknown mode.
+        UsageError: neither or both of `command` and `attach`, an unknown mode or way to reconfigure.
     """
     argv = tuple(shlex.split(command)) if isinstance(command, str) else tuple(command)
     if bool(argv) == bool(attach):
         raise UsageError("a task has either a command or `attach`", hint='write libecs.task("./program --option")')
     if mode not in MODES:
         raise UsageError(f"there is no control mode {mode!r}", hint=f"modes are {', '.join(MODES)}")
+    if reconfigure not in RECONFIGURE:
+        raise UsageError(f"reconfigure={reconfigure!r}", hint='write reconfigure="live" or reconfigure="reset"')
     return ScriptTask(
         argv=argv,
         mode=mode,
@@ -106,22 +181,56 @@ def task(
         stop=stop,
         attach=attach,
         critical=critical,
-        properties={
-            name: value if isinstance(value, str) else json.dumps(value) for name, value in (properties or {}).items()
-        },
+        properties=_texts(properties or {}),
         environment=dict(environment or {}),
+        reconfigure="" if reconfigure == "reset" else reconfigure,
+        on_exit=on_exit,
+        liveness=liveness,
+        timeouts=dict(timeouts or {}),
+        cwd=os.path.expanduser(cwd),
     )
 
 
-def workflow(name: str, tasks: Mapping[str, ScriptTask]) -> ScriptWorkflow:
+def workflow(
+    name: str, tasks: Mapping[str, ScriptTask], *, folder: str | os.PathLike[str] | None = None
+) -> ScriptWorkflow:
     """Describe a workflow: the names of its tasks, which are its roles, and what they are.
 
+    Args:
+        name: of the workflow, and of the root of its role tree.
+        tasks: name to `libecs.task(…)`.
+        folder: where its tasks run; None = the folder of the script that calls, or the current one where no file does.
+
     Raises:
-        UsageError: no tasks, or a name that a file or a role path can't hold.
+        UsageError: no tasks, a name that a file or a role path can't hold, or `start_after` a task that is not there.
     """
     if not tasks:
         raise UsageError(f"workflow {name!r} has no tasks", hint="give tasks={name: libecs.task(…)}")
     for one in (name, *tasks):
         if not one or "/" in one or "." in one:
             raise UsageError(f"{one!r} is no name for a workflow or task", hint="names hold no '/' and no '.'")
-    return ScriptWorkflow(name, dict(tasks))
+    for one, described in tasks.items():
+        for before in described.start_after:
+            if before not in tasks:
+                raise UsageError(f"{one!r} is to start after {before!r}: no such task", hint=_meant(before, tasks))
+    place = _script_folder() if folder is None else os.path.abspath(os.path.expanduser(folder))
+    return ScriptWorkflow(name, dict(tasks), place)
+
+
+def _script_folder() -> str:
+    """Return the folder of the file that calls this library, or the current one when none does."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "libecs":
+        frame = frame.f_back
+    file = frame.f_globals.get("__file__")
+    return str(Path(file).absolute().parent if file else Path.cwd())
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+
+
+def _meant(wanted: str, names: Iterable[str]) -> str:
+    known = list(names)
+    near = difflib.get_close_matches(wanted, known, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"tasks are {', '.join(known)}"

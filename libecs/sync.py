@@ -14,13 +14,17 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar
 
-from libecs.client import AsyncEcs, EventReader
+from libecs.client import AsyncEcs
 from libecs.environment import AsyncEnvironment
 from libecs.errors import Conflict
+from libecs.logs import Line
+from libecs.metrics import RunMetrics
+from libecs.reader import Reader
 from libecs.run import BROKEN, LEFT, AsyncRun, RunView
 from libecs.script import ScriptWorkflow
 from libecs.taskset import TaskSet
 from libecs.wire.client import EnvironmentInfo, Event, RunInfo
+from libecs.wire.telemetry import Severity
 
 T = TypeVar("T")
 
@@ -168,7 +172,21 @@ class Ecs:
 
     def events(self, environment: str = "") -> Iterator[Event]:
         """Yield events from now on, waiting for each; ends with the session."""
-        return _events(self._bridge, self._inner, environment)
+
+        async def begin() -> Reader[Event]:
+            return self._inner.events(environment)
+
+        return _iterate(self._bridge, self._bridge.call(begin()))
+
+    def logs(
+        self, tasks: str = "**", severity: str | Severity = Severity.INFO, environment: str = ""
+    ) -> Iterator[Line]:
+        """Yield the lines that tasks write from now on, waiting for each. Arguments and errors as of AsyncEcs.logs."""
+
+        async def begin() -> Reader[Line]:
+            return self._inner.logs(tasks, severity, environment)
+
+        return _iterate(self._bridge, self._bridge.call(begin()))
 
 
 class Environment:
@@ -208,13 +226,24 @@ class Environment:
         """Ask the core for everything about it: roles, tasks, cause of an error."""
         return self._bridge.call(self._inner.show())
 
-    def tasks(self, glob: str = "**") -> TaskSet:
-        """Return the tasks whose role path matches: `*` is one element, `**` any number, `flp*` a part of one."""
-        return self._bridge.call(self._inner.tasks(glob))
+    def tasks(self, glob: str = "**") -> TaskSet[None]:
+        """Return the tasks whose role path matches: `*` is one element, `**` any number, `flp*` a part of one.
+
+        `env.tasks("**.dut").reconfigure(values)` changes their properties.
+        """
+        return TaskSet.of(self.show().tasks, glob, self.reconfigure)
 
     def events(self) -> Iterator[Event]:
         """Yield its events from now on, waiting for each."""
-        return _events(self._bridge, self._ecs, self._inner.id)
+        return Ecs(self._bridge, self._ecs).events(self._inner.id)
+
+    def logs(self, tasks: str = "**", severity: str | Severity = Severity.INFO) -> Iterator[Line]:
+        """Yield the lines that its tasks write from now on, waiting for each: those of some tasks, not too harmless."""
+        return Ecs(self._bridge, self._ecs).logs(tasks, severity, self._inner.id)
+
+    def reconfigure(self, values: Mapping[str, object], tasks: str = "**", *, timeout: float | None = None) -> None:
+        """Change properties of its tasks while it is CONFIGURED. Arguments and errors as of AsyncEnvironment."""
+        self._bridge.call(self._inner.reconfigure(values, tasks, timeout=timeout))
 
     def control(self, event: str, *, comment: str = "", timeout: float | None = None) -> str:
         """Send an event, wait for its end, return the new state. Raises as AsyncEnvironment.control does."""
@@ -281,14 +310,26 @@ class Run:
         """Is the run going on, as far as we know?"""
         return self._inner.going
 
+    @property
+    def metrics(self) -> RunMetrics:
+        """What its tasks tell, so far or in the whole run: `run.metrics["trigger:rate"].mean`."""
+        if self._inner.record is not None:
+            return self._inner.metrics
+        return self._bridge.call(self._inner.metrics_now())
+
+    @property
+    def log(self) -> tuple[Line, ...]:
+        """The last lines that its tasks wrote in it, at most 1000. The last second of them may come a moment later."""
+        return self._inner.log
+
     def __repr__(self) -> str:
         return repr(self._inner)
 
     def wait(self, timeout: str | float | None = None, *, until: Callable[[RunView], bool] | None = None) -> None:
         """Wait until the run has ended, by its duration or by somebody, or until `until(view)` is true.
 
-        `until` is asked in the thread of the loop, after each event and four times a second: it must not block.
-        Raises RunFailed (the environment went to ERROR) or WaitTimeout (the run goes on).
+        `until` is asked in the thread of the loop, when something has changed: it must not block. See AsyncRun.wait.
+        Raises RunFailed (the environment went to ERROR), WaitTimeout (the run goes on), UsageError (no such task).
         """
         self._bridge.call(self._inner.wait(timeout, until=until))
 
@@ -311,17 +352,10 @@ class Run:
         self._bridge.call(self._inner.__aexit__(kind, error, traceback))
 
 
-def _events(bridge: Bridge, ecs: AsyncEcs, environment: str) -> Iterator[Event]:
-    async def begin() -> EventReader:
-        return ecs.events(environment)
-
-    return _iterate(bridge, bridge.call(begin()))
-
-
-def _iterate(bridge: Bridge, reader: EventReader) -> Iterator[Event]:
+def _iterate(bridge: Bridge, reader: Reader[T]) -> Iterator[T]:
     while not bridge.closed:
-        event = bridge.call(reader.next())
-        if event is None:
+        item = bridge.call(reader.next())
+        if item is None:
             return
-        yield event
+        yield item
     yield from reader.rest()

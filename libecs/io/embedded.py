@@ -27,6 +27,7 @@ from libecs.engine.effects import (
     Publish,
     Received,
     RunNumberTaken,
+    SaveRun,
     Send,
     TakeRunNumber,
 )
@@ -239,6 +240,7 @@ class Embedded:
                 Expand: lambda effect: expansion.expand(effect),
                 Call: lambda effect: integrations.call(effect),
                 CancelCall: lambda effect: integrations.cancel(effect),
+                SaveRun: lambda effect: None,
                 TakeRunNumber: lambda effect: self._take_run_number(runs, effect),
             },
             store=store,

@@ -22,6 +22,10 @@ from libecs.wire.client import (
     Event,
     Events,
     Finished,
+    Lines,
+    MetricInfo,
+    Metrics,
+    Reconfigure,
     RunCondition,
     RunInfo,
     Runs,
@@ -29,8 +33,11 @@ from libecs.wire.client import (
     ShowRuns,
     Subscribe,
     TaskInfo,
+    TaskLine,
+    Watch,
 )
 from libecs.wire.node import Phase
+from libecs.wire.telemetry import LogLine, Severity
 
 
 def task(role: str) -> TaskInfo:
@@ -61,6 +68,7 @@ class FakeCore:
         self.fail_next: Finished | None = None
         """The next operation ends so, and its environment in ERROR."""
         self.drop_events = False
+        self.watched: dict[str, Watch] = {}
         self._receive: Callable[[object], None] = lambda message: None
 
     def connect(self, receive: Callable[[object], None]) -> FakeCore:
@@ -83,6 +91,37 @@ class FakeCore:
     def set_state(self, environment: str, state: EnvState, cause: str = "") -> None:
         self.environments[environment] = attrs.evolve(self.environments[environment], state=state, cause=cause)
         self.emit("environment.state", environment, state=state.name, text=cause)
+
+    def tell(self, environment: str, role: str, name: str, *samples: float) -> None:
+        """A task has told samples of a metric in the run that goes on; whoever watches hears of it."""
+        number = self.environments[environment].run_number
+        run = self.runs[number]
+        old = next((one for one in run.metrics if (one.role, one.name) == (role, name)), None)
+        n, total = (old.n, old.sum) if old else (0, 0.0)
+        info = MetricInfo(
+            role=role,
+            name=name,
+            unit="",
+            n=n + len(samples),
+            sum=total + sum(samples),
+            min=min(samples),
+            max=max(samples),
+            last=samples[-1],
+            last_ms=self.sequence,
+        )
+        rest = tuple(one for one in run.metrics if one is not old)
+        self.runs[number] = attrs.evolve(run, metrics=(*rest, info))
+        if any(watch.metrics for watch in self._watching(environment)):
+            self._receive(Metrics(environment=environment, run=number, metrics=(info,)))
+
+    def _watching(self, environment: str) -> list[Watch]:
+        return [watch for id, watch in self.watched.items() if id in ("", environment)]
+
+    def say(self, environment: str, role: str, text: str, severity: Severity = Severity.INFO, run: int = 0) -> None:
+        """A task writes a line; whoever watches hears of it."""
+        if any(watch.lines for watch in self._watching(environment)):
+            line = TaskLine(role=role, node="node1", line=LogLine(severity=severity, text=text, unix_ms=1500))
+            self._receive(Lines(environment=environment, run=run, lines=(line,)))
 
     def break_down(self, environment: str, cause: str) -> None:
         """Something critical dies."""
@@ -110,6 +149,14 @@ class FakeCore:
             self._receive(Accepted(operation=message.operation, environment=message.environment))
             if message.event not in self.silent:
                 self._control(message)
+        elif isinstance(message, Reconfigure):
+            self._reconfigure(message)
+        elif isinstance(message, Watch):
+            self.watched[message.environment] = message
+            for id, info in self.environments.items():
+                if message.metrics and message.environment in ("", id) and info.run_number:
+                    metrics = self.runs[info.run_number].metrics
+                    self._receive(Metrics(environment=id, run=info.run_number, metrics=metrics))
         else:
             assert isinstance(message, Subscribe)
 
@@ -174,6 +221,16 @@ class FakeCore:
         self._receive(
             Finished(operation=message.operation, environment=message.environment, state=state, run_number=number)
         )
+
+    def _reconfigure(self, message: Reconfigure) -> None:
+        self._receive(Accepted(operation=message.operation, environment=message.environment))
+        if self.fail_next is not None:
+            self._fail(message.operation, message.environment)
+            return
+        state = self.environments[message.environment].state
+        self.emit("transition.begin", message.environment, transition="RECONFIGURE")
+        self.emit("transition.end", message.environment, transition="RECONFIGURE")
+        self._receive(Finished(operation=message.operation, environment=message.environment, state=state))
 
     def _end_run(self, environment: str, reason: str, condition: RunCondition) -> None:
         number = self.environments[environment].run_number

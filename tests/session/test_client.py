@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from libecs.client import EventReader, requester, texts
+from libecs.client import requester, texts
 from libecs.errors import (
     Conflict,
     EcsError,
@@ -23,6 +23,7 @@ from libecs.errors import (
 )
 from libecs.failure import CLASSES, of_finished
 from libecs.fsm import EnvState
+from libecs.reader import Reader
 from libecs.run import seconds
 from libecs.wire.client import Control, Create, Destroy, Event, Finished, Show, Subscribe
 
@@ -383,9 +384,8 @@ async def test_events_are_read_in_order_and_end_with_the_session(core, ecs) -> N
     assert [event async for event in ecs.events()] == []
 
 
-async def test_slow_reader_loses_the_oldest_events_and_knows(monkeypatch) -> None:
-    monkeypatch.setattr("libecs.client.QUEUE_LIMIT", 2)
-    reader = EventReader("")
+async def test_slow_reader_loses_the_oldest_events_and_knows() -> None:
+    reader: Reader[Event] = Reader(limit=2)
 
     for sequence in range(5):
         reader.put(Event(sequence=sequence, unix_ms=0, kind="node"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +56,62 @@ def test_wrong_task_is_a_usage_error(arguments, options) -> None:
 def test_wrong_workflow_is_a_usage_error(name, tasks) -> None:
     with pytest.raises(UsageError):
         workflow(name, tasks)
+
+
+def lab(**options):
+    tasks = {"hv": task("python3 hv.py", properties={"volts": 1, "step": 5}), "daq": task("x", mode="basic")}
+    return workflow("cosmics", tasks, **options)
+
+
+def template(described, name):
+    return json.loads(described.files()[f"tasks/{name}.yaml"])
+
+
+def test_vars_with_a_dot_are_properties_of_a_task_and_the_others_variables() -> None:
+    properties, variables = lab().split({"hv.volts": 1450, "cosmics.hv.a.b": "x", "comment": "night"})
+
+    assert variables == {"comment": "night"}
+    assert template(lab().with_properties(properties), "hv")["properties"] == {"volts": "1450", "step": "5", "a.b": "x"}
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("hw.volts", r"no task 'hw'\s+next: did you mean hv\?"),
+        ("daq.volts", "basic one and has no properties"),
+        ("hv.", "names no property"),
+    ],
+)
+def test_property_of_no_task_is_a_usage_error(key, reason) -> None:
+    with pytest.raises(UsageError, match=reason):
+        lab().split({key: 1})
+
+
+def test_tasks_run_in_the_folder_of_the_script_that_describes_them(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "cell", "workflow": workflow, "task": task}
+    exec("made = workflow('lab', tasks={'x': task('./x'), 'y': task('./y', cwd='sub')})", names)
+
+    assert template(lab(), "hv")["command"]["cwd"] == str(Path(__file__).parent)
+    assert template(names["made"], "x")["command"]["cwd"] == str(tmp_path)
+    assert template(names["made"], "y")["command"]["cwd"] == str(tmp_path / "sub")
+    assert template(lab(folder="/opt/lab"), "hv")["command"]["cwd"] == "/opt/lab"
+
+
+def test_what_a_task_says_is_in_its_template() -> None:
+    described = task(
+        "x", mode="basic", on_exit="error", liveness=True, timeouts={"CONFIGURE": "20s"}, reconfigure="live"
+    )
+
+    said = template(workflow("lab", {"x": described}), "x")
+
+    assert (said["on_exit"], said["liveness"], said["timeouts"], said["reconfigure"]) == (
+        "error", True, {"CONFIGURE": "20s"}, "live",
+    )  # fmt: skip
+
+
+def test_wrong_way_to_reconfigure_and_unknown_predecessor_are_usage_errors() -> None:
+    with pytest.raises(UsageError, match='write reconfigure="live"'):
+        task("x", reconfigure="alive")
+    with pytest.raises(UsageError, match=r"'b' is to start after 'aa': no such task\s+next: did you mean a\?"):
+        workflow("lab", {"a": task("x"), "b": task("x", start_after=["aa"])})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from libecs.errors import UsageError
-from libecs.taskset import role_pattern
+from libecs.globs import below_root, matches, role_pattern
 
 
 @pytest.mark.parametrize(
-    ("glob", "path", "matches"),
+    ("glob", "path", "expected"),
     [
         ("**", "a", True),
         ("**", "a.b.c", True),
@@ -30,8 +30,33 @@ from libecs.taskset import role_pattern
         ("a+b", "aab", False),
     ],
 )
-def test_pattern(glob: str, path: str, matches: bool) -> None:
-    assert bool(role_pattern(glob).fullmatch(path)) is matches
+def test_pattern(glob: str, path: str, expected: bool) -> None:
+    assert bool(role_pattern(glob).fullmatch(path)) is expected
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "chosen"),
+    [
+        ("trigger", "cosmics.trigger", True),
+        ("cosmics.trigger", "cosmics.trigger", True),
+        ("trigger", "cosmics.arm.trigger", False),
+        ("cosmics", "cosmics", True),
+        ("*", "cosmics.trigger", True),
+        ("**.**.**", "cosmics.trigger", True),
+        ("**.**.x", "cosmics.trigger", False),
+    ],
+)
+def test_name_of_the_root_may_be_left_out(glob: str, path: str, chosen: bool) -> None:
+    assert matches(role_pattern(glob), path) is chosen
+
+
+def test_path_as_people_write_it() -> None:
+    assert (below_root("cosmics.a.b"), below_root("cosmics")) == ("a.b", "cosmics")
+
+
+@pytest.mark.timeout(5)
+def test_pattern_of_many_stars_is_quick() -> None:
+    assert not matches(role_pattern(".".join(["**"] * 40 + ["x"])), ".".join(["y"] * 40))
 
 
 @pytest.mark.parametrize("glob", ["", "a..b", "a.b**", ".a"])
