@@ -9,8 +9,9 @@ from __future__ import annotations
 import attrs
 
 from libecs.engine import payload
+from libecs.engine.context import Context
 from libecs.engine.effects import CallDone, CancelCall
-from libecs.engine.environment import Context, Environment
+from libecs.engine.environment import Environment
 from libecs.engine.plan import Step, StepKind
 from libecs.engine.records import PendingCall
 from libecs.errors import EcsError

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from libecs.engine import calls, operations, steps
+from libecs.engine import autostop, calls, operations, steps
 from libecs.engine.effects import (
     CallDone,
     Connected,
@@ -30,26 +30,33 @@ from libecs.engine.effects import (
     Received,
     Resume,
     RunNumberTaken,
+    SaveRun,
     Tick,
 )
 from libecs.engine.environment import Environment
-from libecs.engine.placement import NodeOffer
+from libecs.engine.placement import NodeOffer, Placed
 from libecs.engine.plan import Plan
 from libecs.engine.records import (
     CONDEMNED,
+    CONFIGURATION,
     CORE,
     ENVIRONMENT,
     OPERATION,
     PLACEMENT,
     PLAN,
     RUN,
+    RUN_CONFIGURATION,
+    RUN_METRICS,
     WORKFLOW,
+    ConfigurationRecord,
     EnvironmentRecord,
     OperationRecord,
     PlacementRecord,
 )
 from libecs.engine.requests import Requests
+from libecs.engine.runbook import RunBook
 from libecs.engine.sessions import Sessions
+from libecs.engine.telemetry import Telemetry
 from libecs.errors import DecodeError
 from libecs.fsm import EnvState
 from libecs.ids import IdSource
@@ -73,6 +80,8 @@ class CoreSettings:
     """Calls (`name.Method`) that may be repeated when nobody knows how they ended."""
     functions: FunctionTable | None = None
     """What texts that are evaluated late may call; None = what needs no configuration."""
+    runs_folder: str = ""
+    """Where the tasks of run N get a folder N, on their nodes; "" = none."""
     keepalive_s: float = 0.5
     suspect_s: float = 1.5
     lost_s: float = 2.5
@@ -90,6 +99,8 @@ class CoreEngine:
         self.now = Now(0.0, 0)
         self.environments: dict[str, Environment] = {}
         self.sessions = Sessions(self, settings.instance, settings.suspect_s, settings.lost_s)
+        self.runbook = RunBook()
+        self.telemetry = Telemetry(self)
         self.requests = Requests(self)
         self.quarantine: dict[str, str] = {}
         """Records that can't be read, and why."""
@@ -110,7 +121,11 @@ class CoreEngine:
     def next_deadline(self) -> float | None:
         """Monotonic seconds at which Tick is due."""
         due = [] if self._beat_at is None else [self._beat_at]
+        if (told := self.telemetry.next_deadline) is not None:
+            due.append(told)
         for env in self.environments.values():
+            if (stop := autostop.deadline(env)) is not None:
+                due.append(stop)
             if env.deadline is not None:
                 due.append(env.deadline)
             if env.resend_at is not None and env.waiting:
@@ -127,6 +142,7 @@ class CoreEngine:
             if env.workflow is None:
                 self._expand(env)
                 continue
+            autostop.watch(env, self)
             calls.recover(env, self)
             env.entered = False
             env.advance(self)
@@ -168,10 +184,12 @@ class CoreEngine:
     def _end(self) -> list[Effect]:
         """Save what changed, and publish the events; by the contract records come first."""
         for env in list(self.environments.values()):
+            autostop.consider(env, self)
             if env.moved and not env.waiting:
                 env.publish_moved(self)
             if env.changed:
                 self._save(env)
+        self.runbook.flush(self.emit)
         if self._events:
             events = tuple(self._events)
             self.emit(Persist(CORE, "sequence", str(self._sequence).encode()))
@@ -195,9 +213,12 @@ class CoreEngine:
             self.sessions.hello(peer, message)
         elif isinstance(message, (node.Announce, node.Update, node.Answer, node.NodeKeepalive, node.Fenced)):
             self.sessions.received(peer, message)
+        elif isinstance(message, node.Telemetry):
+            if (name := self.sessions.node_of(message.session)) is not None:
+                self.telemetry.received(name, message)
         elif isinstance(message, (client.Create, client.Control, client.Destroy)):
             self.requests.operation(peer, message)
-        elif isinstance(message, (client.Show, client.ShowRuns, client.Subscribe)):
+        elif isinstance(message, (client.Show, client.ShowRuns, client.Subscribe, client.Watch)):
             self.requests.question(peer, message)
 
     # recovery
@@ -208,7 +229,9 @@ class CoreEngine:
         for key, value in records.get(OPERATION, {}).items():
             self._guard(f"{OPERATION}/{key}", partial(self._load_operation, key, value))
         for key, value in records.get(RUN, {}).items():
-            self._guard(f"{RUN}/{key}", partial(self._load_run, value))
+            self._guard(f"{RUN}/{key}", partial(self.runbook.load_run, value))
+        self.runbook.load_configurations(records.get(RUN_CONFIGURATION, {}))
+        self.telemetry.load(records.get(RUN_METRICS, {}))
         for key, value in records.get(ENVIRONMENT, {}).items():
             self._guard(f"{ENVIRONMENT}/{key}", partial(self._load_environment, key, value, records))
 
@@ -222,10 +245,6 @@ class CoreEngine:
     def _load_operation(self, key: str, value: bytes) -> None:
         self.requests.operations[key] = unpack_value(OperationRecord, value)
 
-    def _load_run(self, value: bytes) -> None:
-        run = unpack_value(RunInfo, value)
-        self.requests.runs[run.number] = run
-
     def _load_environment(self, key: str, value: bytes, records: Records) -> None:
         record = unpack_value(EnvironmentRecord, value)
         workflow = placed = plan = None
@@ -235,11 +254,25 @@ class CoreEngine:
             placed = unpack_value(PlacementRecord, data).placed
         if (data := records.get(PLAN, {}).get(key)) is not None:
             plan = unpack_value(Plan, data)
-        env = Environment(record, workflow, placed or (), plan, functions=self._functions)
+        env = self._environment(record, workflow, placed or (), plan)
+        if (data := records.get(CONFIGURATION, {}).get(key)) is not None:
+            env.configured = dict(unpack_value(ConfigurationRecord, data).digests)
+            env.packed_configuration = data
         env.saved_plan = plan
         env.changed = False
         self.environments[env.id] = env
         self.adopt_tasks(env)
+
+    def _environment(
+        self,
+        record: EnvironmentRecord,
+        workflow: Workflow | None = None,
+        placed: tuple[Placed, ...] = (),
+        plan: Plan | None = None,
+    ) -> Environment:
+        return Environment(
+            record, workflow, placed, plan, functions=self._functions, runs_folder=self.settings.runs_folder
+        )
 
     # what environments, sessions and requests need of us
 
@@ -322,11 +355,29 @@ class CoreEngine:
 
     def save_run(self, run: RunInfo) -> None:
         """Write a run record."""
-        self.requests.save_run(run)
+        self.runbook.save(run)
 
     def run(self, number: int) -> RunInfo:
         """Return a run record; an empty one for a number whose record is lost."""
-        return self.requests.run(number)
+        return self.runbook.get(number)
+
+    def run_began(self, environment: Environment, number: int) -> None:
+        """A run has its number: what its tasks tell counts for it."""
+        self.telemetry.begin(environment, number)
+        self.runbook.configured(number, environment.packed_configuration, self.emit)
+
+    def run_ended(self, environment: Environment, number: int) -> None:
+        """A run is over and judged: show and write what is known of it."""
+        self.telemetry.end(environment, number)
+        self.emit(SaveRun(self.full_run(number)))
+
+    def told_late(self, number: int) -> None:
+        """More is known of a run that is over."""
+        self.emit(SaveRun(self.full_run(number)))
+
+    def full_run(self, number: int) -> RunInfo:
+        """Return a run record with its metrics and configuration."""
+        return self.runbook.full(number, *self.telemetry.metrics(number))
 
     def ages(self) -> Mapping[str, int]:
         """Return the milliseconds since late nodes were heard."""
@@ -354,7 +405,7 @@ class CoreEngine:
     def create(self, environment: str, message: client.Create) -> None:
         """Begin a new environment."""
         record = operations.new_record(environment, message, self.now)
-        env = self.environments[environment] = Environment(record, functions=self._functions)
+        env = self.environments[environment] = self._environment(record)
         self.event("environment.state", environment, state=EnvState.STANDBY.name, text=message.workflow)
         self._expand(env)
 
@@ -363,8 +414,9 @@ class CoreEngine:
         self.environments.pop(environment.id, None)
         for name in environment.tasks:
             self._owners.pop(name, None)
+        self.telemetry.forget(environment)
         environment.changed = False
-        for table in (ENVIRONMENT, WORKFLOW, PLACEMENT, PLAN):
+        for table in (ENVIRONMENT, WORKFLOW, PLACEMENT, PLAN, CONFIGURATION):
             self.emit(Persist(table, environment.id, None))
 
     # services
@@ -417,6 +469,7 @@ class CoreEngine:
         if self._beat_at is not None and now >= self._beat_at:
             self._beat_at = now + self.settings.keepalive_s
             self.sessions.beat()
+        self.telemetry.tick()
         for env in list(self.environments.values()):
             if env.deadline is not None and now >= env.deadline:
                 env.deadline = None

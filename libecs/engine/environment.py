@@ -7,137 +7,30 @@ whatever happens later empties it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import attrs
 
 from libecs.engine import plan as plans
-from libecs.engine.effects import Effect, Now
-from libecs.engine.placement import NodeOffer, Placed
+from libecs.engine.context import Context
+from libecs.engine.effects import Now
+from libecs.engine.placement import Placed
 from libecs.engine.plan import Plan, Step, StepKind
 from libecs.engine.records import EnvironmentRecord
+from libecs.engine.streams import Streams
+from libecs.engine.task import Task
 from libecs.engine.tree import RoleTree
-from libecs.fsm import EnvEvent, EnvState, Mode, Status, TaskState
+from libecs.fsm import EnvEvent, EnvState, TaskState
 from libecs.language.functions import FunctionTable
-from libecs.wire.client import Finished, RunInfo
-from libecs.wire.node import Exit, Phase, TaskStatus
+from libecs.wire.client import Finished
+from libecs.wire.node import Phase, TaskStatus
 from libecs.workflow.launch import Launcher
-from libecs.workflow.role import Role, Workflow
+from libecs.workflow.role import Role, TaskClass, Workflow
 
+RESEND_S = 1.0
+"""Commands that are not answered are repeated this often."""
 HOOK_STEPS = (StepKind.CALLS, StepKind.AWAIT, StepKind.HOOKS)
-
-
-@attrs.define(kw_only=True)
-class Task:
-    """A task of an environment as the core knows it."""
-
-    id: str
-    role: int
-    path: str
-    node: str
-    mode: Mode
-    critical: bool
-    hook: bool
-    phase: Phase = Phase.ASSIGNED
-    state: TaskState = TaskState.UNKNOWN
-    pid: int = 0
-    exit: Exit | None = None
-    error: str = ""
-    last_log: str = ""
-    end_of_stream: bool = False
-    as_of: int = -1
-    """Sequence number of the node's message that this is known from; -1 = never heard of."""
-    lost: bool = False
-    """Its node does not answer: what is known is how it was."""
-
-    @property
-    def dead(self) -> bool:
-        """Whether the task can't go on: its process ended, or it is in ERROR."""
-        return self.phase is Phase.EXITED or self.state is TaskState.ERROR
-
-    @property
-    def status(self) -> Status:
-        """Deployment status of its role."""
-        return Status.ACTIVE if self.phase in (Phase.ACTIVE, Phase.SUSPECT) else Status.INACTIVE
-
-    def last_status(self) -> TaskStatus:
-        """Return what is known as its node would say it."""
-        return TaskStatus(
-            task=self.id,
-            phase=self.phase,
-            state=self.state,
-            pid=self.pid,
-            exit=self.exit,
-            error=self.error,
-            last_log=self.last_log,
-            end_of_stream=self.end_of_stream,
-        )
-
-    def reason(self) -> str:
-        """Return what is wrong with it, in words."""
-        if self.exit is not None:
-            return self.exit.describe()
-        return self.error or ("went to ERROR" if self.state is TaskState.ERROR else "is not reachable")
-
-    def why(self) -> str:
-        """Return what is wrong with it, where, and its last log line."""
-        log = f"; last log: {self.last_log}" if self.last_log else ""
-        return f"on node {self.node} {self.reason()}{log}"
-
-
-class Context(Protocol):
-    """What an environment needs of the core around it."""
-
-    now: Now
-
-    def emit(self, effect: Effect) -> None:
-        """Add an effect."""
-
-    def event(self, kind: str, environment: str = "", **fields: object) -> None:
-        """Publish and journal an event."""
-
-    def send_node(self, node: str, message: Callable[[int, int], object]) -> bool:
-        """Send what `message(session, epoch)` makes, if the node is there; tell whether it was."""
-
-    def defer(self, action: Callable[[], None]) -> None:
-        """Do this in a later `handle` of its own."""
-
-    def offers(self) -> list[NodeOffer]:
-        """Return the nodes that can take tasks now."""
-
-    def node_problem(self, node: str) -> str:
-        """Return why a node can't be reached, "" if it can."""
-
-    def new_id(self) -> str:
-        """Return an id that was never used."""
-
-    def condemn(self, node: str, tasks: Iterable[str]) -> None:
-        """End tasks for certain, however long that takes; `Environment.gone` is called for each."""
-
-    def adopt_tasks(self, environment: Environment) -> None:
-        """Route what nodes say of the environment's tasks to it."""
-
-    def save_run(self, run: RunInfo) -> None:
-        """Write a run record."""
-
-    def run(self, number: int) -> RunInfo:
-        """Return a run record."""
-
-    def finish(self, environment: Environment, answer: Finished) -> None:
-        """End the operation that is going on."""
-
-    def remove(self, environment: Environment) -> None:
-        """Forget an environment that is DONE."""
-
-    def perform(self, environment: Environment) -> None:
-        """Enter the present step."""
-
-    def leave(self, environment: Environment) -> None:
-        """The present step is over or given up: end what it started for itself alone."""
-
-    def idempotent(self, function: str) -> bool:
-        """Whether a call may be repeated when nobody knows how it ended."""
 
 
 class Environment:
@@ -151,6 +44,7 @@ class Environment:
         plan: Plan | None = None,
         *,
         functions: FunctionTable,
+        runs_folder: str = "",
     ) -> None:
         self.record = record
         self.workflow: Workflow | None = None
@@ -176,6 +70,17 @@ class Environment:
         self.changed = True
         self.moved: dict[str, TaskState] = {}
         """Role path to state, of tasks that changed and were not published yet."""
+        self.configured: dict[str, str] = {}
+        """Role path to the digest of what its task was configured with last."""
+        self.packed_configuration = b""
+        """The same as it is on record."""
+        self.runs_folder = runs_folder
+        self.spans: dict[str, int] | None = None
+        """Role path to the number of its open span in the run's record; None = not looked up yet."""
+        self.streams: Streams | None = None
+        """Whose end the run waits for; None = not looked up yet, or no run."""
+        self.auto_stop_at: float | None = None
+        """Monotonic seconds at which the run stops by itself."""
         self._functions = functions
         if workflow is not None:
             self.set_workflow(workflow)
@@ -206,10 +111,27 @@ class Environment:
         """Id of what the present step tells others: the same when it is told again, after a restart too."""
         return f"{self.id}.{self.record.plan_number}.{self.record.index}"
 
+    @property
+    def run_folder(self) -> str:
+        """Where the tasks of the present run write, "" if no folder is kept for runs."""
+        return f"{self.runs_folder}/{self.record.run_number}" if self.runs_folder and self.record.run_number else ""
+
     def role(self, index: int) -> Role:
         """Return a role of the workflow."""
         assert self.workflow is not None
         return self.workflow.roles[index]
+
+    def task_class(self, index: int) -> TaskClass:
+        """Return the class of a task role."""
+        assert self.workflow is not None
+        traits = self.workflow.roles[index].task
+        assert traits is not None
+        return self.workflow.classes[traits.class_name]
+
+    def wait(self, now: Now, seconds: float) -> None:
+        """Give the present step so long, and repeat what it tells until it is answered."""
+        self.deadline = now.mono_s + seconds
+        self.resend_at = now.mono_s + RESEND_S
 
     def note_failure(self, path: str, critical: bool, reason: str) -> None:
         """Remember that a role failed in the present step."""
@@ -281,12 +203,12 @@ class Environment:
         if sequence <= task.as_of:
             return False
         task.as_of = sequence
-        before = (task.phase, task.state, task.exit, task.error, task.end_of_stream, task.lost)
+        before = task.known()
         task.phase, task.state, task.pid = status.phase, status.state, status.pid
         task.exit, task.error, task.last_log = status.exit, status.error, status.last_log or task.last_log
-        task.end_of_stream = status.end_of_stream
+        task.end_of_stream, task.stalled = status.end_of_stream, status.stalled
         task.lost = False
-        if before == (task.phase, task.state, task.exit, task.error, task.end_of_stream, task.lost):
+        if before == task.known():
             return False
         self.show(task)
         return True
@@ -310,6 +232,8 @@ class Environment:
         state = TaskState.UNKNOWN if task.lost else task.state
         if task.hook:
             return
+        if self.streams is not None:
+            self.streams.changed(task)
         if self.tree.set(task.role, state, task.status):
             self.moved[task.path] = state
 

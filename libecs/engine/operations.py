@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from libecs.engine import autostop
+from libecs.engine.context import Context
 from libecs.engine.effects import Now
-from libecs.engine.environment import Context, Environment
+from libecs.engine.environment import Environment
 from libecs.engine.plan import DESTROY
 from libecs.engine.records import EnvironmentRecord
 from libecs.errors import Conflict, EcsError, IllegalTransition, NotFound, UsageError
@@ -77,6 +79,8 @@ def _check(environments: Mapping[str, Environment], message: Create | Control | 
             hint="wait for it to end, or destroy the environment with force",
         )
     next_env(env.state, event)
+    if event is EnvEvent.START_ACTIVITY:
+        autostop.seconds(env)
 
 
 def _check_destroy(env: Environment, message: Destroy) -> None:

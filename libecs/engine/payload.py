@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from libecs.engine.effects import Call
-from libecs.engine.runs import CLEANUP_COUNT
-from libecs.errors import InvalidInput
+from libecs.engine.runs import CLEANUP_COUNT, RUN_DIR
+from libecs.errors import InvalidInput, TemplateError
 from libecs.fsm import Mode, TaskEvent
 from libecs.language.duration import parse_duration
 from libecs.language.expression import to_text
@@ -17,8 +18,16 @@ from libecs.workflow import channels, launch
 from libecs.workflow.role import Moment
 
 if TYPE_CHECKING:
-    from libecs.engine.environment import Environment, Task
+    from libecs.engine.environment import Environment
     from libecs.engine.plan import Step
+    from libecs.engine.task import Task
+
+
+START_S = 45.0
+"""Seconds from the launch of a task until it is ready, where its template says nothing."""
+RUN_NUMBER = "run_number"
+"""As RUN_DIR, a variable that exists while a run goes on. The texts of a basic task are sent before: there both stand
+for themselves, and the executor puts in what START brings."""
 
 
 def spec(env: Environment, index: int, task_id: str) -> TaskSpec:
@@ -35,7 +44,7 @@ def spec(env: Environment, index: int, task_id: str) -> TaskSpec:
     endpoint = launcher.endpoint(index, specials, env.record.overlay)
     command = Command(argv=())
     if not endpoint:
-        made = launcher.command(index, specials, env.record.overlay)
+        made = _command(env, index, specials)
         command = Command(
             argv=made.argv,
             environment={"O2_ROLE": env.placed[index].node, "O2_SYSTEM": "FLP", **made.environment},
@@ -57,7 +66,38 @@ def spec(env: Environment, index: int, task_id: str) -> TaskSpec:
         timeout_s=role.task.timeout_s,
         liveness=task_class.liveness,
         stop_signal=_signal_number(task_class.stop),
+        start_s=start_s(env, env.by_role[index]),
+        exit_is_error=task_class.on_exit == "error",
+        stop_s=task_class.stop_s or task_class.transition_s.get("STOP", 0.0),
     )
+
+
+def start_s(env: Environment, task: Task) -> float:
+    """Return the seconds that a task has from its launch until it is ready."""
+    return env.task_class(task.role).transition_s.get("DEPLOY", START_S)
+
+
+def _command(env: Environment, index: int, specials: dict[str, str]) -> launch.Command:
+    """Return how a task is started. Raises TemplateError."""
+    _, launcher = env.expanded
+    role = env.role(index)
+    assert role.task is not None
+    if role.task.trigger is None and role.task.mode is Mode.BASIC:
+        names = (RUN_DIR, RUN_NUMBER) if env.runs_folder else (RUN_NUMBER,)
+        specials.update({name: f"{{{{{name}}}}}" for name in names if not _has(env, index, name)})
+    try:
+        return launcher.command(index, specials, env.record.overlay)
+    except TemplateError as error:
+        if RUN_DIR in error.message and not env.runs_folder:
+            hint = "name a folder for runs where this control system is made"
+            raise TemplateError(
+                f"there is no {RUN_DIR}: this control system has no folder for runs",
+                file=error.file,
+                line=error.line,
+                path=error.path,
+                hint=hint,
+            ) from None
+        raise
 
 
 def configuration(env: Environment, task: Task) -> Mapping[str, str]:
@@ -73,12 +113,25 @@ def configuration(env: Environment, task: Task) -> Mapping[str, str]:
     return launcher.properties(task.role, specials, env.record.overlay, env.channels.get(task.path, {}))
 
 
+def exit_s(env: Environment, task: Task) -> float:
+    """Return the seconds that a task has for each step of its way out, 0 = the usual ones."""
+    return env.task_class(task.role).transition_s.get("EXIT", 0.0)
+
+
+def digest(properties: Mapping[str, str]) -> str:
+    """Return the SHA-256 of properties, whatever their order."""
+    text = "\0".join(f"{name}\0{properties[name]}" for name in sorted(properties))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def arguments(env: Environment, event: TaskEvent) -> Mapping[str, str]:
     """Return the arguments that an event gives to all tasks."""
     _, launcher = env.expanded
     if event is TaskEvent.START:
         cleanup = int(env.var(CLEANUP_COUNT) or "0")
-        return launcher.start_arguments(env.record.run_number, cleanup, env.record.overlay)
+        told = launcher.start_arguments(env.record.run_number, cleanup, env.record.overlay)
+        folder = env.run_folder
+        return {**told, RUN_DIR: folder} if folder else told
     if event is TaskEvent.STOP:
         return launcher.stop_arguments(env.record.overlay)
     return {}
@@ -121,7 +174,17 @@ def duration(env: Environment, name: str, default: float) -> float:
 def _specials(env: Environment, index: int, task_id: str) -> dict[str, str]:
     workflow, _ = env.expanded
     host = env.placed[index].host if index in env.placed else ""
-    return launch.task_specials(workflow.roles[index], task_id=task_id, host=host, environment_id=env.id)
+    specials = launch.task_specials(workflow.roles[index], task_id=task_id, host=host, environment_id=env.id)
+    task = env.by_role[index]
+    if not task.hook and task.mode is not Mode.BASIC and not env.record.run_number and not _has(env, index, RUN_DIR):
+        specials[RUN_DIR] = ""  # told by START, too late for texts
+    return specials
+
+
+def _has(env: Environment, index: int, name: str) -> bool:
+    """Whether the workflow itself gives a variable to a role."""
+    _, launcher = env.expanded
+    return launcher.stack(index).get(name) is not None
 
 
 def _endpoints(env: Environment) -> dict[tuple[str, str], channels.Endpoint]:

@@ -16,6 +16,11 @@ PLACEMENT = "placement"
 PLAN = "plan"
 OPERATION = "operation"
 RUN = "run"
+RUN_METRICS = "run.metrics"
+"""Key: number/role path."""
+RUN_CONFIGURATION = "run.configuration"
+CONFIGURATION = "configuration"
+"""What the tasks of an environment were configured with."""
 CONDEMNED = "condemned"
 """Tables. Keys are ids; of `core`: epoch, sequence, session."""
 
@@ -67,6 +72,8 @@ class EnvironmentRecord:
     pending: tuple[PendingCall, ...] = ()
     launched: bool = False
     """All tasks of the placement have been launched once: one that is missing is lost."""
+    auto_stop_ms: int = 0
+    """Unix milliseconds at which the run stops by itself, 0 = never."""
 
 
 @attrs.frozen(kw_only=True)
@@ -74,6 +81,13 @@ class PlacementRecord:
     """Where the tasks of an environment are."""
 
     placed: tuple[Placed, ...]
+
+
+@attrs.frozen(kw_only=True)
+class ConfigurationRecord:
+    """What tasks were configured with: role path to the digest of its properties."""
+
+    digests: Mapping[str, str]
 
 
 @attrs.frozen(kw_only=True)

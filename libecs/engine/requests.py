@@ -8,9 +8,12 @@ from typing import Protocol
 import attrs
 
 from libecs.engine import operations
+from libecs.engine.context import Context
 from libecs.engine.effects import Persist, Send
-from libecs.engine.environment import Context, Environment
-from libecs.engine.records import OPERATION, RUN, OperationRecord
+from libecs.engine.environment import Environment
+from libecs.engine.records import OPERATION, OperationRecord
+from libecs.engine.runbook import RunBook
+from libecs.engine.telemetry import Telemetry
 from libecs.engine.views import environment_info
 from libecs.wire import client
 from libecs.wire.client import Event, Finished, RunInfo
@@ -20,13 +23,18 @@ KEEP_OPERATIONS = 1000
 """Answers of old operations that are kept for who asks again."""
 
 Operation = client.Create | client.Control | client.Destroy
-Question = client.Show | client.ShowRuns | client.Subscribe
+Question = client.Show | client.ShowRuns | client.Subscribe | client.Watch
 
 
 class Desk(Context, Protocol):
     """What requests need of the core."""
 
     environments: dict[str, Environment]
+    telemetry: Telemetry
+    runbook: RunBook
+
+    def full_run(self, number: int) -> RunInfo:
+        """Return a run record with its metrics and configuration."""
 
     @property
     def sequence(self) -> int:
@@ -40,12 +48,11 @@ class Desk(Context, Protocol):
 
 
 class Requests:
-    """Operations, runs and subscribers."""
+    """Operations, subscribers and answers."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.operations: dict[str, OperationRecord] = {}
-        self.runs: dict[int, RunInfo] = {}
         self._waiting: dict[str, set[str]] = {}
         self._subscribers: dict[str, None] = {}
 
@@ -110,17 +117,6 @@ class Requests:
                 del self.operations[old]
                 self._desk.emit(Persist(OPERATION, old, None))
 
-    # runs
-
-    def save_run(self, run: RunInfo) -> None:
-        """Write a run record."""
-        self.runs[run.number] = run
-        self._desk.emit(Persist(RUN, str(run.number), pack_value(run)))
-
-    def run(self, number: int) -> RunInfo:
-        """Return a run record; an empty one for a number whose record is lost."""
-        return self.runs.get(number) or RunInfo(number=number, environment="")
-
     # questions
 
     def question(self, peer: str, message: Question) -> None:
@@ -130,7 +126,10 @@ class Requests:
         elif isinstance(message, client.ShowRuns):
             self._desk.emit(Send(peer, self._show_runs(message)))
         else:
-            self._subscribers[peer] = None
+            if isinstance(message, client.Watch):
+                self._desk.telemetry.watch(peer, message)
+            else:
+                self._subscribers[peer] = None
             since = client.Environments(request=message.request, sequence=self._desk.sequence, environments=())
             self._desk.emit(Send(peer, since))
 
@@ -144,10 +143,12 @@ class Requests:
         return client.Environments(request=message.request, sequence=self._desk.sequence, environments=chosen)
 
     def _show_runs(self, message: client.ShowRuns) -> client.Runs:
+        known = self._desk.runbook.runs
         if message.number:
-            runs = tuple(run for number, run in self.runs.items() if number == message.number)
+            numbers = [message.number] if message.number in known else []
+            runs = tuple(self._desk.full_run(number) for number in numbers)
         else:
-            runs = tuple(self.runs[number] for number in sorted(self.runs)[-message.limit :])
+            runs = tuple(known[number] for number in sorted(known)[-message.limit :])
         return client.Runs(request=message.request, runs=runs)
 
     def publish(self, events: tuple[Event, ...]) -> None:
@@ -158,5 +159,6 @@ class Requests:
     def disconnected(self, peer: str) -> None:
         """A client is gone; its operations go on."""
         self._subscribers.pop(peer, None)
+        self._desk.telemetry.disconnected(peer)
         for peers in self._waiting.values():
             peers.discard(peer)

@@ -11,11 +11,16 @@ from typing import Any
 
 import attrs
 
-from libecs.engine.environment import Context, Environment
+from libecs.engine import autostop
+from libecs.engine.context import Context
+from libecs.engine.environment import Environment
 from libecs.fsm import EnvEvent
-from libecs.wire.client import RunCondition, RunInfo
+from libecs.wire.client import RunCondition, RunInfo, RunSpan
 
+RUN_DIR = "run_dir"
 CLEANUP_COUNT = "__fmq_cleanup_count"
+MAX_SPANS = 1000
+"""Spans of one run that are on record; who sees so many does not read more."""
 _RUN_TIMES = ("run_start_completion_time_ms", "run_end_time_ms", "run_end_completion_time_ms")
 
 
@@ -34,6 +39,10 @@ def begin(env: Environment, ctx: Context, number: int) -> None:
         if name in env.workflow.base_vars:
             env.set_var(name, env.workflow.base_vars[name])
     env.update(run_number=number)
+    env.spans = {}
+    folder = env.run_folder
+    if folder:
+        env.set_var(RUN_DIR, folder)
     ctx.save_run(
         RunInfo(
             number=number,
@@ -43,10 +52,12 @@ def begin(env: Environment, ctx: Context, number: int) -> None:
             requester=env.record.requester,
             start_ms=ctx.now.unix_ms,
             comment=env.record.run_comment,
-            variables={**env.workflow.user_vars},
+            variables=_variables(env),
+            folder=folder,
             nodes=tuple(sorted({placed.node for placed in env.placed.values()})),
         )
     )
+    ctx.run_began(env, number)
     ctx.event("run.start", env.id, run_number=number, state=env.state.name, transition=EnvEvent.START_ACTIVITY.name)
 
 
@@ -54,11 +65,13 @@ def start_completed(env: Environment, ctx: Context) -> None:
     """EOSOR."""
     env.set_var(CLEANUP_COUNT, str(int(env.var(CLEANUP_COUNT) or "0") + 1))
     env.set_var("run_start_completion_time_ms", str(ctx.now.unix_ms))
-    _change(env, ctx, start_completion_ms=ctx.now.unix_ms)
+    _change(env, ctx, start_completion_ms=ctx.now.unix_ms, variables=_variables(env))
+    autostop.arm(env, ctx)
 
 
 def end(env: Environment, ctx: Context) -> None:
     """SOEOR, once a run."""
+    autostop.disarm(env)
     if env.record.run_number and env.var("run_end_time_ms") == "":
         env.set_var("run_end_time_ms", str(ctx.now.unix_ms))
         _change(env, ctx, end_ms=ctx.now.unix_ms)
@@ -86,9 +99,12 @@ def forget(env: Environment, ctx: Context) -> None:
     reason = env.record.end_reason or ("ERROR" if failed else "STOPPED")
     if failed:
         reason = "ERROR"
-    _change(env, ctx, condition=condition, end_reason=reason)
-    env.set_var("run_number", None)
-    env.set_var("runNumber", None)
+    _change(env, ctx, condition=condition, end_reason=reason, cause=env.record.cause if failed else "")
+    ctx.run_ended(env, number)
+    for name in ("run_number", "runNumber", RUN_DIR):
+        if env.var(name) is not None:
+            env.set_var(name, None)
+    env.spans = None
     env.update(run_number=0, last_run_number=number, run_comment="", end_reason="")
     ctx.event(
         "run.end",
@@ -110,12 +126,47 @@ def end_at_teardown(env: Environment, ctx: Context) -> None:
         forget(env, ctx)
 
 
-def degrade(env: Environment, ctx: Context) -> None:
-    """A part that does not stop the run is missing from now on."""
-    if env.record.run_number:
+def degrade(env: Environment, ctx: Context, path: str, reason: str) -> None:
+    """A part that does not stop the run is missing from now on, until `restore` or the end."""
+    if not env.record.run_number:
+        return
+    run = ctx.run(env.record.run_number)
+    condition = RunCondition.DEGRADED if run.condition is RunCondition.UNDEFINED else run.condition
+    spans = _spans(env, run)
+    if path in spans:
+        restore(env, ctx, path)
         run = ctx.run(env.record.run_number)
-        if run.condition is RunCondition.UNDEFINED:
-            _change(env, ctx, condition=RunCondition.DEGRADED)
+    if len(run.degraded) < MAX_SPANS:
+        spans[path] = len(run.degraded)
+        span = RunSpan(start_ms=ctx.now.unix_ms, end_ms=0, role=path, reason=reason)
+        ctx.save_run(attrs.evolve(run, condition=condition, degraded=(*run.degraded, span)))
+    elif condition is not run.condition:
+        _change(env, ctx, condition=condition)
+
+
+def restore(env: Environment, ctx: Context, path: str) -> None:
+    """A part that was missing is back."""
+    if not env.record.run_number:
+        return
+    run = ctx.run(env.record.run_number)
+    number = _spans(env, run).pop(path, None)
+    if number is not None:
+        spans = list(run.degraded)
+        spans[number] = attrs.evolve(spans[number], end_ms=ctx.now.unix_ms)
+        _change(env, ctx, degraded=tuple(spans))
+
+
+def _spans(env: Environment, run: RunInfo) -> dict[str, int]:
+    """Return the open spans; after a restart they are those of the record that have no end."""
+    if env.spans is None:
+        env.spans = {span.role: number for number, span in enumerate(run.degraded) if not span.end_ms}
+    return env.spans
+
+
+def _variables(env: Environment) -> dict[str, str]:
+    """Return what the workflow's own texts see, at the root."""
+    _, launcher = env.expanded
+    return launcher.variables(0, env.record.overlay)
 
 
 def _change(env: Environment, ctx: Context, **fields: Any) -> None:

@@ -11,15 +11,17 @@ from typing import Protocol
 
 import attrs
 
-from libecs.engine import steps
+from libecs.engine import launching, steps, transits
+from libecs.engine.context import Context
 from libecs.engine.effects import Persist, Send
-from libecs.engine.environment import Context, Environment, Task
+from libecs.engine.environment import Environment
 from libecs.engine.nodes import Condemned, Node, Reach
 from libecs.engine.placement import NodeOffer
 from libecs.engine.plan import StepKind
 from libecs.engine.reconcile import Known, reconcile
 from libecs.engine.records import CONDEMNED
-from libecs.engine.runs import degrade
+from libecs.engine.runs import degrade, restore
+from libecs.engine.task import Task
 from libecs.fsm import TaskState
 from libecs.wire import node
 from libecs.wire.node import Phase, TaskStatus
@@ -96,6 +98,11 @@ class Sessions:
         self._hub.emit(Send(one.peer, message(one.session, self._hub.epoch)))
         return True
 
+    def node_of(self, session: int) -> str | None:
+        """Return the node of a session that is open."""
+        one = self._open.get(session)
+        return None if one is None else one.name
+
     def offers(self) -> dict[str, NodeOffer]:
         """Return the nodes that can take tasks now, with nothing used."""
         return {name: one.offer() for name, one in self.nodes.items() if one.reach is Reach.UP and one.session}
@@ -171,26 +178,39 @@ class Sessions:
             if env is None:
                 continue
             task = env.tasks[name]
-            was_dead = task.dead
+            was_dead, was_over, was_stalled = task.dead, task.end_of_stream, task.stalled
             if env.learn(task, status, sequence):
                 touched[env.id] = env
+                if task.end_of_stream and not was_over:
+                    self._hub.event("task.end_of_stream", env.id, role=task.path, run_number=env.record.run_number)
+                if task.stalled is not was_stalled and not task.dead:
+                    self._stalled(env, task)
                 self._consider(env, task, was_dead)
         for env in touched.values():
             env.advance(self._hub)
+
+    def _stalled(self, env: Environment, task: Task) -> None:
+        """A task does not answer any more, or answers again. That is said, and changes no state."""
+        number = env.record.run_number
+        self._hub.event("task.stalled", env.id, role=task.path, ok=not task.stalled, text=task.error, run_number=number)
+        if task.stalled:
+            degrade(env, self._hub, task.path, f"stalled: {task.why()}")
+        else:
+            restore(env, self._hub, task.path)
 
     def _consider(self, env: Environment, task: Task, was_dead: bool) -> None:
         """A task changed: that may end a step, or the run."""
         step = env.step
         if step is not None and task.id in env.waiting:
             if step.kind is StepKind.LAUNCH:
-                steps.judge_launch(env, task)
+                launching.judge(env, task)
                 return
             if step.kind is StepKind.TASKS:
-                steps.judge_transit(env, task, step)
+                transits.judge(env, task, step)
                 return
         if task.dead and not was_dead and not task.hook:
             if not task.critical:
-                degrade(env, self._hub)
+                degrade(env, self._hub, task.path, task.why())
             env.broken(self._hub, task)
 
     def _answered(self, one: Node, message: node.Answer) -> None:
@@ -226,7 +246,7 @@ class Sessions:
             self._lost_task(name, message.sequence)
         self.kill(one.name, self.condemned.of(one.name))
         for env in list(hub.environments.values()):
-            steps.node_announced(env, one.name)
+            launching.node_announced(env, one.name)
             steps.resend(env, hub)
             env.advance(hub)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from libecs.engine.environment import Environment, Task
+from libecs.engine.environment import Environment
+from libecs.engine.task import Task
 from libecs.fsm import TaskState
 from libecs.wire.client import EnvironmentInfo, RoleInfo, TaskInfo
 from libecs.wire.node import Phase
@@ -59,6 +60,9 @@ def _task_info(env: Environment, task: Task, ages: Mapping[str, int]) -> TaskInf
         error=task.error,
         last_log=task.last_log,
         age_ms=ages.get(task.node, 0),
+        stalled=task.stalled,
+        end_of_stream=task.end_of_stream,
+        attached=bool(env.task_class(task.role).endpoint),
     )
 
 

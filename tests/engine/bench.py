@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 
@@ -25,15 +26,17 @@ from libecs.engine.effects import (
     Received,
     Resume,
     RunNumberTaken,
+    SaveRun,
     Send,
     TakeRunNumber,
     Tick,
 )
 from libecs.fsm import EnvState, TaskState, target_of
 from libecs.wire import client, node
-from libecs.wire.client import EnvironmentInfo, Event, Finished
+from libecs.wire.client import EnvironmentInfo, Event, Finished, RunInfo
 from libecs.wire.codec import pack_value, unpack_value
 from libecs.wire.node import Exit, ExitCause, Phase, TaskSpec, TaskStatus
+from libecs.wire.telemetry import MetricSpan
 from libecs.workflow.role import Workflow
 
 CLIENT = "client"
@@ -160,6 +163,10 @@ class Bench:
         self.cancelled: list[str] = []
         self.answers: dict[str, Finished] = {}
         self.shown: tuple[EnvironmentInfo, ...] = ()
+        self.told: dict[str, list[object]] = {}
+        """Peer to the metrics and lines that it got."""
+        self.run_infos: tuple[RunInfo, ...] = ()
+        self.saved: list[RunInfo] = []
         self.queue: deque[Input] = deque()
         self.operation = 0
         self.restart()
@@ -222,6 +229,10 @@ class Bench:
                 self.answers[effect.message.operation] = effect.message
             elif isinstance(effect.message, client.Environments):
                 self.shown = effect.message.environments
+            elif isinstance(effect.message, client.Runs):
+                self.run_infos = effect.message.runs
+            elif isinstance(effect.message, (client.Metrics, client.Lines)):
+                self.told.setdefault(effect.peer, []).append(effect.message)
         elif isinstance(effect, Continue):
             self.queue.append(Resume())
         elif isinstance(effect, Expand):
@@ -234,6 +245,8 @@ class Bench:
                 self.queue.append(done)
         elif isinstance(effect, CancelCall):
             self.cancelled.append(effect.call)
+        elif isinstance(effect, SaveRun):
+            self.saved.append(effect.run)
         elif isinstance(effect, TakeRunNumber):
             number = self.numbers.setdefault(effect.key, len(self.numbers) + 1)
             self.queue.append(RunNumberTaken(key=effect.key, number=number))
@@ -275,6 +288,31 @@ class Bench:
         self.run()
         (info,) = self.shown
         return info
+
+    def ask(self, message: object, peer: str = CLIENT) -> None:
+        """Let a client say something."""
+        self.queue.append(Received(peer, message))
+        self.run()
+
+    def run_info(self, number: int) -> RunInfo:
+        """Return all that clients can see of a run."""
+        self.ask(client.ShowRuns(request="r", number=number))
+        (run,) = self.run_infos
+        return run
+
+    def change(self, role: str, **fields: Any) -> None:
+        """Let a task be different, and its node say so."""
+        for one in self.nodes.values():
+            for name, spec in one.specs.items():
+                if spec.role == role and name in one.tasks:
+                    one.tasks[name] = attrs.evolve(one.tasks[name], **fields)
+                    self.send(one.name, one.update(name))
+
+    def tell(self, role: str, *, run: int = 0, spans: tuple[MetricSpan, ...] = (), **fields: Any) -> None:
+        """Let a task tell metrics or lines."""
+        one = next(one for one in self.nodes.values() if any(spec.role == role for spec in one.specs.values()))
+        told = node.TaskTelemetry(task=one.find(role), run=run, metrics=spans, **fields)
+        self.send(one.name, node.Telemetry(session=one.session, tasks=(told,)))
 
     def send(self, node_name: str, message: object) -> None:
         """Let a node say something."""

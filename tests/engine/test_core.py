@@ -252,7 +252,7 @@ def test_a_failed_start_has_a_start_and_both_ends_but_no_start_completion() -> N
 
     assert answer is not None
     assert answer.code == "E_TRANSITION"
-    run = bench.core.requests.runs[1]
+    run = bench.core.runbook.runs[1]
     assert run.start_ms
     assert run.end_ms
     assert run.end_completion_ms
@@ -270,7 +270,7 @@ def test_a_failed_stop_ends_the_run_once() -> None:
 
     ends = [event for event in bench.events if event.kind == "run.end"]
     assert len(ends) == 1
-    run = bench.core.requests.runs[1]
+    run = bench.core.runbook.runs[1]
     assert run.end_ms <= run.end_completion_ms
 
 
@@ -284,7 +284,7 @@ def test_a_critical_task_that_dies_takes_the_run_with_it_and_is_named() -> None:
     info = bench.show()
     assert info.state is EnvState.ERROR
     assert info.cause == "critical task w.b on node n1 killed by signal 9; last log: disk full"
-    assert bench.core.requests.runs[1].condition is RunCondition.FAILED
+    assert bench.core.runbook.runs[1].condition is RunCondition.FAILED
 
 
 def test_a_critical_task_that_leaves_with_code_0_is_missed_too() -> None:
@@ -307,7 +307,7 @@ def test_a_non_critical_task_that_dies_degrades_the_run_only() -> None:
 
     assert stopped is not None
     assert stopped.code == ""
-    assert bench.core.requests.runs[1].condition is RunCondition.DEGRADED
+    assert bench.core.runbook.runs[1].condition is RunCondition.DEGRADED
 
 
 def test_recover_brings_an_environment_back_and_a_new_run_works() -> None:
@@ -370,7 +370,7 @@ def test_destroying_by_force_ends_the_run_in_its_record() -> None:
 
     bench.destroy(force=True)
 
-    run = bench.core.requests.runs[1]
+    run = bench.core.runbook.runs[1]
     assert run.end_ms
     assert run.end_completion_ms
     assert run.end_reason == "DESTROYED"
@@ -403,7 +403,7 @@ def test_the_same_operation_twice_has_one_effect_and_the_same_answer() -> None:
 
     assert bench.answers["once"].run_number == 1
     assert len(bench.nodes["n1"].commands) == 2
-    assert list(bench.core.requests.runs) == [1]
+    assert list(bench.core.runbook.runs) == [1]
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_a_core_that_is_restarted_in_the_middle_goes_on() -> None:
     bench.run()
 
     assert bench.state is EnvState.RUNNING
-    assert list(bench.core.requests.runs) == [1]
+    assert list(bench.core.runbook.runs) == [1]
 
 
 def test_a_call_that_may_not_be_repeated_fails_after_a_restart() -> None:

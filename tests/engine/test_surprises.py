@@ -63,16 +63,17 @@ def test_notifications_do_not_put_the_deadline_of_deploying_off() -> None:
     assert bench.state is EnvState.ERROR
 
 
-def test_the_end_of_one_stream_does_not_stop_the_run_of_the_others() -> None:
-    bench = Bench(workflow(task("a"), task("b")))
+def test_the_end_of_one_stream_waits_for_programs_that_still_work_and_for_no_hook() -> None:
+    hook = task("h", mode=Mode.BASIC, trigger="after_NOTHING")
+    bench = Bench(workflow(task("a"), task("b"), task("p", mode=Mode.BASIC), hook))
     bench.create()
     bench.control("START_ACTIVITY")
-    one = bench.nodes["n1"]
-    name = one.find("w.a")
-    one.tasks[name] = attrs.evolve(one.tasks[name], end_of_stream=True)
-    bench.send("n1", one.update(name))
 
+    bench.change("w.a", end_of_stream=True)
     assert bench.state is EnvState.RUNNING
+    bench.change("w.p", end_of_stream=True)
+
+    assert bench.state is EnvState.CONFIGURED
 
 
 def test_hooks_of_a_moment_that_does_not_exist_never_run_and_nothing_says_that_they_did() -> None:

@@ -1,0 +1,73 @@
+"""What an environment needs of the core around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from libecs.engine.effects import Effect, Now
+from libecs.engine.placement import NodeOffer
+from libecs.wire.client import Finished, RunInfo
+
+if TYPE_CHECKING:
+    from libecs.engine.environment import Environment
+
+
+class Context(Protocol):
+    """What an environment needs of the core around it."""
+
+    now: Now
+
+    def emit(self, effect: Effect) -> None:
+        """Add an effect."""
+
+    def event(self, kind: str, environment: str = "", **fields: object) -> None:
+        """Publish and journal an event."""
+
+    def send_node(self, node: str, message: Callable[[int, int], object]) -> bool:
+        """Send what `message(session, epoch)` makes, if the node is there; tell whether it was."""
+
+    def defer(self, action: Callable[[], None]) -> None:
+        """Do this in a later `handle` of its own."""
+
+    def offers(self) -> list[NodeOffer]:
+        """Return the nodes that can take tasks now."""
+
+    def node_problem(self, node: str) -> str:
+        """Return why a node can't be reached, "" if it can."""
+
+    def new_id(self) -> str:
+        """Return an id that was never used."""
+
+    def condemn(self, node: str, tasks: Iterable[str]) -> None:
+        """End tasks for certain, however long that takes; `Environment.gone` is called for each."""
+
+    def adopt_tasks(self, environment: Environment) -> None:
+        """Route what nodes say of the environment's tasks to it."""
+
+    def save_run(self, run: RunInfo) -> None:
+        """Write a run record."""
+
+    def run(self, number: int) -> RunInfo:
+        """Return a run record."""
+
+    def run_began(self, environment: Environment, number: int) -> None:
+        """A run has its number: what its tasks tell counts for it."""
+
+    def run_ended(self, environment: Environment, number: int) -> None:
+        """A run is over and judged: show and write what is known of it."""
+
+    def finish(self, environment: Environment, answer: Finished) -> None:
+        """End the operation that is going on."""
+
+    def remove(self, environment: Environment) -> None:
+        """Forget an environment that is DONE."""
+
+    def perform(self, environment: Environment) -> None:
+        """Enter the present step."""
+
+    def leave(self, environment: Environment) -> None:
+        """The present step is over or given up: end what it started for itself alone."""
+
+    def idempotent(self, function: str) -> bool:
+        """Whether a call may be repeated when nobody knows how it ended."""

@@ -1,0 +1,140 @@
+"""The step that takes tasks through one event: which of them, with what, and by when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from libecs.engine import payload
+from libecs.engine.context import Context
+from libecs.engine.environment import Environment
+from libecs.engine.plan import Step
+from libecs.engine.task import Task
+from libecs.errors import EcsError
+from libecs.fsm import TASK, TASK_SOURCE, EnvEvent, Mode, TaskEvent, TaskState
+from libecs.wire import node
+from libecs.wire.node import Phase
+
+GRACE_S = 2.0
+"""What an executor may be late by before the core gives up on it."""
+TRANSITION_S: Mapping[TaskEvent, float] = {
+    TaskEvent.CONFIGURE: 120.0,
+    TaskEvent.RECONFIGURE: 30.0,
+    TaskEvent.START: 30.0,
+    TaskEvent.STOP: 30.0,
+    TaskEvent.RESET: 30.0,
+    TaskEvent.RECOVER: 30.0,
+}
+"""Seconds that a task has for an event, where its template says nothing."""
+LENIENT_S = 5.0
+"""Seconds that siblings have to STOP when the environment goes to ERROR."""
+
+
+def enter(env: Environment, ctx: Context, step: Step) -> None:
+    """Take the tasks of a step, or all of them, through its event."""
+    event = TaskEvent[step.event]
+    roles = set(step.roles)
+    longest = 0.0
+    for task in env.runners():
+        if roles and task.role not in roles:
+            continue
+        if event is TaskEvent.START:
+            task.end_of_stream = False  # what it said was said of an earlier run
+        judge(env, task, step, first=True)
+        if task.id in env.waiting:
+            longest = max(longest, deadline(env, task, step))
+    if env.waiting:
+        env.wait(ctx.now, longest + GRACE_S)
+        send(env, ctx, step)
+
+
+def deadline(env: Environment, task: Task, step: Step) -> float:
+    """Return the seconds that a task has for the event of a step: its template's, or the usual ones.
+
+    Nobody waits long for the siblings of a task that took the environment to ERROR, whatever their templates say.
+    """
+    event = TaskEvent[step.event]
+    if step.lenient and env.plan is not None and env.plan.event == EnvEvent.GO_ERROR.name:
+        return LENIENT_S
+    usual = LENIENT_S if step.lenient and event is not TaskEvent.RECOVER else TRANSITION_S[event]
+    return env.task_class(task.role).transition_s.get(event.name, usual)
+
+
+def judge(env: Environment, task: Task, step: Step, first: bool = False) -> None:
+    """Tell one task of a TASKS step as finished, failed, left alone, or still to be waited for."""
+    event = TaskEvent[step.event]
+    source = TASK_SOURCE[event]
+    target = TASK[source][event]
+    if task.state is target and task.phase is not Phase.EXITED and not step.lenient:
+        if first:
+            return
+        env.waiting.discard(task.id)
+    elif event is TaskEvent.RECOVER and task.state is TaskState.ERROR and task.phase is not Phase.EXITED:
+        if first and task.mode is Mode.DIRECT:
+            env.waiting.add(task.id)
+    elif task.dead:
+        env.waiting.discard(task.id)
+        if not step.lenient:
+            env.note_failure(task.path, task.critical, task.why())
+    elif first and step.lenient:
+        if task.state is source and task.phase is Phase.ACTIVE and not task.lost:
+            env.waiting.add(task.id)
+    elif first and not (task.phase is Phase.ASSIGNED and not task.critical):
+        env.waiting.add(task.id)
+
+
+def send(env: Environment, ctx: Context, step: Step) -> None:
+    """Tell nodes what their tasks are to do: one message for all tasks of a node that have the same time for it."""
+    by_node: dict[tuple[str, float], list[Task]] = {}
+    for name in env.waiting:
+        task = env.tasks[name]
+        by_node.setdefault((task.node, deadline(env, task, step)), []).append(task)
+    for name, seconds in sorted(by_node):
+        tasks = sorted(by_node[name, seconds], key=lambda task: task.role)
+        ctx.defer(_transit_node(env, ctx, name, tasks, step, seconds))
+
+
+def _transit_node(
+    env: Environment, ctx: Context, name: str, tasks: list[Task], step: Step, seconds: float
+) -> Callable[[], None]:
+    here = (env.record.index, env.record.plan_number)
+
+    def send_one() -> None:
+        if (env.record.index, env.record.plan_number) != here or not env.entered:
+            return
+        event = TaskEvent[step.event]
+        each: list[Mapping[str, str]] = []
+        told: list[Task] = []
+        for task in tasks:
+            if task.id not in env.waiting:
+                continue
+            if event is TaskEvent.CONFIGURE:
+                try:
+                    properties = payload.configuration(env, task)
+                    each.append(properties)
+                    env.configured[task.path] = payload.digest(properties)
+                except EcsError as error:
+                    env.waiting.discard(task.id)
+                    env.note_failure(task.path, task.critical, error.message)
+                    continue
+            told.append(task)
+        if not told:
+            return
+        common = payload.arguments(env, event)
+        id = env.command_id
+        names = tuple(task.id for task in told)
+        maps = tuple(each)
+        ctx.send_node(
+            name,
+            lambda session, epoch: node.Transit(
+                session=session,
+                epoch=epoch,
+                id=id,
+                event=event,
+                tasks=names,
+                arguments=common,
+                each=maps,
+                deadline_s=seconds,
+            ),
+        )
+
+    return send_one
