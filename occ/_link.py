@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from pathlib import Path
@@ -19,10 +21,26 @@ import msgpack
 import zmq
 
 from occ import _table
-from occ._messages import KINDS, Happened, Hello, Ping, Pong, Refused, Result, StateChanged, Transition, Welcome
-from occ._table import PeerRole, Refusal, Trigger
+from occ._messages import (
+    KINDS,
+    Happened,
+    Hello,
+    Metric,
+    Ping,
+    Pong,
+    Refused,
+    Result,
+    StateChanged,
+    Transition,
+    Welcome,
+)
+from occ._table import PeerRole, Refusal, Severity, Trigger
+from occ._telemetry import FLUSH_PERIOD_S, Telemetry
 
 MAX_PEERS = 16
+QUEUE_MESSAGES = 4000
+TELEMETRY_CREDIT = 2000
+"""So many numbers and lines between two frames from a peer, who pings once a second: they must not fill the queue."""
 FRAMES_A_TURN = 64
 LINGER_MS = 1000
 
@@ -89,14 +107,14 @@ class Peers:
     epoch: int = 0
     held: bool = False
     """The controller stays when its connection is gone: it may be about to come back."""
-    known: OrderedDict[bytes, None] = attrs.field(factory=OrderedDict)
-    """The one not heard for longest comes first."""
+    known: OrderedDict[bytes, int] = attrs.field(factory=OrderedDict)
+    """The one not heard for longest comes first; how many numbers and lines each may still be sent."""
 
     def heard(self, peer: bytes) -> bool:
         """Note a sign of life; return whether the peer is known."""
         if peer not in self.known:
             return False
-        self.known.move_to_end(peer)
+        self._add(peer)
         return True
 
     def forget(self, peer: bytes) -> None:
@@ -135,8 +153,22 @@ class Peers:
         """Return a refusal that names the holder."""
         return Refused(reason=reason, holder=self.name, epoch=self.epoch)
 
+    @property
+    def listen(self) -> bool:
+        """Whether somebody is there to be told numbers. While the controller is away, they wait for it."""
+        if self.held:
+            return self.holder is not None and self.known[self.holder] > 0
+        return any(credit > 0 for credit in self.known.values())
+
+    def take_credit(self) -> list[bytes]:
+        """Return those that may be sent a number or a line, and count it."""
+        able = [peer for peer, credit in self.known.items() if credit > 0]
+        for peer in able:
+            self.known[peer] -= 1
+        return able
+
     def _add(self, peer: bytes) -> None:
-        self.known[peer] = None
+        self.known[peer] = TELEMETRY_CREDIT
         self.known.move_to_end(peer)
         if len(self.known) > MAX_PEERS:
             self.forget(next(known for known in self.known if known != self.holder))
@@ -173,13 +205,18 @@ class Link:
         self._answers: OrderedDict[str, Result] = OrderedDict()
         self._command: Transition | None = None
         self._waits = False
-        self._outgoing: list[Any] = []
+        self._outgoing: deque[Any] = deque()
+        self._telemetry = Telemetry()
+        self._told = False
+        """Whether the socket's thread knows that numbers or lines are there."""
+        self._flushed = 0.0
         self._closing = False
         self._to_worker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._to_thread = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.linger = LINGER_MS
+        self._socket.sndhwm = QUEUE_MESSAGES
         self._socket.set(zmq.MAXMSGSIZE, _table.MAX_FRAME_BYTES)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)  # else the gone are never noticed
         self._socket.set(zmq.ROUTER_HANDOVER, 1)  # a peer that comes back keeps its id
@@ -236,6 +273,28 @@ class Link:
         with self._lock:
             self._tell(happened)
 
+    def metric(self, name: str, value: float, unit: str) -> bool:
+        """Tell one sample; return whether it was taken. From any thread. Raises ValueError."""
+        with self._lock:
+            if self._closing:
+                return False
+            taken = self._telemetry.sample(name, value, unit)
+            self._tell_telemetry()
+        return taken
+
+    def log(self, text: str, severity: Severity) -> None:
+        """Tell a line, or several. From any thread."""
+        with self._lock:
+            if not self._closing:
+                self._telemetry.log(text, severity)
+                self._tell_telemetry()
+
+    def cut_metrics(self) -> None:
+        """Let the samples told so far come before what is told next."""
+        with self._lock:
+            for metric in self._telemetry.take_metrics():
+                self._tell(metric)
+
     def close(self) -> None:
         """Tell what is still to tell (at most 1 s) and close the endpoint."""
         with self._lock:
@@ -250,6 +309,11 @@ class Link:
         self._context.term()
         os.close(self._to_worker)
         os.close(self._to_thread)
+
+    def _tell_telemetry(self) -> None:
+        if not self._told:
+            self._told = True
+            os.eventfd_write(self._to_thread, 1)
 
     def _tell(self, message: Any) -> None:
         self._outgoing.append(message)
@@ -277,7 +341,7 @@ class Link:
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._to_thread, zmq.POLLIN)
         while True:
-            poller.poll()
+            poller.poll(self._telemetry_due_ms())
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._to_thread)
             for _ in range(FRAMES_A_TURN):
@@ -289,34 +353,82 @@ class Link:
                 if len(parts) == 3 and parts[1] == bytes([_table.WIRE_VERSION]):
                     with contextlib.suppress(FrameError):
                         self._on_message(parts[0], decode(parts[2]))
+            if self._telemetry_due_ms() == 0:
+                self._send_telemetry()
             with self._lock:
-                if self._closing and not self._outgoing:
-                    return
+                ends = self._closing and not self._outgoing
+            if ends:
+                self._send_telemetry()
+                return
+
+    def _telemetry_due_ms(self) -> int | None:
+        """Return in how many ms numbers and lines are due; None if there are none or nobody to tell."""
+        with self._lock:
+            self._told = self._telemetry.waits
+            if not self._told or not self._peers.listen:
+                return None
+        return max(0, math.ceil((self._flushed + FLUSH_PERIOD_S - time.monotonic()) * 1000))
+
+    def _send_telemetry(self) -> None:
+        if not self._peers.listen:
+            return
+        with self._lock:
+            self._outgoing.extend(self._telemetry.take_metrics())
+        self._flushed = time.monotonic()
+        self._send_outgoing()
+        self._send_lines()
+
+    def _send_lines(self) -> None:
+        while self._peers.listen:
+            with self._lock:
+                line = self._telemetry.take_line()
+            if line is None:
+                return
+            for peer in self._peers.take_credit():
+                self._send(peer, line)
+
+    def _send_metric(self, metric: Metric) -> None:
+        got = not self._peers.held
+        for peer in self._peers.take_credit():
+            got |= self._send(peer, metric) and peer == self._peers.holder
+        if not got:  # it waits for the controller to come back
+            with self._lock:
+                self._telemetry.put_back(metric)
 
     def _send_outgoing(self) -> None:
         while True:
             with self._lock:
                 if not self._outgoing:
                     return
-                message = self._outgoing.pop(0)
+                message = self._outgoing.popleft()
+            if isinstance(message, Metric):
+                self._send_metric(message)
+                continue
+            self._send_lines()  # a failure is better understood after what was said before it
             if isinstance(message, Result):
                 self._send(self._peers.holder, message)
             else:
                 for peer in list(self._peers.known):
                     self._send(peer, message)
 
-    def _send(self, peer: bytes | None, message: Any) -> None:
-        """Send, never waiting: what a full queue drops, the next Pong or a repeated question tells again."""
+    def _send(self, peer: bytes | None, message: Any) -> bool:
+        """Send, never waiting: what a full queue drops, the next Pong or a repeated question tells again.
+
+        Returns:
+            Whether it is on its way.
+        """
         if peer is None:
-            return
+            return False
         try:
             self._socket.send_multipart([peer, bytes([_table.WIRE_VERSION]), encode(message)], zmq.DONTWAIT)
         except zmq.Again:
-            pass
+            return False
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self._peers.forget(peer)
+            return False
+        return True
 
     def _on_message(self, peer: bytes, message: Any) -> None:
         if isinstance(message, Hello):

@@ -40,6 +40,15 @@ cdef extern from "occ/occ.h" nogil:
     int occ_wait(occ_t* occ, pollfd* fds, size_t count, int timeout_ms)
     int occ_pending(const occ_t* occ)
     int occ_wake_fd(const occ_t* occ)
+    enum occ_severity:
+        OCC_SEVERITY_DEBUG
+        OCC_SEVERITY_INFO
+        OCC_SEVERITY_WARNING
+        OCC_SEVERITY_ERROR
+        OCC_SEVERITY_FATAL
+
+    int occ_metric(occ_t* occ, const char* name, const char* unit, double value)
+    int occ_log(occ_t* occ, occ_severity severity, const char* format, ...)
     int occ_changed(const occ_t* occ, const char* key)
     int occ_property_next(const occ_t* occ, size_t* cursor, const char** key, const char** value)
     int occ_current_state(occ_t* occ)

@@ -83,6 +83,26 @@ class Task:
     def pending(self) -> bool:
         """Whether a command or a signal waits: `iterate_running` should return soon."""
 
+    def metric(self, name: str, value: float, unit: str = "") -> bool:
+        """Tell one sample; may be called from any thread, often. Tell increments, not totals: `metric("events", 25)`.
+
+        Samples are gathered and sent ten times a second, and before the state changes at the end of a run.
+
+        Returns:
+            False if the sample was not taken: it is not finite, the task tells 64 metrics already, or does not run.
+
+        Raises:
+            ValueError: name or unit is too long (63 bytes), or the name is empty.
+            TypeError: the value is no number.
+        """
+
+    def log(self, text: str, severity: str = "INFO") -> None:
+        """Tell a line (each, of a text of several); may be called from any thread. Outside `run()` it goes nowhere.
+
+        Raises:
+            ValueError: severity is none of DEBUG, INFO, WARNING, ERROR, FATAL.
+        """
+
     def fileno(self) -> int:
         """Return a descriptor that is readable while a command waits, for pollers; never read it.
 

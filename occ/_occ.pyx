@@ -13,7 +13,7 @@ from libc.errno cimport errno
 from libc.stdint cimport uint32_t
 
 from occ._occ cimport *
-from occ._table import TaskState
+from occ._table import Severity, TaskState
 
 
 class EndOfStream:
@@ -107,6 +107,31 @@ cdef class Task:
         """Whether a command waits: `iterate_running` should return soon."""
         return self._occ is not NULL and occ_pending(self._occ) != 0
 
+    def metric(self, name, value, unit=""):
+        """Tell one sample; return whether it was taken."""
+        encoded_name = name.encode()
+        encoded_unit = unit.encode()
+        cdef double number = value
+        cdef int error
+        if self._occ is NULL:
+            return False
+        if b"\0" in encoded_name + encoded_unit:
+            raise ValueError("names and units of metrics hold no NUL")
+        error = occ_metric(self._occ, encoded_name, encoded_unit, number)
+        if error == OCC_E_ARGUMENT:
+            raise ValueError(f"metric {name!r:.80} in {unit!r:.80}: both have at most 63 bytes, a name at least one")
+        return error == 0
+
+    def log(self, text, severity="INFO"):
+        """Tell a line."""
+        try:
+            level = Severity[severity]
+        except KeyError:
+            raise ValueError(f"severity {severity!r}: one of {', '.join(Severity.__members__)} is expected") from None
+        encoded = text.encode(errors="replace").replace(b"\0", b"?")
+        if self._occ is not NULL:
+            occ_log(self._occ, <occ_severity><int>level, "%s", <const char*>encoded)
+
     def fileno(self):
         """Return a descriptor that is readable while a command waits, for pollers; never read it."""
         self._require()
@@ -143,6 +168,7 @@ cdef class Task:
         """
         cdef occ_callbacks callbacks
         cdef const char* where = NULL
+        cdef occ_t* occ
         cdef int status
         cls = type(self)
         if self._occ is not NULL:
@@ -184,9 +210,9 @@ cdef class Task:
             with nogil:
                 status = occ_run(self._occ)
         finally:
+            occ, self._occ = self._occ, NULL  # from now on other threads tell nothing
             with nogil:
-                occ_destroy(self._occ)
-            self._occ = NULL
+                occ_destroy(occ)
             if restore is not None:
                 signal.signal(signal.SIGINT, restore)
         if self._escaped is not None:

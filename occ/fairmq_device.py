@@ -25,7 +25,16 @@ from types import MappingProxyType
 
 from occ._link import Link
 from occ._messages import Happened, Transition, Welcome
-from occ._table import DEVICE, ON_THE_WAY, DeviceEvent, DeviceEventType, DeviceState, Machine, Trigger
+from occ._table import (
+    DEVICE,
+    ON_THE_WAY,
+    DeviceEvent,
+    DeviceEventType,
+    DeviceState,
+    Machine,
+    Severity,
+    Trigger,
+)
 
 IDLE_S = 0.01
 
@@ -108,6 +117,30 @@ class FairMQDevice:
         """
         return self._require().fileno()
 
+    def metric(self, name: str, value: float, unit: str = "") -> bool:
+        """Tell one sample, an increment; see `occ.Task.metric`.
+
+        Returns:
+            False if it was not taken: it is not finite, the device tells 64 metrics already, or does not run.
+
+        Raises:
+            ValueError: name or unit is too long (63 bytes), or the name is empty.
+        """
+        link = self._link
+        return link is not None and link.metric(name, value, unit)
+
+    def log(self, text: str, severity: str = "INFO") -> None:
+        """Tell a line (each, of a text of several). Outside `run()` it goes nowhere.
+
+        Raises:
+            ValueError: severity is none of DEBUG, INFO, WARNING, ERROR, FATAL.
+        """
+        if severity not in Severity.__members__:
+            raise ValueError(f"severity {severity!r}: one of {', '.join(Severity.__members__)} is expected")
+        link = self._link
+        if link is not None:
+            link.log(text, Severity[severity])
+
     def end_of_stream(self) -> None:
         """Tell the controller that there is nothing more in this run."""
         self._require().happened(Happened(type=DeviceEventType.END_OF_STREAM))
@@ -177,7 +210,7 @@ class FairMQDevice:
             link.answer(command, ok=False, trigger=Trigger.EXECUTOR, error=error)
             return
         if event is DeviceEvent.ERROR_FOUND:
-            link.set_state(DeviceState.ERROR)
+            _set_state(link, DeviceState.ERROR)
             link.answer(command, ok=True, trigger=Trigger.EXECUTOR)
             return
         error = self._go_through(link, event)
@@ -221,7 +254,7 @@ class FairMQDevice:
                 works[event]()
         except Exception as error:
             return self._error_found(link, error)
-        link.set_state(target)
+        _set_state(link, target)
         if event is DeviceEvent.RUN:
             try:
                 self.pre_run()
@@ -245,7 +278,7 @@ class FairMQDevice:
     def _error_found(self, link: Link, error: Exception) -> str:
         traceback.print_exception(error)
         sys.stderr.flush()
-        link.set_state(DeviceState.ERROR)
+        _set_state(link, DeviceState.ERROR)
         return f"{type(error).__name__}: {error}"
 
     def _walk_down(self) -> None:
@@ -324,6 +357,13 @@ def why_not(event: int, source: int, state: int) -> str:
         allowed = ", ".join(_event_name(e) for e in possible) or "nothing"
         return f"{name} not possible in {_label(state)} (allowed: {allowed})"
     return ""
+
+
+def _set_state(link: Link, state: DeviceState) -> None:
+    """Enter a state. Metrics are told between the states that begin and end their run."""
+    if DeviceState.RUNNING in (state, link.state):
+        link.cut_metrics()
+    link.set_state(state)
 
 
 def _label(state: int) -> str:

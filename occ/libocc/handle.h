@@ -11,6 +11,7 @@
 #include <zmq.h>
 
 #include "properties.h"
+#include "telemetry.h"
 #include "wire.h"
 
 enum { MAX_PEERS = 16, MAX_NOTES = 64, LAYERS = 3, ENDPOINT_BYTES = 256 };
@@ -37,14 +38,15 @@ struct command {
     struct occ_map arguments;
 };
 
-enum note_type { NOTE_STATE, NOTE_ANSWER, NOTE_HAPPENED };
+enum note_type { NOTE_STATE, NOTE_ANSWER, NOTE_HAPPENED, NOTE_METRICS };
 
 /* Something to tell the peers, in the order in which it came about. */
 struct note {
     enum note_type type;
     int number;        /* a state, an index of answers, an enum occ_device_event_type */
     uint64_t sequence; /* of a state */
-    char* text;        /* of what happened; freed by the link */
+    char* text;        /* of what happened; freed by the link, as are samples */
+    struct samples* samples;
 };
 
 struct occ {
@@ -70,6 +72,8 @@ struct occ {
     atomic_int interrupts;   /* how often SIGINT came */
     int wake_fd;             /* eventfd: to the user's thread */
     int link_fd;             /* eventfd: to the link's thread */
+
+    struct telemetry telemetry;
 
     void* context;
     void* socket; /* the link's thread only, once it runs */

@@ -8,12 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
     STACK_BYTES = 128 * 1024,
     OUT_BYTES = 2 * OCC_MAX_ERROR_BYTES + 512, /* the longest message that a task sends */
     FRAMES_A_TURN = 64,
+    /* Numbers and lines must not fill the queue to a peer that is slow: there is always room for states and answers. */
+    QUEUE_MESSAGES = 4000,
+    TELEMETRY_CREDIT = 2000, /* so many between two frames from the peer, who pings once a second */
     LINGER_MS = 1000
 };
 
@@ -21,6 +25,7 @@ struct peer {
     uint8_t id[255];
     uint8_t id_size; /* 0: the place is free */
     uint64_t heard;
+    int credit; /* how many numbers and lines it may still be sent */
 };
 
 struct link {
@@ -32,6 +37,7 @@ struct link {
     int holder; /* index of its peer, -1 while it has none */
     int64_t epoch;
     char name[OCC_MAX_ID_BYTES + 1];
+    int64_t flushed_ms; /* when numbers and lines were last sent */
     char task[OCC_MAX_ERROR_BYTES + 1];
 };
 
@@ -39,6 +45,12 @@ void occ_poke(int fd) {
     uint64_t one = 1;
     ssize_t written = write(fd, &one, sizeof one);
     (void)written; /* it fails only when the counter is full: then it is readable already */
+}
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static struct occ_text text_of(const char* text) {
@@ -53,21 +65,23 @@ static void forget(struct link* link, int peer) {
         link->holder = -1;
 }
 
-/* Send to one peer, never waiting: what a full queue drops, the next Pong or a repeated question tells again. */
-static void send_to(struct link* link, int peer, const struct occ_message* message) {
+/* Send to one peer, never waiting: what a full queue drops, the next Pong or a repeated question tells again.
+ * Returns whether it is on its way. */
+static bool send_to(struct link* link, int peer, const struct occ_message* message) {
     static const uint8_t version = OCC_WIRE_VERSION;
     uint8_t frame[OUT_BYTES];
     size_t size = sizeof frame;
     if (peer < 0 || occ_wire_encode(message, frame, &size) != 0)
-        return;
+        return false;
     void* socket = link->occ->socket;
     if (zmq_send(socket, link->peers[peer].id, link->peers[peer].id_size, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
         if (errno == EHOSTUNREACH)
             forget(link, peer);
-        return;
+        return false;
     }
     zmq_send(socket, &version, sizeof version, ZMQ_SNDMORE | ZMQ_DONTWAIT);
     zmq_send(socket, frame, size, ZMQ_DONTWAIT);
+    return true;
 }
 
 static void send_to_all(struct link* link, const struct occ_message* message) {
@@ -96,6 +110,78 @@ static void send_answer(struct link* link, const struct answer* answer) {
     send_to(link, link->holder, &message);
 }
 
+/* --- numbers and lines --------------------------------------------------------------------------------------- */
+
+/* Return whether somebody is there to be told. While the controller is away, what is told waits for it. */
+static bool has_listener(const struct link* link) {
+    if (link->held)
+        return link->holder >= 0 && link->peers[link->holder].credit > 0;
+    for (int peer = 0; peer < MAX_PEERS; peer++)
+        if (link->peers[peer].id_size > 0 && link->peers[peer].credit > 0)
+            return true;
+    return false;
+}
+
+/* Send to all that have credit; return whether the controller got it, or there is none. */
+static bool send_telemetry(struct link* link, const struct occ_message* message) {
+    bool got = !link->held;
+    for (int peer = 0; peer < MAX_PEERS; peer++) {
+        bool is_holder = peer == link->holder;
+        if (link->peers[peer].id_size == 0 || link->peers[peer].credit == 0)
+            continue;
+        link->peers[peer].credit--;
+        got |= send_to(link, peer, message) && is_holder;
+    }
+    return got;
+}
+
+static void send_samples(struct link* link, const struct samples* samples) {
+    for (size_t i = 0; i < samples->count; i++) {
+        const struct metric* metric = &samples->items[i];
+        struct occ_message message = {.kind = OCC_KIND_METRIC};
+        message.metric = (struct occ_metric){
+            .name = text_of(metric->name),
+            .unit = text_of(metric->unit),
+            .n = metric->n,
+            .sum = metric->sum,
+            .min = metric->min,
+            .max = metric->max,
+            .last = metric->last,
+            .unix_ms = metric->unix_ms,
+        };
+        if (!send_telemetry(link, &message))
+            occ_telemetry_return(&link->occ->telemetry, metric);
+    }
+}
+
+static void send_lines(struct link* link) {
+    struct line line;
+    while (has_listener(link) && occ_telemetry_line(&link->occ->telemetry, &line)) {
+        struct occ_message message = {.kind = OCC_KIND_LOG};
+        message.log = (struct occ_log){line.severity, text_of(line.text), line.unix_ms, line.dropped};
+        send_telemetry(link, &message);
+    }
+}
+
+/* Return in how many ms numbers and lines are due, -1 if there are none or nobody to tell. */
+static int telemetry_due(struct link* link) {
+    if (!has_listener(link) || !occ_telemetry_waits(&link->occ->telemetry))
+        return -1;
+    int64_t due = link->flushed_ms + FLUSH_PERIOD_MS - now_ms();
+    return due > 0 ? (int)due : 0;
+}
+
+/* Take the numbers while no note waits: those that were noted before come before, those after come after. */
+static bool take_samples(struct link* link, struct samples* samples) {
+    occ_t* occ = link->occ;
+    pthread_mutex_lock(&occ->lock);
+    bool no_notes = occ->n_notes == 0;
+    if (no_notes)
+        occ_telemetry_take(&occ->telemetry, occ->closing, samples);
+    pthread_mutex_unlock(&occ->lock);
+    return no_notes;
+}
+
 /* Send what the user's thread has noted. It goes out before the next frame is read, so that an index of an answer holds. */
 static void send_notes(struct link* link) {
     occ_t* occ = link->occ;
@@ -113,6 +199,7 @@ static void send_notes(struct link* link) {
             answer = occ->answers[note.number];
         pthread_cond_signal(&occ->room);
         pthread_mutex_unlock(&occ->lock);
+        send_lines(link); /* a failure is better understood after what was said before it */
 
         struct occ_message message = {.kind = OCC_KIND_STATE_CHANGED};
         switch (note.type) {
@@ -126,10 +213,23 @@ static void send_notes(struct link* link) {
             send_to_all(link, &message);
             free(note.text);
             break;
+        case NOTE_METRICS:
+            send_samples(link, note.samples);
+            free(note.samples);
+            break;
         case NOTE_ANSWER:
             send_answer(link, &answer);
         }
     }
+}
+
+static void send_all_telemetry(struct link* link) {
+    struct samples samples;
+    while (!take_samples(link, &samples))
+        send_notes(link);
+    link->flushed_ms = now_ms();
+    send_samples(link, &samples);
+    send_lines(link);
 }
 
 /* --- peers --------------------------------------------------------------------------------------------------- */
@@ -160,6 +260,7 @@ static int add_peer(struct link* link, zmq_msg_t* id) {
     link->peers[place].id_size = (uint8_t)zmq_msg_size(id);
     memcpy(link->peers[place].id, zmq_msg_data(id), zmq_msg_size(id));
     link->peers[place].heard = link->frames;
+    link->peers[place].credit = TELEMETRY_CREDIT;
     return place;
 }
 
@@ -358,8 +459,10 @@ static void on_frame(struct link* link, zmq_msg_t* id, zmq_msg_t* frame) {
         return;
     link->frames++;
     int peer = find_peer(link, id);
-    if (peer >= 0)
+    if (peer >= 0) {
         link->peers[peer].heard = link->frames;
+        link->peers[peer].credit = TELEMETRY_CREDIT;
+    }
     if (message.kind == OCC_KIND_HELLO)
         on_hello(link, id, &message.hello);
     else if (peer >= 0 && message.kind == OCC_KIND_TRANSITION)
@@ -413,7 +516,7 @@ static void* work(void* argument) {
     zmq_pollitem_t items[] = {{.socket = occ->socket, .events = ZMQ_POLLIN},
                               {.fd = occ->link_fd, .events = ZMQ_POLLIN}};
     for (;;) {
-        if (zmq_poll(items, 2, -1) < 0 && errno != EINTR)
+        if (zmq_poll(items, 2, telemetry_due(&link)) < 0 && errno != EINTR)
             return NULL;
         uint64_t pokes;
         ssize_t was_read = read(occ->link_fd, &pokes, sizeof pokes);
@@ -423,11 +526,15 @@ static void* work(void* argument) {
             if (!receive(&link))
                 break;
         }
+        if (telemetry_due(&link) == 0)
+            send_all_telemetry(&link);
         pthread_mutex_lock(&occ->lock);
         bool ends = occ->closing && occ->n_notes == 0;
         pthread_mutex_unlock(&occ->lock);
-        if (ends)
+        if (ends) {
+            send_all_telemetry(&link);
             return NULL;
+        }
     }
 }
 
@@ -465,7 +572,7 @@ static int close_socket(occ_t* occ, int error) {
 }
 
 int occ_link_open(occ_t* occ) {
-    int yes = 1, linger = LINGER_MS;
+    int yes = 1, linger = LINGER_MS, queue = QUEUE_MESSAGES;
     int64_t longest = OCC_MAX_FRAME_BYTES;
     size_t size = sizeof occ->endpoint;
     occ->context = zmq_ctx_new();
@@ -475,6 +582,7 @@ int occ_link_open(occ_t* occ) {
     if (occ->socket == NULL)
         return close_socket(occ, OCC_E_SYSTEM);
     zmq_setsockopt(occ->socket, ZMQ_LINGER, &linger, sizeof linger);
+    zmq_setsockopt(occ->socket, ZMQ_SNDHWM, &queue, sizeof queue);
     zmq_setsockopt(occ->socket, ZMQ_MAXMSGSIZE, &longest, sizeof longest);
     zmq_setsockopt(occ->socket, ZMQ_ROUTER_MANDATORY, &yes, sizeof yes); /* else the gone are never noticed */
     zmq_setsockopt(occ->socket, ZMQ_ROUTER_HANDOVER, &yes, sizeof yes);  /* a peer that comes back keeps its id */

@@ -40,6 +40,7 @@ static int open_all(occ_t* occ) {
     occ->link_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (occ->wake_fd < 0 || occ->link_fd < 0)
         return OCC_E_SYSTEM;
+    occ->telemetry.link_fd = occ->link_fd;
     return occ_link_open(occ);
 }
 
@@ -58,6 +59,7 @@ int occ_create_at(occ_t** handle, const struct occ_callbacks* callbacks, void* u
     occ->wake_fd = occ->link_fd = -1;
     pthread_mutex_init(&occ->lock, NULL);
     pthread_cond_init(&occ->room, NULL);
+    occ_telemetry_open(&occ->telemetry, -1);
     int error = choose_endpoint(occ->endpoint, endpoint);
     if (error == 0)
         error = open_all(occ);
@@ -87,6 +89,7 @@ void occ_destroy(occ_t* occ) {
         close(occ->wake_fd);
     if (occ->link_fd >= 0)
         close(occ->link_fd);
+    occ_telemetry_close(&occ->telemetry);
     pthread_cond_destroy(&occ->room);
     pthread_mutex_destroy(&occ->lock);
     free(occ);
@@ -149,7 +152,26 @@ static void give_signals_back(occ_t* occ, const struct dispositions* kept) {
 
 /* --- states and transitions -------------------------------------------------------------------------------- */
 
+/* Let the metrics told so far come before what is noted next; the lock is held. */
+static void cut_metrics(occ_t* occ) {
+    struct samples* samples = malloc(sizeof *samples);
+    if (samples == NULL)
+        return; /* they come a little late */
+    occ_telemetry_take(&occ->telemetry, true, samples);
+    if (samples->count > 0)
+        occ_note(occ, (struct note){.type = NOTE_METRICS, .samples = samples});
+    else
+        free(samples);
+}
+
+static bool is_in_run(int state) {
+    return state == OCC_STATE_RUNNING || state == OCC_STATE_PAUSED;
+}
+
+/* The lock is held. Metrics are told between the states that begin and end their run. */
 static void set_state(occ_t* occ, int state) {
+    if (is_in_run(occ->state) && !is_in_run(state))
+        cut_metrics(occ);
     occ->state = state;
     occ->sequence++;
     occ_note(occ, (struct note){.type = NOTE_STATE, .number = state, .sequence = occ->sequence});
@@ -266,8 +288,13 @@ static int call(occ_t* occ, int event) {
 /* Run the callback of an event; return the state that it leads to, and what to say if that is ERROR by failure. */
 static int go_through(occ_t* occ, int event, char* error) {
     int target = occ_next[occ->state][event];
-    if (event == OCC_EVENT_START)
+    if (event == OCC_EVENT_START) {
         occ->end_of_stream = false;
+        pthread_mutex_lock(&occ->lock);
+        cut_metrics(occ);
+        occ_telemetry_hold(&occ->telemetry, true);
+        pthread_mutex_unlock(&occ->lock);
+    }
     occ->event = event;
     int status = call(occ, event);
     occ->event = 0;
@@ -315,6 +342,8 @@ static void perform(occ_t* occ) {
     pthread_mutex_lock(&occ->lock);
     if (state != occ->state)
         set_state(occ, state);
+    if (event == OCC_EVENT_START)
+        occ_telemetry_hold(&occ->telemetry, false); /* behind the note of RUNNING */
     int trigger = !ok && state == OCC_STATE_ERROR ? OCC_TRIGGER_DEVICE_ERROR : OCC_TRIGGER_EXECUTOR;
     int index = occ_keep_answer(occ, command->id, event, ok, trigger, error);
     command->busy = false;

@@ -6,6 +6,8 @@
 #define OCC_TABLE_WIRE
 #include "occ/occ.h"
 
+#include "msgpack.h"
+
 /* Read one message. Texts and maps point into the frame. Returns 0 or OCC_E_FRAME; *message is then undefined. */
 int occ_wire_decode(const uint8_t* frame, size_t size, struct occ_message* message);
 

@@ -3,6 +3,8 @@
  *     fail=MOMENT       the callback of that name fails        hang=MOMENT   it hangs until $RELEASE exists
  *     end_after=N       END_OF_STREAM at turn N                show=KEY      each line ends with the value of KEY
  *     break_after=N     iterate_running fails at turn N        busy=yes      iterate_running does not wait
+ *     tell=yes          each callback tells a line and a metric of its name; iterate_running the metric `turns`
+ *     flood=N           configure tells N lines and N samples of one metric      names=N    and N metrics
  *
  * With $RIGID in its environment it has no callback for RECONFIGURE. */
 #include <occ/occ.h>
@@ -11,6 +13,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Tell more than is decent. */
+static void flood(occ_t* occ) {
+    int64_t flood = 0, names = 0;
+    int refused = 0;
+    char name[32];
+    occ_property_int(occ, "flood", &flood);
+    occ_property_int(occ, "names", &names);
+    for (int64_t i = 0; i < flood; i++) {
+        occ_log(occ, OCC_SEVERITY_DEBUG, "line %d", (int)i);
+        occ_metric(occ, "flood", "Hz", (double)i);
+    }
+    for (int64_t i = 0; i < names; i++) {
+        snprintf(name, sizeof name, "name-%d", (int)i);
+        refused += occ_metric(occ, name, "", 1) == OCC_E_SPACE;
+    }
+    if (names > 0)
+        occ_log(occ, OCC_SEVERITY_WARNING, "refused %d", refused);
+}
 
 static int at(occ_t* occ, const char* moment, const char* more) {
     FILE* trace = fopen(getenv("TRACE"), "ae");
@@ -21,6 +42,10 @@ static int at(occ_t* occ, const char* moment, const char* more) {
         fprintf(trace, " %s", occ_property(occ, occ_property(occ, "show", ""), "?"));
     fputc('\n', trace);
     fclose(trace);
+    if (strcmp(occ_property(occ, "tell", ""), "yes") == 0) {
+        occ_metric(occ, moment, "", 1);
+        occ_log(occ, OCC_SEVERITY_INFO, "at %s", moment);
+    }
     while (strcmp(occ_property(occ, "hang", ""), moment) == 0 && access(getenv("RELEASE"), F_OK) != 0)
         usleep(1000);
     if (strcmp(occ_property(occ, "fail", ""), moment) == 0)
@@ -30,6 +55,7 @@ static int at(occ_t* occ, const char* moment, const char* more) {
 
 static int configure(occ_t* occ, void* user) {
     (void)user;
+    flood(occ);
     return at(occ, "configure", "");
 }
 
@@ -82,6 +108,8 @@ static int iterate_running(occ_t* occ, void* user) {
     occ_property_int(occ, "end_after", &end_after);
     occ_property_int(occ, "break_after", &break_after);
     occ_property_bool(occ, "busy", &busy);
+    if (strcmp(occ_property(occ, "tell", ""), "yes") == 0)
+        occ_metric(occ, "turns", "turns", 1);
     if (turn == end_after)
         return OCC_END_OF_STREAM;
     if (turn == break_after)

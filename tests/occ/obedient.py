@@ -13,10 +13,22 @@ import occ
 class Obedient(occ.Task):
     turn = 0
 
+    def flood(self) -> None:
+        """Tell more than is decent."""
+        for i in range(int(self.properties.get("flood", 0))):
+            self.log(f"line {i}", severity="DEBUG")
+            self.metric("flood", i, unit="Hz")
+        if "names" in self.properties:
+            taken = [self.metric(f"name-{i}", 1) for i in range(int(self.properties["names"]))]
+            self.log(f"refused {taken.count(False)}", severity="WARNING")
+
     def at(self, moment: str, more: str = "") -> None:
         shown = self.properties.get("show")
         with Path(os.environ["TRACE"]).open("a") as trace:
             trace.write(f"{moment}{more}{'' if shown is None else ' ' + self.properties.get(shown, '?')}\n")
+        if self.properties.get("tell") == "yes":
+            self.metric(moment, 1)
+            self.log(f"at {moment}")
         while self.properties.get("hang") == moment and not Path(os.environ["RELEASE"]).exists():
             time.sleep(0.001)
         if self.properties.get("fail") == moment:
@@ -26,6 +38,7 @@ class Obedient(occ.Task):
 
     def configure(self, properties: Mapping[str, str]) -> None:
         assert properties == self.properties
+        self.flood()
         self.at("configure")
 
     def reset(self) -> None:
@@ -57,6 +70,8 @@ class Obedient(occ.Task):
 
     def iterate_running(self) -> bool | occ.EndOfStream | None:
         self.turn += 1
+        if self.properties.get("tell") == "yes":
+            self.metric("turns", 1, unit="turns")
         if self.turn == int(self.properties.get("end_after", 0)):
             return occ.END_OF_STREAM
         if self.turn == int(self.properties.get("break_after", 0)):

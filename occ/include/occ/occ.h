@@ -114,6 +114,21 @@ OCC_API int occ_pending(const occ_t* occ);
 /* Return a descriptor that is readable while a command or a signal waits; poll it, never read it. */
 OCC_API int occ_wake_fd(const occ_t* occ);
 
+/* --- what the task tells ----------------------------------------------------------------------------------- */
+
+/* Both may be called from any thread, also from threads that libocc does not know; they never wait for the network. */
+
+/* Tell one sample. Samples are gathered and sent by libocc's own thread, at most ten times a second for each name, and
+ * before the state changes at the end of a run: no sample is lost and none costs a message. Name and unit are UTF-8 of
+ * at most 63 bytes; the unit of the first call holds. Tell increments, not totals: `occ_metric(occ, "events", "", 25)`.
+ * Errors, with no effect: OCC_E_ARGUMENT; OCC_E_VALUE: not finite; OCC_E_SPACE: the task tells 64 metrics already. */
+OCC_API int occ_metric(occ_t* occ, const char* name, const char* unit, double value);
+
+/* Tell a line, as printf does; a text of several lines is several. Longer ones than 1024 bytes are cut, the whole after
+ * 4 KiB. The newest 100 wait for the link, which sends as many every 100 ms; dropped ones are counted.
+ * Errors: OCC_E_ARGUMENT, OCC_E_VALUE: the format makes no text. */
+OCC_API int occ_log(occ_t* occ, enum occ_severity severity, const char* format, ...) OCC_PRINTF(3, 4);
+
 /* --- what the task was told -------------------------------------------------------------------------------- */
 
 /* Properties are the arguments of CONFIGURE; those of START, and then those of STOP, lie on top until the next START.
