@@ -21,11 +21,15 @@ COMMAND_S = 30.0
 
 
 def from_record(record: HeldRecord) -> HeldTask:
-    """Return a basic task or a hook as it was written down."""
+    """Return a basic task, a hook or an attached task as it was written down."""
+    if record.spec.attached:  # its link tells the rest
+        begun = record.state is not TaskState.UNKNOWN
+        return HeldTask(spec=record.spec, state=TaskState.UNKNOWN, phase=Phase.STARTING, adopted=begun, run=record.run)
     held = HeldTask(
         spec=record.spec,
         state=record.state,
         trigger=record.trigger,
+        run=record.run,
         phase=Phase.ACTIVE,
         adopted=True,
     )

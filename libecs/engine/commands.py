@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from libecs.engine import programs
 from libecs.engine import transitioner as moves
 from libecs.engine.desk import Desk
-from libecs.engine.effects import Forget, Send, Signal
-from libecs.engine.held import Going, HeldTask
+from libecs.engine.effects import MakeFolder, Send
+from libecs.engine.held import Going, HeldTask, run_number
 from libecs.fsm import Mode, TaskEvent, TaskState, next_task, target_of
 from libecs.wire import node, task
 from libecs.wire.node import Failure, Phase
@@ -21,6 +22,7 @@ from libecs.wire.node import Failure, Phase
 def transit(desk: Desk, message: node.Transit) -> None:
     """Begin a command on each of its tasks, or answer at once."""
     target = target_of(message.event)
+    made: set[str] = set()
     for i, name in enumerate(message.tasks):
         held = desk.tasks.get(name)
         if held is None:
@@ -39,6 +41,9 @@ def transit(desk: Desk, message: node.Transit) -> None:
         else:
             arguments = {**message.arguments, **(message.each[i] if message.each else {})}
             due = desk.now.mono_s + message.deadline_s
+            if message.event is TaskEvent.START and (folder := arguments.get("run_dir", "")) and folder not in made:
+                made.add(folder)
+                desk.emit(MakeFolder(folder))
             held.going = Going(id=message.id, event=message.event, arguments=arguments, deadline=due)
             step(desk, held)
     desk.after(message.deadline_s, partial(expire, desk, message.id, message.tasks))
@@ -72,17 +77,16 @@ def step(desk: Desk, held: HeldTask) -> None:
     elif isinstance(move, moves.Reached):
         if held.spec.mode is Mode.BASIC:
             held.state = next_task(held.state, going.event)
+        elif held.controlled:
+            held.state = moves.task_state(held.machine, held.machine_state)
         finish(desk, held, going.failed or None)
     elif isinstance(move, moves.Impossible):
         finish(desk, held, going.failed or move.reason)
     elif isinstance(move, moves.StartProcess):
-        held.pid, held.exit, held.error, held.end_of_stream = 0, None, "", False
-        desk.save(held)
-        desk.emit(Forget(task=held.spec.task))
-        desk.spawn(held)
+        if problem := programs.start(desk, held, going):
+            finish(desk, held, problem)
     elif isinstance(move, moves.EndProcess):
-        desk.save(held)
-        desk.emit(Signal(task=held.spec.task, number=held.spec.stop_signal))
+        programs.end(desk, held, going)
 
 
 def _tell(desk: Desk, held: HeldTask, going: Going, move: moves.Tell) -> None:
@@ -125,10 +129,12 @@ def finish(desk: Desk, held: HeldTask, reason: str | None) -> None:
     assert going is not None
     held.going = None
     if going.event is TaskEvent.START and reason is None:
-        held.run = int(going.arguments.get("run_number", "0") or 0)
+        held.run = run_number(going.arguments)
         held.end_of_stream = False if held.controlled else held.end_of_stream
+    if going.event is TaskEvent.STOP:
+        desk.bulletins.hurry(held.spec.task)
     if going.then is not None:
-        going.then()
+        going.then(reason)
         return
     failure = None if reason is None else held.failure(reason)
     held.remember(going.id, failure)

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from libecs.engine import commands
+from libecs.engine import commands, programs
 from libecs.engine.desk import TASK_TABLE, Desk
 from libecs.engine.effects import Close, Forget, Persist, Signal
 from libecs.engine.held import Going, HeldTask, Killing
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire.node import Exit, ExitCause, Phase
 
-SIGTERM, SIGINT, SIGKILL = 15, 2, 9
+SIGTERM, SIGINT, SIGKILL = 15, 2, programs.SIGKILL
 SOFT_S = 5.0
 """Seconds for each step of the walk STOP, RESET, EXIT."""
 GOODBYE_S = 1.0
 """Seconds between a task's DONE and the end of its process."""
 FORCE: tuple[tuple[int, float], ...] = ((SIGTERM, 2.0), (SIGINT, 3.0), (SIGKILL, 5.0))
 """Signals, and the seconds each is given. The last one is repeated."""
+
+MAX_STOP_S = 15.0
+"""Seconds that a basic task has after its stop signal when it is ended for good: the core does not wait for ever."""
 
 _WALK: Mapping[TaskState, TaskEvent] = {
     TaskState.RUNNING: TaskEvent.STOP,
@@ -44,6 +47,10 @@ def kill(desk: Desk, id: str, name: str) -> None:
     if held.exit is not None or nothing_runs or held.phase is Phase.EXITED:
         killed(desk, held)
         return
+    if held.going is not None and held.going.then is not None:  # an attached task on its way to STANDBY
+        held.going.then = lambda _reason: go_on(desk, held)
+        _timer(desk, held, SOFT_S)
+        return
     if held.going is not None:
         commands.finish(desk, held, "is being ended")
     go_on(desk, held)
@@ -62,17 +69,16 @@ def go_on(desk: Desk, held: HeldTask) -> None:
             killing.walked += 1
             _timer(desk, held, SOFT_S)
             held.going = Going(
-                id=f"{desk.name}.end{killing.walked}",
+                id=desk.own_id(held, f"end{killing.walked}"),
                 event=event,
                 arguments={},
                 deadline=killing.deadline,
-                then=partial(go_on, desk, held),
+                then=lambda _reason: go_on(desk, held),
             )
             commands.step(desk, held)
             return
         if held.spec.attached:
-            desk.emit(Close(task=held.spec.task))
-            killed(desk, held)
+            let_go(desk, held)
             return
         if held.state is TaskState.DONE and held.welcomed and not killing.goodbye:
             killing.goodbye = True
@@ -83,7 +89,7 @@ def go_on(desk: Desk, held: HeldTask) -> None:
 
 def _soft_event(held: HeldTask) -> TaskEvent | None:
     """Return the next event of the walk down to DONE, or None where only signals help."""
-    if not held.controlled or not held.welcomed or held.stalled:
+    if not held.controlled or not held.welcomed or held.silent:
         return None
     event = _WALK.get(held.state)
     if event is TaskEvent.EXIT:
@@ -96,10 +102,19 @@ def _harder(desk: Desk, held: HeldTask) -> None:
     killing = held.killing
     assert killing is not None
     held.going = None
-    killing.stage = min(killing.stage + 1, len(FORCE))
-    signal, seconds = FORCE[killing.stage - 1]
+    force = _force(held)
+    killing.stage = min(killing.stage + 1, len(force))
+    signal, seconds = force[killing.stage - 1]
     desk.emit(Signal(task=held.spec.task, number=signal))
     _timer(desk, held, seconds)
+
+
+def _force(held: HeldTask) -> tuple[tuple[int, float], ...]:
+    """Return what a task is met with: a basic task first with the signal that it is known to understand."""
+    spec = held.spec
+    if spec.mode is not Mode.BASIC or spec.stop_signal in (SIGTERM, SIGKILL):
+        return FORCE
+    return ((spec.stop_signal, min(programs.stop_seconds(spec), MAX_STOP_S)), *FORCE)
 
 
 def _timer(desk: Desk, held: HeldTask, seconds: float) -> None:
@@ -112,8 +127,19 @@ def _timer(desk: Desk, held: HeldTask, seconds: float) -> None:
 def _expired(desk: Desk, held: HeldTask, killing: Killing) -> None:
     if held.killing is not killing or held.exit is not None or not desk.holds(held):
         return
-    if desk.now.mono_s + 1e-6 >= killing.deadline:  # else a later step has a timer of its own
+    if desk.now.mono_s + 1e-6 < killing.deadline:
+        return  # a later step has a timer of its own
+    if held.spec.attached:
+        let_go(desk, held)
+    else:
         _harder(desk, held)
+
+
+def let_go(desk: Desk, held: HeldTask) -> None:
+    """Leave an attached task where it is, and forget it."""
+    held.going = None
+    desk.emit(Close(task=held.spec.task))
+    killed(desk, held)
 
 
 def killed(desk: Desk, held: HeldTask) -> None:
@@ -129,7 +155,8 @@ def killed(desk: Desk, held: HeldTask) -> None:
     del desk.tasks[name]
     desk.outbox.drop(name)
     desk.bury(name)
-    if not held.controlled:
+    desk.bulletins.hurry(name)
+    if not held.controlled or held.spec.attached:
         desk.emit(Persist(TASK_TABLE, name, None))
     if not held.spec.attached:
         desk.emit(Forget(task=name))

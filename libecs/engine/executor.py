@@ -1,7 +1,8 @@
 """The executor's engine: it holds the tasks of one node, takes them through events and tells the core what is true.
 
-It decides and nothing else (see `effects`). This file is the session with the core, the processes and what tasks say;
-`commands` takes tasks through events, `endings` ends them, `adoption` takes over what an earlier life left.
+It decides and nothing else (see `effects`). This file is the session with the core and the processes; `reports` hears
+what tasks say, `commands` takes them through events, `endings` ends them, `adoption` takes over what an earlier life
+left.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from functools import partial
 
 import attrs
 
-from libecs.engine import adoption, commands, endings
-from libecs.engine import transitioner as moves
+from libecs.engine import adoption, attached, commands, endings, liveness, reports
 from libecs.engine.desk import NODE_TABLE, TASK_TABLE, Desk
 from libecs.engine.effects import (
     Adopt,
@@ -23,21 +23,24 @@ from libecs.engine.effects import (
     Input,
     Now,
     Open,
+    Output,
     Persist,
     ProcessEnded,
     ProcessStarted,
     Received,
     Resume,
-    Send,
     Signal,
     Tick,
 )
 from libecs.engine.held import HeldRecord, HeldTask
 from libecs.engine.outbox import CORE
 from libecs.fsm import Mode, TaskEvent, TaskState
-from libecs.wire import node, task
+from libecs.wire import node
 from libecs.wire.codec import unpack_value
 from libecs.wire.node import Exit, ExitCause, Phase
+
+COMPLAINT_S = 5.0
+"""A line of ERROR this short before a task's end tells more of it than the last line."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,8 +60,6 @@ class ExecutorSettings:
     """Where tasks bind their control sockets; with the task id at most 90 bytes."""
     keepalive_s: float = 0.5
     hello_s: float = 1.0
-    ping_s: float = 1.0
-    stalled_s: float = 3.0
 
 
 class ExecutorEngine:
@@ -68,10 +69,9 @@ class ExecutorEngine:
         self.settings = settings
         records = records or {}
         state = records.get(NODE_TABLE, {})
-        self._fresh = not state
         self._epoch_seen = int(state.get("epoch", b"0"))
         self._life = int(state.get("life", b"0")) + 1
-        self._desk = Desk(f"{settings.node}/{self._life}", self._life)
+        self._desk = Desk(f"{settings.node}/{self._life}", self._life, fresh=not state)
         self._outbox = self._desk.outbox
         self._linked = False
         self._next_keepalive = 0.0
@@ -87,6 +87,8 @@ class ExecutorEngine:
             due.append(self._next_ping)
         if self._desk.timers.next is not None:
             due.append(self._desk.timers.next)
+        if (bulletin := self._desk.bulletins.due) is not None:
+            due.append(bulletin)
         return min(due) if due else None
 
     @property
@@ -102,10 +104,13 @@ class ExecutorEngine:
             if input.peer == CORE:
                 self._from_core(input.message)
             else:
-                self._from_task(input.peer, input.message)
+                held = self._desk.tasks.get(input.peer)
+                if held is not None:
+                    reports.take(self._desk, held, input.message)
         elif isinstance(input, Tick):
             self._tick()
         elif isinstance(input, Resume):
+            self._desk.bulletins.flush()
             self._outbox.resume()
         elif isinstance(input, ProcessStarted):
             self._started(input)
@@ -115,6 +120,9 @@ class ExecutorEngine:
             self._connected(input.peer)
         elif isinstance(input, Disconnected):
             self._disconnected(input.peer)
+        elif isinstance(input, Output):
+            if (held := self._desk.tasks.get(input.task)) is not None:
+                self._desk.bulletins.output(held, input, now.mono_s)
         elif isinstance(input, Adopt):
             self._adopt(input)
         return self._desk.out
@@ -132,6 +140,8 @@ class ExecutorEngine:
             self._outbox.session = None
         elif (held := self._desk.tasks.get(peer)) is not None:
             held.welcomed = False
+            if held.spec.attached:
+                attached.disconnected(self._desk, held)
 
     # the session with the core
 
@@ -193,6 +203,7 @@ class ExecutorEngine:
         if self._outbox.session != message.session:
             self._next_keepalive = self._desk.now.mono_s + self.settings.keepalive_s
             self._outbox.open(message.session, self._desk.tasks)
+            self._desk.bulletins.opened(self._desk.now.mono_s)
 
     # time
 
@@ -208,35 +219,19 @@ class ExecutorEngine:
                 self._next_keepalive = now + self.settings.keepalive_s
                 self._outbox.send(node.NodeKeepalive(session=self._outbox.session, sequence=self._outbox.sequence))
         if self._next_ping is not None and now >= self._next_ping:
-            self._ping_all()
+            self._next_ping = now + liveness.PING_S if liveness.ping_all(self._desk) else None
+        self._desk.bulletins.run(now)
 
     def _forgive_pause(self, lost_s: float) -> None:
         """We were stopped, not the tasks: nobody is late for that."""
         for held in self._desk.tasks.values():
             held.heard += lost_s
+            held.moved += lost_s
             if held.going is not None:
                 held.going.deadline += lost_s
             if held.killing is not None:
                 held.killing.deadline += lost_s
         self._desk.timers.shift(lost_s)
-
-    def _ping_all(self) -> None:
-        now = self._desk.now.mono_s
-        linked = False
-        for name, held in self._desk.tasks.items():
-            if not held.controlled or held.exit is not None or (held.pid == 0 and not held.spec.attached):
-                continue
-            linked = True
-            if not held.welcomed:
-                self._desk.greet(held)
-                continue
-            self._desk.emit(Send(name, task.Ping(number=int(now * 1000))))
-            if now - held.heard > self.settings.stalled_s and not held.stalled:
-                held.stalled = True
-                held.phase = Phase.SUSPECT
-                held.error = f"does not answer for {now - held.heard:.1f} s"
-                self._outbox.touch(held)
-        self._next_ping = now + self.settings.ping_s if linked else None
 
     # launching
 
@@ -249,7 +244,10 @@ class ExecutorEngine:
             return
         held = self._hold(spec)
         if spec.attached:
-            self._open(held)
+            if problem := attached.take(self._desk, held):
+                held.phase, held.state, held.error = Phase.SUSPECT, TaskState.ERROR, problem
+            else:
+                self._open(held)
         elif held.controlled:
             self._desk.spawn(held)
         else:
@@ -270,14 +268,16 @@ class ExecutorEngine:
         return held
 
     def _open(self, held: HeldTask) -> None:
+        held.dialled = True
         self._desk.emit(Open(task=held.spec.task, endpoint=held.spec.endpoint))
         self._desk.greet(held)
         if self._next_ping is None:
-            self._next_ping = self._desk.now.mono_s + self.settings.ping_s
+            self._next_ping = self._desk.now.mono_s + liveness.PING_S
 
     def _start_expired(self, held: HeldTask) -> None:
         if held.phase is Phase.STARTING and self._desk.holds(held):
-            held.error = f"was not ready within {held.spec.start_s:g} s of its launch"
+            where = f": nobody answers at {held.spec.endpoint}" if held.spec.attached and not held.welcomed else ""
+            held.error = f"was not ready within {held.spec.start_s:g} s of its launch{where}"
             held.state = TaskState.ERROR
             held.phase = Phase.SUSPECT
             self._outbox.touch(held)
@@ -324,13 +324,16 @@ class ExecutorEngine:
             self._desk.emit(Signal(task=held.spec.task, number=endings.SIGKILL))
 
     def _ended(self, input: ProcessEnded) -> None:
-        held = self._desk.tasks.get(input.task)
+        desk = self._desk
+        held = desk.tasks.get(input.task)
         if held is None:
             return
         held.spawning = False
         wanted = held.killing is not None or (held.going is not None and held.going.event is TaskEvent.STOP)
         held.exit = exit = attrs.evolve(input.exit, wanted=wanted)
-        held.last_log = input.last_log or held.last_log
+        if desk.now.mono_s - held.complained > COMPLAINT_S:  # else the last words are no news
+            held.last_log = input.last_log or held.last_log
+        desk.bulletins.hurry(input.task)
         if held.controlled and not held.spec.attached:
             self._desk.emit(Close(task=input.task))
         held.welcomed = False
@@ -355,7 +358,8 @@ class ExecutorEngine:
     def _basic_ended(self, held: HeldTask, exit: Exit) -> None:
         """The program of a basic task ended: as asked, by itself, or it never began."""
         going = held.going
-        good = exit.wanted or _went_well(held, exit)
+        by_itself = exit.cause is ExitCause.EXITED and held.spec.exit_is_error
+        good = exit.wanted or (_went_well(held, exit) and not by_itself)
         if going is not None and going.event is TaskEvent.START:
             held.state = TaskState.CONFIGURED
             commands.finish(self._desk, held, exit.describe() if not good else None)
@@ -368,100 +372,9 @@ class ExecutorEngine:
             held.end_of_stream = True
             if not good:
                 held.state = TaskState.ERROR
-                held.error = held.error or exit.describe()
+                note = " by itself, and its template calls that an error" if by_itself else ""
+                held.error = held.error or exit.describe() + note
         self._desk.save(held)
-        self._outbox.touch(held)
-
-    # what tasks say
-
-    def _from_task(self, name: str, message: object) -> None:
-        held = self._desk.tasks.get(name)
-        if held is None:
-            return
-        if isinstance(message, task.Welcome):
-            self._task_welcome(held, message)
-        elif isinstance(message, task.StateChanged):
-            self._alive(held)
-            self._state(held, message.state, message.sequence)
-        elif isinstance(message, task.Pong):
-            self._alive(held)
-            held.progress = message.progress
-            self._state(held, message.state, message.sequence)
-        elif isinstance(message, task.Result):
-            self._alive(held)
-            going = held.going
-            self._state(held, message.state, message.sequence)
-            if held.going is going:
-                commands.result(self._desk, held, message)
-        elif isinstance(message, task.Happened):
-            if message.type is task.DeviceEventType.END_OF_STREAM:
-                held.end_of_stream = True
-            held.error = message.text or held.error
-            self._outbox.touch(held)
-        elif isinstance(message, task.Refused):
-            self._refused(held, message)
-
-    def _alive(self, held: HeldTask) -> None:
-        held.heard = self._desk.now.mono_s
-        if held.stalled:
-            held.stalled = False
-            held.error = ""
-            held.phase = Phase.ACTIVE
-            self._outbox.touch(held)
-
-    def _task_welcome(self, held: HeldTask, message: task.Welcome) -> None:
-        if message.machine is not moves.MACHINE[held.spec.mode]:
-            mode = held.spec.mode.name.lower()
-            held.error = f"runs the {message.machine.name} state machine, its template says mode {mode}"
-            held.state = TaskState.ERROR
-            held.phase = Phase.SUSPECT
-            self._outbox.touch(held)
-            return
-        first = not held.welcomed
-        held.welcomed = True
-        held.pid = held.pid or message.pid
-        held.run = message.run or held.run
-        self._alive(held)
-        self._state(held, message.state, message.sequence)
-        if held.phase in (Phase.STARTING, Phase.SUSPECT):
-            if held.state is TaskState.STANDBY or held.adopted or held.spec.attached:
-                held.phase = Phase.ACTIVE
-            elif held.state in (TaskState.ERROR, TaskState.DONE):
-                held.error = held.error or f"reached {held.state.name} while it was starting"
-                held.phase = Phase.SUSPECT
-            self._outbox.touch(held)
-        if first:
-            commands.tell_again(self._desk, held)
-
-    def _state(self, held: HeldTask, machine_state: int, sequence: int) -> None:
-        """Take a state of the task as of `sequence`; older ones are old news."""
-        if sequence <= held.sequence:
-            return
-        try:
-            state = moves.task_state(held.machine, machine_state)
-        except ValueError:
-            held.error = f"reports a state {machine_state} that does not exist"
-            self._outbox.touch(held)
-            return
-        held.sequence, held.machine_state = sequence, machine_state
-        if state is not held.state:
-            held.state = state
-            if held.phase is Phase.STARTING and state is TaskState.STANDBY and held.welcomed:
-                held.phase = Phase.ACTIVE
-            if held.going is None or state is TaskState.ERROR:
-                self._outbox.touch(held)
-        commands.moved(self._desk, held)
-
-    def _refused(self, held: HeldTask, message: task.Refused) -> None:
-        if message.reason is task.Refusal.STALE and self._fresh:
-            # our own records are lost, not our right: take the next epoch
-            self._desk.epoch = max(self._desk.epoch, message.epoch + 1)
-            self._desk.emit(Persist(NODE_TABLE, "life", str(self._desk.epoch).encode()))
-            self._desk.greet(held)
-            return
-        held.welcomed = False
-        held.error = f"is controlled by {message.holder or 'somebody else'} ({message.reason.name})"
-        held.phase = Phase.SUSPECT
         self._outbox.touch(held)
 
     # the life before this one
@@ -473,6 +386,10 @@ class ExecutorEngine:
         desk.emit(Persist(NODE_TABLE, "epoch", str(self._epoch_seen).encode()))
         found = {survivor.spec.task: survivor for survivor in input.survivors}
         for held in list(desk.tasks.values()):
+            if held.spec.attached:
+                attached.watch(desk, held)
+                self._open(held)
+                continue
             survivor = found.pop(held.spec.task, None)
             adoption.adopt_recorded(desk, held, survivor, self._started, self._ended)
         for survivor in found.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -29,8 +29,8 @@ class Going:
     source: int = 0
     failed: str = ""
     """Why it is being rolled back."""
-    then: Callable[[], None] | None = None
-    """Part of something else, which goes on here: nobody waits for an answer."""
+    then: Callable[[str | None], None] | None = None
+    """Part of something else, which goes on here with the reason of a failure: nobody waits for an answer."""
 
 
 @attrs.define(kw_only=True)
@@ -60,7 +60,10 @@ class HeldTask:
     last_log: str = ""
     run: int = 0
     end_of_stream: bool = False
-    stalled: bool = False
+    silent: bool = False
+    """It does not answer."""
+    stuck: bool = False
+    """It answers, but its progress counter stands still."""
 
     machine_state: int = 0
     """Number of the task's own machine."""
@@ -69,9 +72,18 @@ class HeldTask:
     welcomed: bool = False
     heard: float = 0.0
     """Monotonic time of the last sign of life."""
-    pinged: float = 0.0
     progress: int = 0
+    moved: float = 0.0
+    """Monotonic time when it last got on: its progress counter, or its state."""
+    complained: float = float("-inf")
+    """Monotonic time of its last line of ERROR or FATAL, which is in `last_log`."""
     adopted: bool = False
+    homing: int = 0
+    """Events on the way of an attached task to STANDBY so far."""
+    dialled: bool = False
+    """Its endpoint is open."""
+    lost: bool = False
+    """An attached task whose state is what we say of a dead link, not what it says."""
 
     going: Going | None = None
     killing: Killing | None = None
@@ -91,6 +103,21 @@ class HeldTask:
     def alive(self) -> bool:
         """Whether there is a process, as far as is known."""
         return self.pid != 0 and self.exit is None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it does not do what a live task does."""
+        return self.silent or self.stuck
+
+    @property
+    def telling_run(self) -> int:
+        """Number of the run that what it tells now belongs to, 0 = none."""
+        going = self.going
+        if going is not None and going.event is TaskEvent.START:
+            return run_number(going.arguments)
+        stopping = going is not None and going.event is TaskEvent.STOP
+        in_run = self.state in (TaskState.RUNNING, TaskState.PAUSED, TaskState.ERROR)
+        return self.run if in_run or stopping else 0
 
     @property
     def machine(self) -> Machine:
@@ -132,9 +159,17 @@ class HeldTask:
         return Failure(task=self.spec.task, state=self.state, reason=reason, last_log=self.last_log)
 
 
+def run_number(arguments: Mapping[str, str]) -> int:
+    """Return the number of the run that START is told, 0 if there is none."""
+    text = arguments.get("run_number") or arguments.get("runNumber") or "0"
+    return int(text) if text.isdecimal() else 0
+
+
 @attrs.frozen(kw_only=True)
 class HeldRecord:
-    """What must survive the executor of a task without a control link: basic tasks and hooks."""
+    """What must survive the executor of a task that nothing else on its node tells of: basic tasks and hooks, and
+    attached tasks.
+    """
 
     spec: TaskSpec
     state: TaskState
@@ -143,3 +178,4 @@ class HeldRecord:
     """(command id, why it failed or "")."""
     going: str = ""
     going_event: int = 0
+    run: int = 0

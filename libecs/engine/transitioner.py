@@ -67,6 +67,8 @@ MACHINE: Mapping[Mode, Machine | None] = {
 def direct(event: TaskEvent, state: int, alive: bool) -> Move:
     """One OCC event. The task itself knows whether it did this command already, so it is told in any state."""
     here = TaskState(state)
+    if event is TaskEvent.RECOVER and here is TaskState.STANDBY:
+        return Reached()  # we called it broken, it began anew
     source = here if event in TASK.get(here, {}) else TASK_SOURCE.get(event, here)
     there = TASK.get(source, {}).get(event)
     if there is None:
@@ -77,6 +79,8 @@ def direct(event: TaskEvent, state: int, alive: bool) -> Move:
 def fairmq_steps(event: TaskEvent, state: int, alive: bool) -> Move:
     """The next event of a FairMQ sequence from the state that the device is in."""
     here = DeviceState(state)
+    if event is TaskEvent.RECONFIGURE:
+        return Impossible("is not live: a FairMQ device takes new properties only from RESET to CONFIGURE")
     if here in fairmq.WORKING:
         return Wait()
     sequence = fairmq.SEQUENCE.get(event)

@@ -15,6 +15,7 @@ from libecs.engine.effects import (
     Effect,
     Engine,
     Forget,
+    MakeFolder,
     Open,
     ProcessEnded,
     ProcessStarted,
@@ -137,6 +138,8 @@ class Node(EngineProcess):
             self._unlink(effect.task)
         elif isinstance(effect, Forget):
             self._forget(effect.task)
+        elif isinstance(effect, MakeFolder):
+            pass  # tasks here write no files
         else:
             self.history.broken("engine-effect", f"{self.name}: {type(effect).__name__} is no effect of an executor")
 

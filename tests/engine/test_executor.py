@@ -15,6 +15,7 @@ from libecs.engine.effects import (
     Effect,
     Forget,
     Input,
+    MakeFolder,
     Now,
     Open,
     Persist,
@@ -415,6 +416,125 @@ def test_a_basic_task_runs_between_start_and_stop() -> None:
     assert (answer.state, answer.done) == (TaskState.CONFIGURED, ("t",))
 
 
+def run_basic(rig: Rig, arguments: dict[str, str] | None = None, **fields: object) -> None:
+    rig.launch(Mode.BASIC, **fields)
+    rig.transit(TaskEvent.CONFIGURE, id="c1")
+    rig.out.clear()
+    rig.transit(TaskEvent.START, id="c2", **({"run_number": "4"} if arguments is None else arguments))
+
+
+def test_what_is_not_known_before_the_run_is_filled_in_when_it_starts() -> None:
+    command = node.Command(
+        argv=("./digitizer", "-o", "{{run_dir}}/raw-{{run_number}}.dat"), environment={"OUT": "{{run_dir}}"}
+    )
+    rig = Rig()
+    run_basic(rig, {"run_number": "4", "runNumber": "4", "run_dir": "/runs/4"}, command=command)
+
+    made = [one for one in rig.out if isinstance(one, (MakeFolder, Spawn))]
+    assert made[0] == MakeFolder("/runs/4")
+    (spawned,) = rig.took(Spawn)
+    assert spawned.spec.command.argv == ("./digitizer", "-o", "/runs/4/raw-4.dat")
+    assert spawned.spec.command.environment == {"OUT": "/runs/4"}
+    assert rig.engine.tasks["t"].spec.command == command
+
+
+@pytest.mark.parametrize("literal", ["{{run_dir}}", "{{run_number}}"])
+def test_a_program_that_needs_what_the_run_does_not_have_is_not_started(literal: str) -> None:
+    rig = Rig()
+    run_basic(rig, {}, command=node.Command(argv=("write", f"{literal}/raw.dat")))
+
+    assert [one for one in rig.out if isinstance(one, Spawn)] == []
+    assert rig.took(node.Answer)[0].failed[0].reason == f"its command needs {literal}, and there is none"
+
+
+def test_a_controlled_task_is_told_the_folder_of_the_run_and_the_folder_is_made_once() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.task(task.StateChanged(state=TaskState.CONFIGURED, sequence=2))
+    rig.out.clear()
+
+    rig.transit(TaskEvent.START, id="c2", run_number="4", run_dir="/runs/4")
+    rig.transit(TaskEvent.START, id="c2", run_number="4", run_dir="/runs/4")
+
+    assert [one for one in rig.out if isinstance(one, MakeFolder)] == [MakeFolder("/runs/4")]
+    (told,) = rig.took(task.Transition)
+    assert told.arguments == {"run_number": "4", "run_dir": "/runs/4"}
+
+
+def test_a_program_is_asked_to_stop_and_killed_if_it_does_not() -> None:
+    rig = Rig()
+    run_basic(rig, stop_signal=2, stop_s=3.0)
+    rig.put(ProcessStarted(task="t", pid=5))
+    rig.out.clear()
+    rig.transit(TaskEvent.STOP, id="c3")
+    assert [one.number for one in rig.took(Signal)] == [2]
+
+    rig.wait(2.9)
+    assert rig.took(Signal) == []
+    rig.wait(0.2)
+    assert [one.number for one in rig.took(Signal)] == [9]
+    rig.put(ProcessEnded(task="t", exit=Exit(cause=ExitCause.SIGNALED, signal=9)))
+    rig.put(Resume())
+
+    assert rig.took(node.Answer)[0].done == ("t",)
+    assert rig.engine.tasks["t"].error == "did not end by signal 2 and was killed"
+
+
+def test_a_program_that_obeys_its_stop_signal_is_not_killed() -> None:
+    rig = Rig()
+    run_basic(rig, stop_signal=2)
+    rig.put(ProcessStarted(task="t", pid=5))
+    rig.transit(TaskEvent.STOP, id="c3")
+    rig.put(ProcessEnded(task="t", exit=Exit(cause=ExitCause.EXITED, code=130)))
+    rig.put(Resume())
+    rig.out.clear()
+    rig.transit(TaskEvent.START, id="c4", run_number="5")
+    rig.put(ProcessStarted(task="t", pid=6))
+
+    rig.wait(20.0)
+
+    assert rig.took(Signal) == []
+    assert rig.engine.tasks["t"].state is TaskState.RUNNING
+
+
+def test_a_program_is_killed_before_its_stop_is_late() -> None:
+    rig = Rig()
+    run_basic(rig, stop_signal=2, stop_s=60.0)
+    rig.put(ProcessStarted(task="t", pid=5))
+    rig.transit(TaskEvent.STOP, id="c3")
+    rig.out.clear()
+
+    rig.wait(29.5)
+
+    assert [one.number for one in rig.took(Signal)] == [9]
+
+
+def test_a_program_that_is_ended_for_good_gets_its_own_signal_first() -> None:
+    rig = Rig()
+    run_basic(rig, stop_signal=10)
+    rig.put(ProcessStarted(task="t", pid=5))
+    rig.out.clear()
+    kill(rig)
+
+    rig.wait(20.0)
+
+    assert [one.number for one in rig.took(Signal)][:4] == [10, 15, 2, 9]
+
+
+def test_a_clean_end_may_be_called_an_error() -> None:
+    rig = Rig()
+    run_basic(rig, exit_is_error=True)
+    rig.put(ProcessStarted(task="t", pid=5))
+    rig.put(Resume())
+
+    rig.put(ProcessEnded(task="t", exit=Exit(cause=ExitCause.EXITED, code=0)))
+    rig.put(Resume())
+
+    status = last_status(rig)
+    assert status.state is TaskState.ERROR
+    assert status.error == "exited with code 0 by itself, and its template calls that an error"
+
+
 @pytest.mark.parametrize(("code", "state"), [(0, TaskState.RUNNING), (3, TaskState.ERROR)])
 def test_a_program_that_ends_by_itself_is_at_the_end_of_its_stream_or_in_error(code: int, state: TaskState) -> None:
     rig = Rig()
@@ -544,18 +664,193 @@ def test_a_task_that_died_keeps_its_cause_until_somebody_ends_it() -> None:
     assert rig.took(node.Answer)[0].done == ("t",)
 
 
-def test_an_attached_task_is_let_go_and_never_killed() -> None:
+# attached tasks
+
+
+def attach(rig: Rig, state: TaskState = TaskState.STANDBY, mode: Mode = Mode.DIRECT) -> None:
+    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(mode, attached=True, endpoint="tcp://pi:47100"),)))
+    rig.welcome(mode, state=state)
+
+
+def follow(rig: Rig, *states: TaskState) -> list[str]:
+    """Do what the task is told, one event after the other; return the events."""
+    events = []
+    for state in states:
+        (told,) = rig.took(task.Transition)
+        events.append(TaskEvent(told.event).name)
+        sequence = rig.engine.tasks["t"].sequence + 1
+        rig.task(task.StateChanged(state=state, sequence=sequence))
+        rig.task(result(told.id, told.event, state, sequence=sequence))
+    return events
+
+
+def last_status(rig: Rig) -> node.TaskStatus:
+    return rig.took(node.Update)[-1].tasks[-1]
+
+
+@pytest.mark.parametrize(
+    ("found", "walk"),
+    [
+        (TaskState.STANDBY, []),
+        (TaskState.CONFIGURED, ["RESET"]),
+        (TaskState.RUNNING, ["STOP", "RESET"]),
+        (TaskState.ERROR, ["RECOVER"]),
+    ],
+)
+def test_an_attached_task_is_brought_to_standby_wherever_it_was(found: TaskState, walk: list[str]) -> None:
     rig = Rig()
-    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(attached=True, endpoint="tcp://pi:47100"),)))
-    assert rig.took(Spawn) == []
-    rig.welcome(state=TaskState.CONFIGURED)
-    kill(rig)
+    attach(rig, found)
+    states = [TaskState.CONFIGURED, TaskState.STANDBY] if found is TaskState.RUNNING else [TaskState.STANDBY]
+
+    assert follow(rig, *states[: len(walk)]) == walk
+
+    status = last_status(rig)
+    assert (status.phase, status.state, status.error) == (Phase.ACTIVE, TaskState.STANDBY, "")
+    assert not [one for one in rig.out if isinstance(one, (Spawn, Signal))]
+
+
+def test_an_attached_task_that_cannot_be_brought_to_standby_says_why() -> None:
+    rig = Rig()
+    attach(rig, TaskState.CONFIGURED)
     (told,) = rig.took(task.Transition)
-    rig.task(task.StateChanged(state=TaskState.STANDBY, sequence=2))
-    rig.task(result(told.id, told.event, TaskState.STANDBY))
+
+    rig.task(result(told.id, told.event, TaskState.CONFIGURED, ok=False, sequence=1, error="the valve is stuck"))
+
+    status = last_status(rig)
+    assert (status.phase, status.state) == (Phase.SUSPECT, TaskState.ERROR)
+    assert (
+        status.error == "was CONFIGURED when it was attached, and could not be brought to STANDBY: the valve is stuck"
+    )
+
+
+def test_an_attached_task_that_is_not_there_is_waited_for_and_then_named() -> None:
+    rig = Rig()
+    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(attached=True, endpoint="tcp://pi:47100", start_s=5.0),)))
+
+    rig.wait(6.0)
+
+    assert last_status(rig).error == "was not ready within 5 s of its launch: nobody answers at tcp://pi:47100"
+
+
+def test_an_attached_task_is_let_go_in_standby_and_never_killed() -> None:
+    rig = Rig()
+    attach(rig)
+    rig.task(task.StateChanged(state=TaskState.RUNNING, sequence=2))
+    rig.out.clear()
+    kill(rig)
+
+    assert follow(rig, TaskState.CONFIGURED, TaskState.STANDBY) == ["STOP", "RESET"]
+    rig.out += []
+
+    assert rig.engine.tasks == {}
+    assert "t" not in rig.records["task"]
+
+
+def test_letting_go_of_an_attached_task_that_does_not_answer_sends_no_signal() -> None:
+    rig = Rig()
+    attach(rig)
+    rig.task(task.StateChanged(state=TaskState.RUNNING, sequence=2))
+    kill(rig)
+
+    rig.wait(30.0)
 
     assert [type(one) for one in rig.out if isinstance(one, (Close, Signal, Forget))] == [Close]
     assert rig.took(node.Answer)[0].done == ("t",)
+
+
+def test_an_attached_task_on_its_way_to_standby_is_let_go_there() -> None:
+    rig = Rig()
+    attach(rig, TaskState.RUNNING)
+    kill(rig)
+
+    assert follow(rig, TaskState.CONFIGURED, TaskState.STANDBY) == ["STOP", "RESET"]
+
+    assert rig.engine.tasks == {}
+
+
+def test_a_lost_link_is_suspect_at_once_and_costs_the_run_after_ten_seconds() -> None:
+    rig = Rig()
+    attach(rig)
+    rig.task(task.StateChanged(state=TaskState.RUNNING, sequence=2))
+    rig.put(Disconnected("t"))
+    rig.put(Resume())
+    status = last_status(rig)
+    assert (status.phase, status.state, status.stalled) == (Phase.SUSPECT, TaskState.RUNNING, True)
+    assert status.error == "its link to tcp://pi:47100 is lost"
+
+    rig.wait(9.0)
+    assert rig.engine.tasks["t"].state is TaskState.RUNNING
+    rig.wait(2.0)
+
+    (status,) = [one for update in rig.took(node.Update) for one in update.tasks if one.state is TaskState.ERROR]
+    assert status.error == "link lost: nothing heard from tcp://pi:47100 for 10 s"
+
+    rig.put(Connected("t"))
+    rig.welcome(state=TaskState.RUNNING, sequence=2)
+
+    status = last_status(rig)
+    assert (status.phase, status.state, status.stalled) == (Phase.ACTIVE, TaskState.RUNNING, False)
+
+
+def test_a_dead_link_that_does_not_know_it_is_dialled_anew() -> None:
+    rig = Rig()
+    attach(rig)
+    rig.out.clear()
+
+    rig.wait(21.0)
+
+    assert [type(one) for one in rig.out if isinstance(one, (Close, Open))] == [Close, Open, Close, Open]
+    assert rig.engine.tasks["t"].state is TaskState.STANDBY
+
+
+def test_an_attached_process_that_was_started_anew_is_broken_until_it_is_recovered() -> None:
+    rig = Rig()
+    attach(rig)
+    rig.task(task.StateChanged(state=TaskState.CONFIGURED, sequence=5))
+    rig.put(Disconnected("t"))
+    rig.put(Connected("t"))
+    rig.task(
+        task.Welcome(version=1, machine=task.Machine.OCC, state=TaskState.STANDBY, sequence=1, pid=78, task="")
+    )
+    status = last_status(rig)
+    assert status.state is TaskState.ERROR
+    assert status.error == "was started anew by somebody while it was CONFIGURED (pid 77, now 78)"
+
+    rig.transit(TaskEvent.RECOVER, id="r1")
+
+    (answer,) = rig.took(node.Answer)
+    assert (answer.done, answer.state) == (("t",), TaskState.STANDBY)
+    assert rig.engine.tasks["t"].state is TaskState.STANDBY
+
+
+def test_one_process_is_not_attached_twice_but_taken_over_from_who_lets_it_go() -> None:
+    rig = Rig()
+    attach(rig)
+    rig.out.clear()
+    second = spec(task="t2", attached=True, endpoint="tcp://pi:47100", environment="e2", role="other")
+
+    rig.core(node.Launch(session=9, epoch=5, tasks=(second,)))
+    assert last_status(rig).error == "tcp://pi:47100 is controlled already, as w.t of environment e"
+
+    rig.task(task.StateChanged(state=TaskState.CONFIGURED, sequence=2))
+    kill(rig)
+    rig.core(node.Launch(session=9, epoch=5, tasks=(attrs.evolve(second, task="t3"),)))
+
+    opened = [(type(one), one.task) for one in rig.out if isinstance(one, (Close, Open))]
+    assert opened == [(Close, "t"), (Open, "t3")]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_attached_task_is_dialled_by_the_next_life_and_left_as_it_is_once_it_was_taken(begun: bool) -> None:
+    old = Rig()
+    attach(old, TaskState.STANDBY if begun else TaskState.CONFIGURED)
+
+    rig = Rig(old.records)
+    assert [one.task for one in rig.out if isinstance(one, Open)] == ["t"]
+    rig.out.clear()
+    rig.welcome(state=TaskState.CONFIGURED)
+
+    assert [TaskEvent(one.event).name for one in rig.took(task.Transition)] == ([] if begun else ["RESET"])
 
 
 # lives
