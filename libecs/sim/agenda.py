@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Callable
 
 from libecs.engine.effects import Now
@@ -33,12 +34,14 @@ class Agenda:
 
     def at(self, mono_s: float, action: Callable[[], None]) -> None:
         """Do `action` at a time; a time that has passed means next."""
-        self._entered += 1
-        heapq.heappush(self._heap, (max(mono_s, self.mono_s), self._entered, action))
+        self._entered = entered = self._entered + 1
+        now = self.mono_s
+        heapq.heappush(self._heap, (mono_s if mono_s > now else now, entered, action))
 
     def after(self, delay_s: float, action: Callable[[], None]) -> None:
-        """Do `action` after a delay of seconds."""
-        self.at(self.mono_s + delay_s, action)
+        """Do `action` after a delay of seconds, which is not negative."""
+        self._entered = entered = self._entered + 1
+        heapq.heappush(self._heap, (self.mono_s + delay_s, entered, action))
 
     def step(self) -> bool:
         """Do what comes next. False: there is nothing."""
@@ -48,8 +51,18 @@ class Agenda:
         action()
         return True
 
-    def run_until(self, mono_s: float) -> None:
-        """Do all that happens until a time, then set the clock to it."""
-        while self._heap and self._heap[0][0] <= mono_s:
-            self.step()
+    def run_until(self, mono_s: float, steps: int = sys.maxsize) -> int:
+        """Do all that happens until a time, then set the clock to it; return the number of things done.
+
+        After that many steps it stops where it is: who wants more comes again.
+        """
+        heap, pop = self._heap, heapq.heappop
+        done = 0
+        while heap and heap[0][0] <= mono_s:
+            if done == steps:
+                return done
+            done += 1
+            self.mono_s, _, action = pop(heap)
+            action()
         self.mono_s = max(self.mono_s, mono_s)
+        return done

@@ -17,8 +17,7 @@ from libecs.engine.records import EnvironmentRecord
 from libecs.fairmq import DeviceState
 from libecs.fsm import ENVIRONMENT, EnvState, Mode, TaskState
 from libecs.sim.clients import Operation
-from libecs.sim.core import event_text
-from libecs.sim.history import History
+from libecs.sim.history import History, event_text
 from libecs.sim.tasks import START_NAMES, ControlledTask, Effects, Process
 from libecs.sim.workflows import IDEMPOTENT
 from libecs.wire import node as node_wire
@@ -134,7 +133,7 @@ class Checker:
             if event.kind in self._durable_kinds and event.sequence not in self._committed:
                 self._broken("publish-before-commit", event_text(event))
             if event.kind not in self._durable_kinds:
-                self.history.add("core", "publish", event_text(event))
+                self.history.add("core", "publish", event)
             if event.kind == "tasks":
                 self._task_event(event)
 

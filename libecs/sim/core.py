@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Protocol
 
-import attrs
-
 from libecs.engine.effects import (
     Call,
     CancelCall,
@@ -15,6 +13,7 @@ from libecs.engine.effects import (
     Engine,
     Expand,
     Publish,
+    SaveRun,
     Send,
     TakeRunNumber,
 )
@@ -59,6 +58,12 @@ class CoreProcess(EngineProcess):
         """Make the engine out of the records."""
         return self._make(self.disk.copy())
 
+    def go_on(self) -> None:
+        """Send SIGCONT: the ages of all peers begin anew, as the engine was stopped and they were not."""
+        if self.stopped:
+            self.on_birth()
+        super().go_on()
+
     def born(self) -> None:
         """Open for nodes and clients."""
         self.on_birth()
@@ -66,7 +71,7 @@ class CoreProcess(EngineProcess):
     def committed(self, records: Mapping[tuple[str, str], bytes | None], events: list[Event]) -> None:
         """Let the watcher see what is on disk now."""
         for event in events:
-            self.history.add(self.name, "journal", event_text(event))
+            self.history.add(self.name, "journal", event)
         self._watcher.committed(records, events)
 
     def perform(self, effect: Effect) -> None:
@@ -76,6 +81,8 @@ class CoreProcess(EngineProcess):
             self._send(effect.peer, effect.message)
         elif isinstance(effect, Publish):
             self._watcher.published(effect.events)
+        elif isinstance(effect, SaveRun):
+            self.history.add(self.name, "SaveRun", str(effect.run.number))
         elif isinstance(effect, TakeRunNumber):
             self.history.add(self.name, "TakeRunNumber", effect.key)
             self.services.take_run_number(self.life, effect)
@@ -90,13 +97,3 @@ class CoreProcess(EngineProcess):
             self.services.cancel(self.life, effect.call)
         else:
             self.history.broken("engine-effect", f"core: {type(effect).__name__} is no effect of a core")
-
-
-def event_text(event: Event) -> str:
-    """Write an event with only the fields that say something."""
-    pairs = []
-    for field in attrs.fields(Event):
-        value = getattr(event, field.name)
-        if value not in ("", 0, ()) and field.name not in ("unix_ms",) and not (field.name == "ok" and value):
-            pairs.append(f"{field.name}={value}")
-    return " ".join(pairs)

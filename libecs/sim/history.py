@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from libecs.sim.agenda import Agenda
+from libecs.wire.client import Event
 
 
 @attrs.frozen
@@ -17,7 +18,8 @@ class Line:
     detail: object = ""
 
     def __str__(self) -> str:
-        return f"{self.mono_s:10.4f}  {self.who:<12} {self.what:<14} {self.detail}"
+        detail = event_text(self.detail) if isinstance(self.detail, Event) else self.detail
+        return f"{self.mono_s:10.4f}  {self.who:<12} {self.what:<14} {detail}"
 
 
 class Violation(AssertionError):
@@ -33,7 +35,7 @@ class History:
     """All lines of one history, and the violations that were found while it went on."""
 
     def __init__(self, agenda: Agenda, *, keepalives: bool = False) -> None:
-        self.lines: list[Line] = []
+        self._rows: list[tuple[float, str, str, object]] = []
         self.violations: list[Violation] = []
         self.keepalives = keepalives
         """Keep also the messages that say nothing new."""
@@ -41,7 +43,12 @@ class History:
 
     def add(self, who: str, what: str, detail: object = "") -> None:
         """Write one line."""
-        self.lines.append(Line(self._agenda.mono_s, who, what, detail))
+        self._rows.append((self._agenda.mono_s, who, what, detail))
+
+    @property
+    def lines(self) -> list[Line]:
+        """All lines. They are put into words only here: most histories are never read."""
+        return [Line(*row) for row in self._rows]
 
     def broken(self, rule: str, text: str) -> None:
         """Note that a rule is broken. The history goes on: what follows may explain it."""
@@ -49,7 +56,21 @@ class History:
             self.violations.append(Violation(rule, f"at {self._agenda.mono_s:.4f} s: {text}"))
         self.add("checker", "VIOLATION", f"{rule}: {text}")
 
+    def count(self, who: str, what: str) -> int:
+        """Return how many lines are about this."""
+        return sum(1 for row in self._rows if row[2] == what and row[1] == who)
+
     def text(self, last: int | None = None) -> str:
         """Return the lines, or the last ones, as text."""
         lines = self.lines if last is None else self.lines[-last:]
         return "\n".join(str(line) for line in lines)
+
+
+def event_text(event: Event) -> str:
+    """Write an event with only the fields that say something."""
+    pairs = []
+    for field in attrs.fields(Event):
+        value = getattr(event, field.name)
+        if value not in ("", 0, ()) and field.name not in ("unix_ms",) and not (field.name == "ok" and value):
+            pairs.append(f"{field.name}={value}")
+    return " ".join(pairs)

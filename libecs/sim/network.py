@@ -7,6 +7,7 @@ codec is a part of every history.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import attrs
@@ -87,13 +88,13 @@ class Connection:
 
     def send(self, message: object) -> None:
         """Send one message; what becomes of it is a matter of the seed."""
-        network, faults, random = self._network, self._faults, self._network.random
         if not self.open:
             return
-        quiet = type(message) in QUIET and not network.history.keepalives
+        network = self._network
+        faults, random = self._faults, network.random
         network.traffic.sent += 1
         lost = self.blocked or (faults.loss > 0 and random.random() < faults.loss)
-        if not quiet:
+        if type(message) not in QUIET or network.history.keepalives:
             network.history.add(self._name, "lost" if lost else "send", message)
         frame = self._table.encode(message) if network.codec else message
         if lost:
@@ -113,8 +114,10 @@ class Connection:
                 if arrival < self._last_s:
                     network.traffic.reordered += 1
             else:
-                arrival = self._last_s = max(arrival, self._last_s)
-            network.agenda.at(arrival, lambda: self._arrive(frame))
+                if arrival < self._last_s:
+                    arrival = self._last_s
+                self._last_s = arrival
+            network.agenda.at(arrival, partial(self._arrive, frame))
 
     def cut(self) -> None:
         """End the connection for ever; what is on the way is lost."""

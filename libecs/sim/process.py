@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import traceback
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from random import Random
 
 import attrs
@@ -83,7 +83,7 @@ class EngineProcess(ABC):
         self.on_effect: Callable[[Effect], None] = lambda effect: None
         """Sees each effect just before it is performed."""
         self.on_death: Callable[[EngineProcess], None] = lambda process: None
-        self._inputs: deque[Input] = deque()
+        self._inputs: list[Input] = []
         self._scheduled = False
         self._wake_s: float | None = None
         self._overdue = 0
@@ -126,9 +126,9 @@ class EngineProcess(ABC):
             self.history.broken("engine-raises", f"{self.name} cannot start: {_short(error)}")
             return
         self._finish_tick(effects)
-        if self.alive:
+        if self.engine is not None:
             self.born()
-            self._arm()
+            self._arm(self.engine.next_deadline)
 
     def die(self, why: str) -> None:
         """End this life: what is not on disk is gone."""
@@ -163,8 +163,7 @@ class EngineProcess(ABC):
     def _schedule(self) -> None:
         if not self._scheduled and not self.stopped:
             self._scheduled = True
-            life = self.life
-            self.agenda.after(self.random.uniform(0.0001, 0.0005), lambda: self._tick(life))
+            self.agenda.after(0.0001 + 0.0004 * self.random.random(), partial(self._tick, self.life))
 
     def _tick(self, life: int) -> None:
         if life != self.life or self.engine is None:
@@ -174,23 +173,25 @@ class EngineProcess(ABC):
             return
         engine, now = self.engine, self.agenda.now
         effects: list[Effect] = []
+        inputs, self._inputs = self._inputs, []
         try:
-            for _ in range(len(self._inputs)):
-                effects += engine.handle(self._inputs.popleft(), now)
+            for input in inputs:
+                effects += engine.handle(input, now)
             deadline = engine.next_deadline
             if deadline is not None and deadline <= now.mono_s:
                 effects += engine.handle(Tick(), now)
-                after = engine.next_deadline
-                self._overdue = self._overdue + 1 if after is not None and after <= now.mono_s else 0
+                deadline = engine.next_deadline
+                self._overdue = self._overdue + 1 if deadline is not None and deadline <= now.mono_s else 0
                 if self._overdue == MAX_OVERDUE_TICKS:
-                    self.history.broken("engine-spins", f"{self.name}: next_deadline stays at {after}")
+                    self.history.broken("engine-spins", f"{self.name}: next_deadline stays at {deadline}")
         except Exception as error:
             self.history.broken("engine-raises", f"{self.name}: {_short(error)}")
             self.die("its engine raised")
             return
-        self._finish_tick(effects)
-        if self.alive:
-            self._arm()
+        if effects:
+            self._finish_tick(effects)
+        if self.engine is not None:
+            self._arm(deadline)
 
     def _finish_tick(self, effects: list[Effect]) -> None:
         """Commit once, then perform everything else in order; die on the way if that is planned."""
@@ -224,7 +225,7 @@ class EngineProcess(ABC):
             else:
                 self.on_effect(effect)
                 self.perform(effect)
-            if not self.alive:
+            if self.engine is None:
                 return
         if crash is not None:
             self.die(f"{crash.point.value}, all performed")
@@ -239,21 +240,17 @@ class EngineProcess(ABC):
         self.crash = None
         return crash
 
-    def _arm(self) -> None:
+    def _arm(self, deadline: float | None) -> None:
         """Make sure that a tick comes at the engine's deadline."""
-        engine = self.engine
-        deadline = engine.next_deadline if engine is not None else None
         if deadline is None or (self._wake_s is not None and self._wake_s <= deadline):
             return
         self._wake_s = deadline
-        life = self.life
+        self.agenda.at(max(deadline, self.agenda.mono_s + 0.0001), partial(self._wake, self.life, deadline))
 
-        def wake() -> None:
-            if life == self.life and self._wake_s == deadline:
-                self._wake_s = None
-                self._schedule()
-
-        self.agenda.at(max(deadline, self.agenda.mono_s + 0.0001), wake)
+    def _wake(self, life: int, deadline: float) -> None:
+        if life == self.life and self._wake_s == deadline:
+            self._wake_s = None
+            self._schedule()
 
 
 def _short(error: BaseException) -> str:

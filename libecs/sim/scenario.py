@@ -19,6 +19,8 @@ KINDS = (
     "everything",
 )
 """Kinds of histories; each seed is of the kind at its place, round and round."""
+CODEC_EVERY = 4
+"""Of so many rounds of kinds, one sends bytes; in the others links hand over the (frozen) messages themselves."""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +53,7 @@ class Scenario:
     """Probability that a task does something wrong by itself, that a call or a hook is one that fails."""
     service_trouble: float = 0.0
     codec: bool = True
+    """Encode and decode every message on its way. A history is the same without, only faster: a test compares."""
 
     @property
     def disturbed(self) -> bool:
@@ -93,4 +96,5 @@ def draw(seed: int) -> Scenario:
         task_faults=random.randint(0, 3) if tasks else 0,
         trouble=random.choice((0.1, 0.3)) if tasks else 0.0,
         service_trouble=random.choice((0.05, 0.3)) if services else 0.0,
+        codec=seed // len(KINDS) % CODEC_EVERY == 0,
     )

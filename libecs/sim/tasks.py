@@ -305,7 +305,7 @@ class ControlledTask(Process):
             self._progress += self.running
             self._send(
                 peer,
-                Pong(number=message.number, state=self.state, sequence=self.sequence, progress=self._progress),
+                Pong(number=message.number, state=int(self.state), sequence=self.sequence, progress=self._progress),
             )
         elif isinstance(message, Transition):
             if self._holder is None or self._holder[0] != peer:
@@ -352,7 +352,7 @@ class ControlledTask(Process):
             Welcome(
                 version=1,
                 machine=self.machine,
-                state=self.state,
+                state=int(self.state),
                 sequence=self.sequence,
                 pid=self.pid,
                 task=self.spec.task,
@@ -370,7 +370,7 @@ class ControlledTask(Process):
         self.state = state
         self.sequence += 1
         self._watcher.changed(self)
-        self._broadcast(StateChanged(state=state, sequence=self.sequence))
+        self._broadcast(StateChanged(state=int(state), sequence=self.sequence))
 
     # state machine
 
@@ -467,8 +467,8 @@ class ControlledTask(Process):
         return Result(
             id=message.id,
             ok=ok,
-            state=self.state,
-            event=message.event,
+            state=int(self.state),
+            event=int(message.event),
             trigger=trigger,
             error=error,
             sequence=self.sequence,

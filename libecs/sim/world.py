@@ -88,12 +88,15 @@ class NodeLink:
         self.to_node_blocked = False
 
     def dial(self) -> None:
-        """Try to connect now, and go on trying."""
+        """Try to connect now, and go on trying until it works."""
         world, node = self.world, self.node
         possible = not (self.down or self.to_core_blocked or self.to_node_blocked)
-        if self.pair is None and possible and node.alive and world.core.alive:
+        if self.pair is not None:
+            return
+        if possible and node.alive and world.core.alive:
             self._connect()
-        world.agenda.after(world.link_random.uniform(0.1, 0.3), self.dial)
+        else:
+            world.agenda.after(world.link_random.uniform(0.1, 0.3), self.dial)
 
     def _connect(self) -> None:
         world, node = self.world, self.node
@@ -124,6 +127,7 @@ class NodeLink:
             return
         pair.cut()
         self.pair = None
+        world.agenda.after(world.link_random.uniform(0.1, 0.3), self.dial)
         world.history.add(node.name, "disconnected", reason)
         lives = node.life, world.core.life
 
@@ -358,23 +362,23 @@ class World:
         )
 
     def _run_until(self, mono_s: float) -> None:
-        while not self._too_long() and self.agenda.next_s is not None and self.agenda.next_s <= mono_s:
-            self.steps += 1
-            self.agenda.step()
-        self.agenda.run_until(mono_s) if not self._too_long() else None
+        left = MAX_STEPS - self.steps
+        if left > 0:
+            done = self.agenda.run_until(mono_s, left)
+            self.steps += done
+            if done == left:
+                self.history.broken("liveness", f"{MAX_STEPS} steps and no end")
 
+    @property
     def _too_long(self) -> bool:
-        if self.steps == MAX_STEPS:
-            self.steps += 1
-            self.history.broken("liveness", f"{MAX_STEPS} steps and no end")
-        return self.steps > MAX_STEPS
+        return self.steps >= MAX_STEPS
 
     def _settle(self) -> float:
         """Run until nothing is left to be done and what is shown is true, for two looks in a row."""
         healed_s = self.agenda.mono_s
         good = 0
         reasons: list[str] = []
-        while self.agenda.mono_s - healed_s < self.scenario.settle_s and not self._too_long():
+        while self.agenda.mono_s - healed_s < self.scenario.settle_s and not self._too_long:
             self.latest = None
             self._janitor.look()
             self._run_until(self.agenda.mono_s + 0.9)
@@ -397,7 +401,7 @@ class World:
             )
         self._janitor.ask_all(list(pending.values()))
         begun_s = self.agenda.mono_s
-        while self.agenda.mono_s - begun_s < self.scenario.settle_s and not self._too_long():
+        while self.agenda.mono_s - begun_s < self.scenario.settle_s and not self._too_long:
             self._run_until(self.agenda.mono_s + 0.5)
             if self._janitor.all_answered and not any(node.living() for node in self.nodes):
                 self._run_until(self.agenda.mono_s + 1.0)
