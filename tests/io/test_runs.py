@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from libecs.errors import EcsError
-from libecs.io.runs import RunCounter, default_path
+from libecs.io.runs import RunCounter, _filesystem, default_path
 
 
 def test_numbers_begin_at_one_and_a_key_keeps_its_number(tmp_path: Path) -> None:
@@ -66,6 +68,87 @@ def test_a_file_that_cannot_be_written_is_an_error_with_its_name(tmp_path: Path)
 
     with pytest.raises(EcsError, match=r"no run number from .*runs\.sqlite"):
         RunCounter(tmp_path / "runs.sqlite").take("key")
+
+
+def test_a_broken_file_is_an_error_and_the_next_take_looks_again(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite"
+    path.write_text("this is no database, but long enough to be read as the header of one" * 20)
+    counter = RunCounter(path)
+
+    with pytest.raises(EcsError, match="not a database"):
+        counter.take("key")
+    path.unlink()
+
+    assert counter.take("key") == 1
+    counter.close()
+
+
+def test_the_file_stays_open_until_it_is_closed(tmp_path: Path) -> None:
+    counter = RunCounter(tmp_path / "runs.sqlite")
+
+    def is_open() -> bool:
+        names = []
+        for link in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                names.append(os.readlink(link))
+        return str(counter.path) in names
+
+    counter.take("a")
+    assert is_open()
+    counter.close()
+    assert not is_open()
+    counter.close()
+    assert counter.take("b") == 2
+    counter.close()
+
+
+def test_a_file_that_was_taken_away_is_made_anew_and_numbers_that_are_in_use_are_not_given_again(
+    tmp_path: Path,
+) -> None:
+    counter = RunCounter(tmp_path / "runs.sqlite", floor=lambda: 41)
+    assert [counter.take("a"), counter.take("b")] == [42, 43]
+    for path in tmp_path.glob("runs.sqlite*"):
+        path.unlink()
+
+    assert counter.take("c") == 42
+    counter.close()
+
+
+def test_a_fork_opens_the_file_for_itself(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, pathlib\n"
+        "from libecs.io.runs import RunCounter\n"
+        "counter = RunCounter(pathlib.Path(sys.argv[1]))\n"
+        "counter.take('before')\n"
+        "if os.fork() == 0:\n"
+        "    print(counter.take('child'), flush=True)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "print(counter.take('parent'))\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "runs.sqlite")], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["2", "3"], done.stderr
+
+
+def test_a_failed_take_gives_its_transaction_up(tmp_path: Path) -> None:
+    def broken() -> int:
+        raise sqlite3.OperationalError("the clock has stopped")
+
+    counter = RunCounter(tmp_path / "runs.sqlite", unix_ms=broken)
+    with pytest.raises(EcsError, match="the clock has stopped"):
+        counter.take("a")
+
+    assert RunCounter(tmp_path / "runs.sqlite").take("b") == 1
+
+
+def test_file_systems_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _filesystem(Path("/proc/self/status")) == "proc"
+    monkeypatch.setattr(Path, "read_text", lambda *arguments, **options: (_ for _ in ()).throw(OSError()))
+    assert _filesystem(Path("/")) == ""
 
 
 @pytest.mark.parametrize(
