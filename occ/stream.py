@@ -200,8 +200,22 @@ class Worker:
     has_inputs = False
     has_outputs = False
 
-    def __init__(self, options: Options, waker: Callable[[], int] | None = None) -> None:
-        """Take options and a function that returns a descriptor which is readable when `turn` should return."""
+    def __init__(
+        self,
+        options: Options,
+        waker: Callable[[], int] | None = None,
+        metric: Callable[[str, float, str], bool] | None = None,
+    ) -> None:
+        """Take options, and what a task has to give.
+
+        Args:
+            options: what the command line says.
+            waker: returns a descriptor that is readable when `turn` should return.
+            metric: tells a sample, as `occ.Task.metric`.
+        """
+        self._metric = metric
+        self._untold_events = self._untold_bytes = self._rated_events = 0
+        self._rated = 0.0
         self._told = options
         self._waker = waker
         self._options = options
@@ -240,13 +254,22 @@ class Worker:
         if (n_inputs > 0, n_outputs > 0) != (self.has_inputs, self.has_outputs):
             raise StreamError(f"a {self.role} was given {n_inputs} channels to receive and {n_outputs} to send by")
 
+    def reconfigure(self, properties: Mapping[str, str]) -> None:
+        """Take other options, the same channels.
+
+        Raises:
+            StreamError: they don't fit.
+        """
+        self._options = self._told.overruled(properties)
+
     def start(self, run: int) -> None:
         """Begin a run with empty books."""
         self._run = run
         self._foreign = 0
         self._lost = False
         self._accounts = {}
-        self._started = time.monotonic()
+        self._started = self._rated = time.monotonic()
+        self._untold_events = self._untold_bytes = self._rated_events = 0
         for channel in self._channels:
             channel.ended = 0
         self.fault("start")
@@ -316,8 +339,28 @@ class Worker:
         if kind == Kind.END:
             account.announced, account.announced_hash = sequence, digest
         else:
-            account.enter(sequence, message[HEADER.size :])
+            self._count(account, sequence, message[HEADER.size :])
         return True
+
+    def _count(self, account: Account, sequence: int, payload: bytes) -> None:
+        account.enter(sequence, payload)
+        self._untold_events += 1
+        self._untold_bytes += len(payload)
+
+    def _tell(self) -> None:
+        """Tell how many messages and bytes there were since the last time, and about once a second the rate."""
+        if self._metric is None:
+            return
+        if self._untold_events > 0:
+            self._metric("events", self._untold_events, "")
+            self._metric("bytes", self._untold_bytes, "B")
+        self._rated_events += self._untold_events
+        self._untold_events = self._untold_bytes = 0
+        passed_s = time.monotonic() - self._rated
+        if passed_s >= 1:
+            self._metric("rate", self._rated_events / passed_s, "Hz")
+            self._rated_events = 0
+            self._rated += passed_s
 
     def _receive(self) -> bytes | None:
         """Return one message of this run, from any input, not waiting; None if none waits."""
@@ -410,6 +453,7 @@ class Worker:
 
     def _report(self, *, complete: bool) -> None:
         """Write the account of this run to <report_dir>/<name>-run<run>.json by rename, or to stdout."""
+        self._tell()
         name = self._options.name or self.role
         report = {
             "task": name,
@@ -453,6 +497,7 @@ class Source(Worker):
     def turn(self) -> bool:
         """Send what is due; return False after the last message of `count`."""
         self.fault("running")
+        self._tell()
         account = self._accounts[self._source]
         for _ in range(MESSAGES_A_TURN):
             if not self._pass_on():
@@ -467,7 +512,7 @@ class Source(Worker):
                     return True
             payload = bytes([account.count & 0xFF]) * self._options.payload
             self._hold(self._header(Kind.DATA, sequence=account.count) + payload)
-            account.enter(account.count, payload)
+            self._count(account, account.count, payload)
         return True
 
     def stop(self) -> None:
@@ -493,6 +538,7 @@ class Filter(Worker):
     def turn(self) -> bool:
         """Pass on what waits, or wait for more."""
         self.fault("running")
+        self._tell()
         for _ in range(MESSAGES_A_TURN):
             if not self._pass_on():
                 self._wait(inputs=False, outputs=True, timeout_s=0.5)
@@ -514,6 +560,7 @@ class Sink(Worker):
     def turn(self) -> bool:
         """Take what waits, or wait for more."""
         self.fault("running")
+        self._tell()
         for _ in range(MESSAGES_A_TURN):
             if self._receive() is None:
                 self._wait(inputs=True, outputs=False, timeout_s=0.5)

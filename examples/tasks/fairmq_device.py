@@ -21,7 +21,7 @@ from occ.stream import ROLES, Options, Worker
 class StandInDevice(FairMQDevice):
     def __init__(self, role: type[Worker], options: Options) -> None:
         super().__init__()
-        self._worker = role(options, waker=self.fileno)
+        self._worker = role(options, waker=self.fileno, metric=self.metric)
         self._has_more = True
 
     def init(self) -> None:
@@ -59,7 +59,7 @@ class StandInDevice(FairMQDevice):
 
 class StandInTask(occ.Task):
     def __init__(self, role: type[Worker], options: Options) -> None:
-        self._worker = role(options, waker=self.fileno)
+        self._worker = role(options, waker=self.fileno, metric=self.metric)
 
     def configure(self, properties: Mapping[str, str]) -> None:
         self._worker.configure(properties)

@@ -12,6 +12,7 @@ static int start(occ_t* occ, void* user, uint32_t run) {
 
 static int iterate_running(occ_t* occ, void* user) {
     struct stream* stream = user;
+    stream_tell(stream);
     for (int turn = 0; turn < MESSAGES_A_TURN && !occ_pending(occ); turn++) {
         if (!stream_pass_on(stream)) {
             stream_wait(stream, false, true, 500, true);

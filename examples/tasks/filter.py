@@ -13,7 +13,7 @@ from occ.stream import Filter, Options, read_options
 
 class FilterTask(occ.Task):
     def __init__(self, options: Options) -> None:
-        self._worker = Filter(options, waker=self.fileno)
+        self._worker = Filter(options, waker=self.fileno, metric=self.metric)
 
     def configure(self, properties: Mapping[str, str]) -> None:
         self._worker.configure(properties)

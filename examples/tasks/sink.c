@@ -13,6 +13,7 @@ static int start(occ_t* occ, void* user, uint32_t run) {
 static int iterate_running(occ_t* occ, void* user) {
     struct stream* stream = user;
     zmq_msg_t message;
+    stream_tell(stream);
     for (int turn = 0; turn < MESSAGES_A_TURN && !occ_pending(occ); turn++) {
         if (!stream_receive(stream, &message)) {
             stream_wait(stream, true, false, 500, true);

@@ -13,7 +13,7 @@ from occ.stream import Options, Sink, read_options
 
 class SinkTask(occ.Task):
     def __init__(self, options: Options) -> None:
-        self._worker = Sink(options, waker=self.fileno)
+        self._worker = Sink(options, waker=self.fileno, metric=self.metric)
 
     def configure(self, properties: Mapping[str, str]) -> None:
         self._worker.configure(properties)

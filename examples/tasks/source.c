@@ -44,6 +44,7 @@ static int iterate_running(occ_t* occ, void* user) {
     struct source* source = user;
     struct stream* stream = &source->stream;
     int status = stream_fault(occ, "running");
+    stream_tell(stream);
     for (int turn = 0; status == 0 && turn < MESSAGES_A_TURN && !occ_pending(occ); turn++) {
         if (!stream_pass_on(stream)) {
             stream_wait(stream, false, true, 100, true);
@@ -87,6 +88,11 @@ static int stop(occ_t* occ, void* user) {
     return stream_report(stream, sent && !stream->lost);
 }
 
+/* Rate, payload and count may change between two runs, without a RESET. */
+static int reconfigure(occ_t* occ, void* user) {
+    return stream_options(user, occ);
+}
+
 static int reset(occ_t* occ, void* user) {
     int status = stream_fault(occ, "reset");
     stream_close(user);
@@ -100,6 +106,7 @@ int main(int argc, char** argv) {
                                             .recover = reset,
                                             .start = start,
                                             .stop = stop,
+                                            .reconfigure = reconfigure,
                                             .iterate_running = iterate_running};
     int status = stream_init(&source.stream, "source", argc, argv);
     return status != 0 ? status : stream_main(&source.stream, &callbacks);

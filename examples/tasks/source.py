@@ -13,7 +13,7 @@ from occ.stream import Options, Source, read_options
 
 class SourceTask(occ.Task):
     def __init__(self, options: Options) -> None:
-        self._worker = Source(options, waker=self.fileno)
+        self._worker = Source(options, waker=self.fileno, metric=self.metric)
 
     def configure(self, properties: Mapping[str, str]) -> None:
         self._worker.configure(properties)
@@ -26,6 +26,9 @@ class SourceTask(occ.Task):
 
     def stop(self) -> None:
         self._worker.stop()
+
+    def reconfigure(self, changed: Mapping[str, str]) -> None:
+        self._worker.reconfigure(self.properties)
 
     def reset(self) -> None:
         self._worker.reset()

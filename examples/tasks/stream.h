@@ -75,6 +75,7 @@ struct stream {
     bool has_held;
     int held_next;
     bool lost; /* a message of this run was for somebody who is gone */
+    int64_t untold_events, untold_bytes, rated_events, rated_ns; /* see stream_tell */
 };
 
 static inline int64_t stream_now_ns(void) {
@@ -205,15 +206,8 @@ static inline int stream_open_channel(struct stream* stream, const char* name) {
     return 0;
 }
 
-/* Open all channels that the properties name. Inputs and outputs that the role has no use for are an error. */
-static inline int stream_configure(struct stream* stream, occ_t* occ, bool wants_inputs, bool wants_outputs) {
-    size_t cursor = 0;
-    const char *key, *value;
-    int inputs = 0, outputs = 0;
-    stream->occ = occ;
-    int status = stream_fault(occ, "configure");
-    if (status != 0)
-        return status;
+/* Read the properties that are not channels. */
+static inline int stream_options(struct stream* stream, occ_t* occ) {
     snprintf(stream->name, sizeof stream->name, "%s", occ_property(occ, "role_path", strdupa(stream->name)));
     snprintf(stream->report_dir, sizeof stream->report_dir, "%s",
              occ_property(occ, "report_dir", strdupa(stream->report_dir)));
@@ -224,6 +218,21 @@ static inline int stream_configure(struct stream* stream, occ_t* occ, bool wants
         return occ_fail(occ, "rate, payload, count and drain_ms are numbers");
     if (stream->rate_hz < 0 || stream->payload_bytes < 0 || stream->payload_bytes > 64 * 1024 * 1024)
         return occ_fail(occ, "rate is at least 0, payload between 0 and 64 MiB");
+    return 0;
+}
+
+/* Open all channels that the properties name. Inputs and outputs that the role has no use for are an error. */
+static inline int stream_configure(struct stream* stream, occ_t* occ, bool wants_inputs, bool wants_outputs) {
+    size_t cursor = 0;
+    const char *key, *value;
+    int inputs = 0, outputs = 0;
+    stream->occ = occ;
+    int status = stream_fault(occ, "configure");
+    if (status != 0)
+        return status;
+    status = stream_options(stream, occ);
+    if (status != 0)
+        return status;
     size_t length = strlen(stream->name);
     if (length <= SOURCE_BYTES)
         memcpy(stream->source, stream->name, length + 1);
@@ -277,7 +286,8 @@ static inline int stream_start(struct stream* stream, uint32_t run) {
     stream->foreign = 0;
     stream->lost = false;
     stream->n_accounts = 0;
-    stream->started_ns = stream_now_ns();
+    stream->started_ns = stream->rated_ns = stream_now_ns();
+    stream->untold_events = stream->untold_bytes = stream->rated_events = 0;
     for (int i = 0; i < stream->n_channels; i++)
         stream->channels[i].ended = 0;
     return stream_fault(stream->occ, "start");
@@ -333,16 +343,34 @@ static inline struct account* stream_account(struct stream* stream, const char* 
     return account;
 }
 
-static inline void stream_count(const struct stream* stream, struct account* account, uint64_t sequence,
-                                const void* payload, size_t size) {
+static inline void stream_count(struct stream* stream, struct account* account, uint64_t sequence, const void* payload,
+                                size_t size) {
     account->hash = stream_crc(stream, account->hash, &sequence, sizeof sequence);
     account->hash = stream_crc(stream, account->hash, payload, size);
     account->count++;
+    stream->untold_events++;
+    stream->untold_bytes += (int64_t)size;
     if (sequence >= account->next) {
         account->gaps += sequence - account->next;
         account->next = sequence + 1;
     } else
         account->repeated++;
+}
+
+/* Tell how many messages and bytes there were since the last time, and about once a second how many a second. */
+static inline void stream_tell(struct stream* stream) {
+    int64_t now_ns = stream_now_ns();
+    if (stream->untold_events > 0) {
+        occ_metric(stream->occ, "events", "", (double)stream->untold_events);
+        occ_metric(stream->occ, "bytes", "B", (double)stream->untold_bytes);
+    }
+    stream->rated_events += stream->untold_events;
+    stream->untold_events = stream->untold_bytes = 0;
+    if (now_ns - stream->rated_ns >= 1000000000) {
+        occ_metric(stream->occ, "rate", "Hz", (double)stream->rated_events * 1e9 / (double)(now_ns - stream->rated_ns));
+        stream->rated_events = 0;
+        stream->rated_ns = now_ns;
+    }
 }
 
 /* Enter a received message into the books. Returns whether it is to be passed on. */
@@ -483,6 +511,9 @@ static inline void stream_write_text(FILE* file, const char* text) {
 
 /* Write the account of this run as JSON: to <report_dir>/<name>-run<run>.json by rename, or to stdout. */
 static inline int stream_report(struct stream* stream, bool complete) {
+    stream_tell(stream);
+    if (!complete)
+        occ_log(stream->occ, OCC_SEVERITY_WARNING, "run %u is not complete", stream->run);
     char path[8192] = "", temporary[8200];
     FILE* file = stdout;
     if (stream->report_dir[0] != '\0') {

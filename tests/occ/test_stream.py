@@ -17,7 +17,7 @@ import zmq
 
 from libecs.fairmq import SEQUENCE, DeviceState
 from libecs.fsm import TASK_SOURCE, TaskEvent, TaskState
-from libecs.wire.task import Happened, Machine, Result
+from libecs.wire.task import Happened, Machine, Metric, Result
 from occ.stream import HEADER, Account, Options, Sink, Source, StreamError, read_options, source_name
 from tests.occ.conftest import Site, Start
 from tests.occ.harness import TIMEOUT_S, Peer, TaskProcess
@@ -101,13 +101,21 @@ class Topology:
 
     def take_run(self, number: int, messages: int) -> dict[str, dict[str, Any]]:
         """Take a run in which every source sends at least so many messages; return the reports."""
+        for node in self.nodes.values():
+            node.peer.seen.clear()
         self.all(E.START, {"runNumber": str(number)})
         for node in self.nodes.values():
             if "source" in node.name:
                 while node.peer.ping().progress < messages:
                     pass
         self.all(E.STOP)
-        return {name: node.report(number) for name, node in self.nodes.items()}
+        reports = {name: node.report(number) for name, node in self.nodes.items()}
+        for name, report in reports.items():
+            told = [message for message in self.nodes[name].peer.seen if isinstance(message, Metric)]
+            entered = sum(account["count"] for account in report["sources"].values())
+            assert sum(metric.sum for metric in told if metric.name == "events") == entered
+            assert sum(metric.sum for metric in told if metric.name == "bytes") >= entered
+        return reports
 
 
 @pytest.fixture
@@ -164,6 +172,26 @@ def test_two_runs_through_a_chain_lose_nothing(
         assert_nothing_lost(reports, "a.filter", ["a.source"])
         assert_nothing_lost(reports, "a.sink", ["a.source"])
     assert [node.task.wait() for node in topology.nodes.values()] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("form", [C, PYTHON], ids=["c", "python"])
+def test_a_source_takes_another_size_without_a_reset(
+    topology: Topology, address: Callable[[str], str], form: str
+) -> None:
+    topology.add("a.source", form, "source", {"data": ("push", "bind", address("1"))}, rate=0, payload=10)
+    topology.add("a.sink", C, "sink", {"data": ("pull", "connect", address("1"))})
+    topology.all(E.CONFIGURE)
+    topology.take_run(1, 10)
+    source = topology.nodes["a.source"]
+
+    changed = source.peer.go(E.RECONFIGURE, S.CONFIGURED, {"payload": "20", "count": "7"})
+    wrong = topology.nodes["a.sink"].peer.go(E.RECONFIGURE, S.CONFIGURED, {"drain_ms": "1"})
+    reports = topology.take_run(2, 1)
+
+    assert (changed.ok, changed.state) == (True, S.CONFIGURED)
+    assert (wrong.ok, wrong.error) == (False, "the task does not reconfigure live")
+    assert reports["a.source"]["sources"]["a.source"]["count"] == 7
+    assert sum(m.sum for m in source.peer.seen if isinstance(m, Metric) and m.name == "bytes") == 7 * 20
 
 
 @pytest.mark.parametrize("form", [C, PYTHON], ids=["c", "python"])
@@ -461,6 +489,25 @@ def test_hashes_tell_order_and_content() -> None:
 
     assert digest((0, b"a"), (1, b"b")) == digest((0, b"a"), (1, b"b"))
     assert len({digest((0, b"a"), (1, b"b")), digest((1, b"b"), (0, b"a")), digest((0, b"a"), (1, b"c"))}) == 3
+
+
+def test_a_worker_tells_how_many_and_how_fast() -> None:
+    told: list[tuple[str, float, str]] = []
+
+    def metric(name: str, value: float, unit: str) -> bool:
+        told.append((name, value, unit))
+        return True
+
+    source = Source(read_options("", ["--count", "3", "--payload", "5", "--rate", "0"]), metric=metric)
+    source.start(1)
+    source._started = source._rated = -1e9  # as if the run had begun long ago
+
+    assert not source.turn()
+    source.turn()
+
+    assert ("events", 3, "") in told
+    assert ("bytes", 15, "B") in told
+    assert any(name == "rate" and unit == "Hz" for name, _, unit in told)
 
 
 def test_properties_overrule_options() -> None:
