@@ -99,7 +99,9 @@ def _launch_node(env: Environment, ctx: Context, name: str, tasks: list[Task], i
                 env.waiting.discard(task.id)
                 env.note_failure(task.path, task.critical, error.message)
         chunk = tuple(specs)
-        ctx.send_node(name, lambda session, epoch: node.Launch(session=session, epoch=epoch, tasks=chunk))
+        if chunk:
+            ctx.send_node(name, lambda session, epoch: node.Launch(session=session, epoch=epoch, tasks=chunk))
+        env.advance(ctx)
 
     return send_one
 

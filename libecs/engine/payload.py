@@ -68,6 +68,7 @@ def spec(env: Environment, index: int, task_id: str) -> TaskSpec:
         stop_signal=_signal_number(task_class.stop),
         start_s=start_s(env, env.by_role[index]),
         exit_is_error=task_class.on_exit == "error",
+        exit_s=task_class.transition_s.get("EXIT", 0.0),
         stop_s=task_class.stop_s or task_class.transition_s.get("STOP", 0.0),
     )
 

@@ -19,6 +19,8 @@ from libecs.wire.client import RunCondition, RunInfo, RunSpan
 
 RUN_DIR = "run_dir"
 CLEANUP_COUNT = "__fmq_cleanup_count"
+STALLED = "stalled: "
+"""How the reasons of spans begin that may end before the run does."""
 MAX_SPANS = 1000
 """Spans of one run that are on record; who sees so many does not read more."""
 _RUN_TIMES = ("run_start_completion_time_ms", "run_end_time_ms", "run_end_completion_time_ms")
@@ -134,6 +136,8 @@ def degrade(env: Environment, ctx: Context, path: str, reason: str) -> None:
     condition = RunCondition.DEGRADED if run.condition is RunCondition.UNDEFINED else run.condition
     spans = _spans(env, run)
     if path in spans:
+        if run.degraded[spans[path]].reason.startswith(STALLED) is reason.startswith(STALLED):
+            return  # told again, to a new life of the core
         restore(env, ctx, path)
         run = ctx.run(env.record.run_number)
     if len(run.degraded) < MAX_SPANS:
@@ -154,6 +158,15 @@ def restore(env: Environment, ctx: Context, path: str) -> None:
         spans = list(run.degraded)
         spans[number] = attrs.evolve(spans[number], end_ms=ctx.now.unix_ms)
         _change(env, ctx, degraded=tuple(spans))
+
+
+def is_stalled(env: Environment, ctx: Context, path: str) -> bool:
+    """Whether the record of the run says that a task is stalled now."""
+    if not env.record.run_number:
+        return False
+    run = ctx.run(env.record.run_number)
+    number = _spans(env, run).get(path)
+    return number is not None and run.degraded[number].reason.startswith(STALLED)
 
 
 def _spans(env: Environment, run: RunInfo) -> dict[str, int]:

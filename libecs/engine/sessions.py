@@ -11,7 +11,7 @@ from typing import Protocol
 
 import attrs
 
-from libecs.engine import launching, steps, transits
+from libecs.engine import launching, runs, steps, transits
 from libecs.engine.context import Context
 from libecs.engine.effects import Persist, Send
 from libecs.engine.environment import Environment
@@ -20,7 +20,6 @@ from libecs.engine.placement import NodeOffer
 from libecs.engine.plan import StepKind
 from libecs.engine.reconcile import Known, reconcile
 from libecs.engine.records import CONDEMNED
-from libecs.engine.runs import degrade, restore
 from libecs.engine.task import Task
 from libecs.fsm import TaskState
 from libecs.wire import node
@@ -178,7 +177,8 @@ class Sessions:
             if env is None:
                 continue
             task = env.tasks[name]
-            was_dead, was_over, was_stalled = task.dead, task.end_of_stream, task.stalled
+            was_dead, was_over = task.dead, task.end_of_stream
+            was_stalled = task.stalled or (task.as_of < 0 and runs.is_stalled(env, self._hub, task.path))
             if env.learn(task, status, sequence):
                 touched[env.id] = env
                 if task.end_of_stream and not was_over:
@@ -194,9 +194,9 @@ class Sessions:
         number = env.record.run_number
         self._hub.event("task.stalled", env.id, role=task.path, ok=not task.stalled, text=task.error, run_number=number)
         if task.stalled:
-            degrade(env, self._hub, task.path, f"stalled: {task.why()}")
+            runs.degrade(env, self._hub, task.path, f"{runs.STALLED}{task.why()}")
         else:
-            restore(env, self._hub, task.path)
+            runs.restore(env, self._hub, task.path)
 
     def _consider(self, env: Environment, task: Task, was_dead: bool) -> None:
         """A task changed: that may end a step, or the run."""
@@ -210,7 +210,7 @@ class Sessions:
                 return
         if task.dead and not was_dead and not task.hook:
             if not task.critical:
-                degrade(env, self._hub, task.path, task.why())
+                runs.degrade(env, self._hub, task.path, task.why())
             env.broken(self._hub, task)
 
     def _answered(self, one: Node, message: node.Answer) -> None:

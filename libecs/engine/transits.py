@@ -118,6 +118,7 @@ def _transit_node(
                     continue
             told.append(task)
         if not told:
+            env.advance(ctx)
             return
         common = payload.arguments(env, event)
         id = env.command_id

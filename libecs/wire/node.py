@@ -130,6 +130,8 @@ class TaskSpec:
     its stream."""
     stop_s: float = 0.0
     """Seconds that a basic task has after `stop_signal` before SIGKILL; 0 = the usual ones."""
+    exit_s: float = 0.0
+    """Seconds for each step of a task's way out, STOP, RESET and EXIT, before signals; 0 = the usual ones."""
 
 
 @attrs.frozen(kw_only=True)

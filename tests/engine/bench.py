@@ -54,7 +54,10 @@ class FakeNode:
     refuse: dict[tuple[str, str], str] = attrs.field(factory=dict)
     """(role path, event) to the reason of its failure."""
     silent: bool = False
+    deaf: bool = False
+    """It keeps alive and does nothing that it is told."""
     hooks_run: list[str] = attrs.field(factory=list)
+    triggered: list[TaskSpec] = attrs.field(factory=list)
     commands: list[node.Transit] = attrs.field(factory=list)
 
     def hello(self) -> node.NodeHello:
@@ -83,7 +86,7 @@ class FakeNode:
                 for status, spec in ((self.tasks[name], self.specs[name]) for name in self.tasks)
             )
             return [node.Announce(session=self.session, sequence=self.sequence, tasks=held)]
-        if self.silent:
+        if self.silent or self.deaf:
             return []
         if isinstance(message, node.Launch):
             for spec in message.tasks:
@@ -119,6 +122,7 @@ class FakeNode:
         done, failed = [], []
         for spec in message.tasks:
             self.hooks_run.append(spec.role)
+            self.triggered.append(spec)
             reason = self.refuse.get((spec.role, "hook"))
             if reason:
                 failed.append(node.Failure(task=spec.task, state=TaskState.ERROR, reason=reason))
