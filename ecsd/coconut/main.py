@@ -59,6 +59,7 @@ template = LazyGroup(
         "list": Entry(f"{HERE}.template:list_templates", "The templates of a repository.", ("ls", "l")),
         "show": Entry(f"{HERE}.template:show", "What one template asks for, and its text.", ("s",)),
         "expand": Entry(f"{HERE}.template:expand", "The tree of roles that a template becomes.", ("x",)),
+        "form": Entry(f"{HERE}.form:form", "What a template asks users for, as a form; check values.", ("f",)),
     },
     no_args_is_help=True,
 )

@@ -35,6 +35,7 @@ import attrs
 from libecs.errors import ExpressionError
 from libecs.language.marks import Mark
 from libecs.language.values import fault
+from libecs.language.variable_types import Json
 
 MAX_SOURCE: Final = 4096
 """Characters of one condition."""
@@ -44,7 +45,6 @@ MAX_DEPTH: Final = 32
 Literal: TypeAlias = "str | float | bool"
 Result: TypeAlias = "str | float | bool | None"
 """A value while a condition is evaluated; None is JavaScript's undefined."""
-Json: TypeAlias = "dict[str, str | float | bool | list[Json]]"
 
 METHODS: Final = ("includes", "indexOf")
 
@@ -113,7 +113,7 @@ class Tree:
             yield from part.comparisons()
 
 
-def to_json(tree: Tree) -> Json:
+def to_json(tree: Tree) -> dict[str, Json]:
     """Return the tree as this module describes it."""
     if tree.kind == "literal":
         return {"kind": tree.kind, "value": tree.value}
