@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict, deque
@@ -43,6 +44,9 @@ TELEMETRY_CREDIT = 2000
 """So many numbers and lines between two frames from a peer, who pings once a second: they must not fill the queue."""
 FRAMES_A_TURN = 64
 LINGER_MS = 1000
+
+LOCAL = ("ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:", "tcp://lo:")
+"""Endpoints that other machines can't reach begin so."""
 
 _KIND_OF = {cls: kind for kind, cls in KINDS.items()}
 _HINTS: Mapping[type, Mapping[str, Any]] = {cls: get_type_hints(cls) for cls in KINDS.values()}
@@ -226,6 +230,13 @@ class Link:
             self._context.destroy(linger=0)
             raise OSError(error.errno, os.strerror(error.errno or 0), endpoint) from None
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        if not self.endpoint.startswith(LOCAL):
+            print(
+                f"occ: {self.endpoint} can be reached from other machines, and the control link has no keys yet: "
+                "whoever reaches it can command this task",
+                file=sys.stderr,
+                flush=True,
+            )
         self._thread = threading.Thread(target=self._work, name="occ link", daemon=True)
         self._thread.start()
 

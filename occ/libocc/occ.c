@@ -35,13 +35,28 @@ static int choose_endpoint(char* endpoint, const char* wanted) {
     return written < ENDPOINT_BYTES ? 0 : OCC_E_ENDPOINT;
 }
 
+/* Say it when others can reach the endpoint: whoever does may command the task. */
+static void warn_of_others(const char* endpoint) {
+    static const char* const local[] = {"ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:", "tcp://lo:"};
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++)
+        if (strncmp(endpoint, local[i], strlen(local[i])) == 0)
+            return;
+    fprintf(stderr,
+            "occ: %s can be reached from other machines, and the control link has no keys yet: whoever reaches it can "
+            "command this task\n",
+            endpoint);
+}
+
 static int open_all(occ_t* occ) {
     occ->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     occ->link_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (occ->wake_fd < 0 || occ->link_fd < 0)
         return OCC_E_SYSTEM;
     occ->telemetry.link_fd = occ->link_fd;
-    return occ_link_open(occ);
+    int error = occ_link_open(occ);
+    if (error == 0)
+        warn_of_others(occ->endpoint);
+    return error;
 }
 
 int occ_create_at(occ_t** handle, const struct occ_callbacks* callbacks, void* user, const char* endpoint) {

@@ -475,3 +475,23 @@ def test_a_port_is_bound_on_the_loopback_alone(
     listening = Path(f"/proc/{task.process.pid}/net/tcp").read_text()
     assert f"0100007F:{port:04X}" in listening
     assert f"00000000:{port:04X}" not in listening
+    assert task.stderr() == ""
+
+
+def test_an_address_that_others_can_reach_is_bound_with_a_warning(
+    kind: Kind,
+    commands: Mapping[str, Sequence[str | Path]],
+    start: Callable[..., TaskProcess],
+    connect: Callable[..., Peer],
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("0.0.0.0", 0))
+        port = probe.getsockname()[1]
+    task = start(commands[kind.name], {"OCC_CONTROL_ENDPOINT": f"tcp://0.0.0.0:{port}"})
+
+    connect(task, endpoint=f"tcp://127.0.0.1:{port}").welcome()
+
+    assert f"00000000:{port:04X}" in Path(f"/proc/{task.process.pid}/net/tcp").read_text()
+    assert f"occ: tcp://0.0.0.0:{port} can be reached from other machines, and the control link has no keys yet" in (
+        task.stderr()
+    )

@@ -82,6 +82,7 @@ struct occ_callbacks {
 /* --- life -------------------------------------------------------------------------------------------------- */
 
 /* Make a task in STANDBY, bound to $OCC_CONTROL_ENDPOINT (ipc:// or tcp://), else to $OCC_CONTROL_PORT on 127.0.0.1.
+ * An address that others can reach (tcp://0.0.0.0:47100) is told on stderr: the link has no keys yet.
  * The callbacks are copied. Errors: OCC_E_ARGUMENT, _MEMORY, _ENDPOINT, _BIND, _SYSTEM; then *occ is NULL. */
 OCC_API int occ_create(occ_t** occ, const struct occ_callbacks* callbacks, void* user);
 
