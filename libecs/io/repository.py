@@ -166,6 +166,13 @@ class RepositorySource:
         """Return a task template and its file name. Raises NotFound."""
         return self._read("tasks", name, base)
 
+    def command(self, name: str, base: str) -> str | None:
+        """Return the text of `jit/<name>`, None if there is none. Raises NotFound for an unknown repository."""
+        if "/" in name or name in ("", ".", ".."):
+            return None
+        data = self._place(base)[1].read(f"jit/{name}")
+        return None if data is None else data.decode("utf-8", "replace")
+
     def names(self, kind: Kind) -> tuple[str, ...]:
         """Return the names of all templates of a kind."""
         return _names(self._snapshot, kind)
@@ -286,6 +293,10 @@ class OverlaidTasks:
     def workflow(self, name: str, base: str) -> tuple[str, str]:
         """Return a workflow template as it is."""
         return self._source.workflow(name, base)
+
+    def command(self, name: str, base: str) -> str | None:
+        """Return the text of `jit/<name>` as it is."""
+        return self._source.command(name, base)
 
     def task(self, name: str, base: str) -> tuple[str, str]:
         """Return a task template with what the folder says."""

@@ -102,6 +102,14 @@ class FunctionTable:
             raise UsageError(f"function {twice[0]} is defined twice", hint="two integrations can't share a name")
         return FunctionTable({**self._functions, **functions})
 
+    def replaced(self, functions: Mapping[str, Function]) -> FunctionTable:
+        """Return a table in which these functions take the places of others, or come to them."""
+        return FunctionTable({**self._functions, **functions})
+
+    def function(self, name: str) -> Function:
+        """Return a function by its dotted name. Raises `KeyError`."""
+        return self._functions[name]
+
     def _find(self, path: tuple[str, ...]) -> Function | None:
         name = ".".join(path)
         return self._functions.get(name) or self._functions.get(ALIASES.get(name, ""))
@@ -125,6 +133,9 @@ class TableScope:
     def call(self, path: tuple[str, ...], args: list[Value]) -> Value:
         """Call a function of the table."""
         return self.functions.call(path, args, self)
+
+    def spend(self, steps: int) -> None:
+        """Take no note: each expression has its own limit."""
 
 
 def pure_functions(new_id: Callable[[], str]) -> FunctionTable:

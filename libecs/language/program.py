@@ -10,7 +10,7 @@ import attrs
 from lark import Token, Tree
 
 from libecs.errors import ExpressionError
-from libecs.language.operators import Budget, bool_hint
+from libecs.language.operators import MAX_STEPS, Budget, bool_hint
 from libecs.language.values import MAX_DEPTH, Value, a_type, fault
 
 
@@ -27,6 +27,10 @@ class Scope(Protocol):
 
     def call(self, path: tuple[str, ...], args: list[Value]) -> Value:
         """Call the function `path`, such as ("strings", "ToLower"), or raise an `EcsError`."""
+        ...
+
+    def spend(self, steps: int) -> None:
+        """Take note of what an evaluation cost, or raise an `ExpressionError` if all of them cost too much."""
         ...
 
 
@@ -72,7 +76,10 @@ class Program:
                 unless a function raised an error with a place of its own.
             Missing: a function needs configuration keys first.
         """
-        return self.code(Frame(scope))
+        frame = Frame(scope)
+        value = self.code(frame)
+        scope.spend(MAX_STEPS - frame.budget.left)
+        return value
 
 
 def place(error: ExpressionError, offset: int) -> ExpressionError:

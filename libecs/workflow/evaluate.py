@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 
 from libecs.errors import InvalidInput, TemplateError
@@ -17,6 +18,7 @@ from libecs.workflow.hooks import parse_moment
 from libecs.workflow.role import Channel, Constraint, Moment
 from libecs.workflow.scope import RoleScope
 
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 HOOK_TIMEOUT_S = 30.0
 """Default life of a call or a hook task."""
 
@@ -34,9 +36,11 @@ def value(text: Text, scope: RoleScope) -> str:
         for name in text.names:
             if name not in scope:
                 text.check(set(scope.names()))
-        return text.evaluate(scope)
+        result = text.evaluate(scope)
+        scope.spend(1 + (len(result) >> 2))
     except TemplateError as error:
         raise error.at(path=scope.path) from None
+    return result
 
 
 def variables(items: Iterable[Variable], scope: RoleScope) -> dict[str, str]:
@@ -100,11 +104,11 @@ def count(loop: CountRange, scope: RoleScope, limit: int) -> range:
     return range(begin, end + 1)
 
 
-def items(loop: ListRange, scope: RoleScope) -> list[str]:
+def items(loop: ListRange, scope: RoleScope, limit: int) -> list[str]:
     """Return the strings of a JSON list.
 
     Raises:
-        TemplateError: it is none.
+        TemplateError: it is none, or has more than `limit` of them.
     """
     text = value(loop.range, scope)
     try:
@@ -117,16 +121,19 @@ def items(loop: ListRange, scope: RoleScope) -> list[str]:
             hint='such as ["flp001", "flp002"]',
             path=scope.path,
         )
+    if len(found) > limit:
+        raise (loop.range.mark or loop.mark).error(
+            f"`range` has {len(found)} items: more than {limit} roles", path=scope.path
+        )
     return found
 
 
 def _integer(text: Text, scope: RoleScope, loop: CountRange) -> int:
     written = value(text, scope)
-    try:
-        return int(written)
-    except ValueError:
+    if not _INTEGER.fullmatch(written.strip()):
         place = text.mark or loop.mark
-        raise place.error(f"`begin` and `end` must be integers: {_short(written)}", path=scope.path) from None
+        raise place.error(f"`begin` and `end` must be integers: {_short(written)}", path=scope.path)
+    return int(written)
 
 
 def _moment(text: Text, scope: RoleScope, mark: Mark) -> Moment | None:

@@ -24,7 +24,7 @@ import attrs
 
 from libecs.config.tree import Tree
 from libecs.errors import InvalidInput, Missing, TemplateError
-from libecs.language.expression import Text, compile_text
+from libecs.language.expression import RoleRef, Text, compile_text
 from libecs.language.fields import Finding
 from libecs.language.functions import FunctionTable, pure_functions
 from libecs.language.task import TaskTemplate
@@ -43,7 +43,7 @@ from libecs.workflow.constraints import merge
 from libecs.workflow.growth import Node, flatten, label
 from libecs.workflow.library import Library
 from libecs.workflow.role import CallTraits, Mode, TaskClass, TaskTraits, Workflow
-from libecs.workflow.scope import RoleScope
+from libecs.workflow.scope import Meter, RoleScope
 from libecs.workflow.services import Allowed, Services, functions
 from libecs.workflow.source import Kind, Reference, TemplateSource, parse_reference
 
@@ -57,6 +57,10 @@ class ExpansionLimits:
     """How large a workflow may become."""
 
     roles: int = 200_000
+    copies: int = 100_000
+    """Roles that one iterator makes."""
+    steps: int = 100_000_000
+    """Steps of all expressions together: about a microsecond's work, or four characters of a result."""
     depth: int = 48
     """Roles inside each other."""
     includes: int = 16
@@ -100,11 +104,14 @@ def expand(
         Missing: the snapshot or the source lack keys; fetch them and expand again.
     """
     reference = parse_reference(workflow, "workflows", "")
-    services = Services(snapshot, {} if writes is None else writes, integrations, allow)
+    written: MutableMapping[str, str] = {} if writes is None else writes
+    services = Services(
+        snapshot, written, integrations, allow, lambda name, base: source.command(name, base) is not None
+    )
     expander = _Expander(source, functions(pure_functions(ids), services), limits)
     base = Base(user=variables, vars=base_vars, defaults=base_defaults)
     try:
-        return expander.run(reference, base)
+        return attrs.evolve(expander.run(reference, base), runtime=dict(written))
     finally:
         if findings is not None:
             findings.extend(expander.findings)
@@ -117,6 +124,7 @@ class _Expander:
         self._library = Library(source)
         self._functions = table
         self._limits = limits
+        self._meter = Meter.of(limits.steps)
         self._missing: dict[str, None] = {}
         self._roles = 0
         self._disabled: set[str] = set()
@@ -172,12 +180,12 @@ class _Expander:
         if loop is None:
             yield _NOTHING
             return
-        scope = RoleScope(parent.stack.tables, self._functions, parent)
+        scope = self._scope(parent.stack.tables, parent, parent.base)
         if isinstance(loop, CountRange):
-            for number in evaluate.count(loop, scope, self._limits.roles):
+            for number in evaluate.count(loop, scope, self._limits.copies):
                 yield {loop.var: str(number)}
         else:
-            for item in evaluate.items(loop, scope):
+            for item in evaluate.items(loop, scope, self._limits.copies):
                 yield {loop.var: item}
 
     def _role(
@@ -203,7 +211,7 @@ class _Expander:
         template, parent = node.template, node.parent
         first = (local,) if local else ()
         shown = node.path or label(template, parent)
-        scope = RoleScope(first + above.tables, self._functions, parent, label=shown)
+        scope = self._scope(first + above.tables, parent, node.base, label=shown)
         if template.enabled is not None and evaluate.value(template.enabled, scope).strip().lower() not in _TRUE:
             if node.path or template.name.is_literal:
                 self._disabled.add(shown)
@@ -211,11 +219,11 @@ class _Expander:
         node.defaults = evaluate.variables(template.defaults, scope)
         if template.vars:
             with_defaults = above.child("", defaults=node.defaults) if node.defaults else above
-            scope = RoleScope(first + with_defaults.tables, self._functions, parent, label=shown)
+            scope = self._scope(first + with_defaults.tables, parent, node.base, label=shown)
         node.vars = evaluate.variables(template.vars, scope)
         if not node.name:
             inside = above.child("", defaults=node.defaults, vars=node.vars)
-            scope = RoleScope(first + inside.tables, self._functions, parent, label=shown)
+            scope = self._scope(first + inside.tables, parent, node.base, label=shown)
             node.name = evaluate.value(template.name, scope)
             if not node.name:
                 raise template.mark.error("the name of the role is empty text", path=shown)
@@ -317,7 +325,7 @@ class _Expander:
         ):
             texts = {**template.defaults, **template.vars}
         lazy = LazyTexts({name: compile_text(text, template.mark) for name, text in texts.items()})
-        scope = RoleScope(node.stack.tables, self._functions, node.parent, node.ref, lazy)
+        scope = self._scope(node.stack.tables, node.parent, node.base, this=node.ref, lazy=lazy)
         if template.constraints:
             outer = tuple(evaluate.constraint(item, scope) for item in template.constraints)
             node.constraints = merge(outer, node.constraints)
@@ -359,7 +367,19 @@ class _Expander:
     def _inside(self, node: Node, *, final: bool = False) -> RoleScope:
         """Return the scope of a role whose name is known; `final`: `This()` is, too."""
         this = node.ref if final else None
-        return RoleScope(node.stack.tables, self._functions, node.parent, this, label=node.path)
+        return self._scope(node.stack.tables, node.parent, node.base, this=this, label=node.path)
+
+    def _scope(
+        self,
+        tables: tuple[Mapping[str, str], ...],
+        parent: Node | None,
+        base: str,
+        *,
+        this: RoleRef | None = None,
+        lazy: LazyTexts | None = None,
+        label: str = "",
+    ) -> RoleScope:
+        return RoleScope(tables, self._functions, parent, this, lazy, label, base, self._meter)
 
     def _note(self, node: Node, message: str) -> None:
         self._findings.append(Finding(mark=node.template.mark, message=message, code="no-trigger"))

@@ -22,7 +22,7 @@ from libecs.workflow.calls import Call, parse_call
 from libecs.workflow.channels import has_channels
 from libecs.workflow.role import CallTraits, Role, TaskClass, Workflow
 from libecs.workflow.scope import RoleScope
-from libecs.workflow.services import Services, functions
+from libecs.workflow.services import Services, functions, refused, with_runtime, with_trees
 
 OUTPUTS = ("none", "stdout", "all")
 FILL_INFO = (
@@ -46,6 +46,7 @@ START_VARIABLES = (
 """Variables that START tells the tasks, where they exist, under both spellings: run_number and runNumber."""
 STOP_VARIABLES = (*FILL_INFO, "run_end_time_ms")
 _ORBIT_RESET_SOURCE = "pdp_override_run_start_time"
+_TO_TREE = ("ToPtree",)
 _CLEANUP = "__fmq_cleanup_count"
 _NO_OVERLAY: Overlay = {}
 _NOTHING: Mapping[str, str] = {}
@@ -99,6 +100,8 @@ class _ClassTexts:
     stdout: Text
     stderr: Text
     properties: Mapping[str, Text]
+    makes_trees: bool
+    """A property calls `ToPtree`."""
 
 
 class Launcher:
@@ -106,7 +109,7 @@ class Launcher:
 
     def __init__(self, workflow: Workflow, table: FunctionTable | None = None) -> None:
         self.workflow = workflow
-        self._functions = table or late_functions()
+        self._functions = with_runtime(table or late_functions(), workflow.runtime)
         self._base = Base(user=workflow.user_vars, vars=workflow.base_vars, defaults=workflow.base_defaults)
         self._places: dict[int, _Place] = {}
         self._classes: dict[str, _ClassTexts] = {}
@@ -208,10 +211,14 @@ class Launcher:
         if not has_channels(self.workflow.roles[index]):
             return {}
         role, texts, scope = self._task(index, specials, overlay)
+        trees: dict[str, str] = {}
+        if texts.makes_trees:
+            scope = scope.with_functions(with_trees(self._functions, trees))
         result = {"environment_id": specials.get("environment_id", "")}
         try:
             for name, text in texts.properties.items():
                 result[name] = text.evaluate(scope)
+            result.update(trees)
             if _ORBIT_RESET_SOURCE in scope:
                 result["orbit-reset-time"] = str(scope.lookup(_ORBIT_RESET_SOURCE))
             result.update(channels)
@@ -306,6 +313,7 @@ class Launcher:
         def compiled(items: Mapping[str, str]) -> dict[str, Text]:
             return {name: compile_text(text, mark) for name, text in items.items()}
 
+        properties = compiled(task_class.properties)
         texts = self._classes[class_name] = _ClassTexts(
             compiled({**task_class.defaults, **task_class.vars}),
             compile_text(task_class.command, mark),
@@ -315,7 +323,8 @@ class Launcher:
             compile_text(task_class.cwd, mark),
             compile_text(task_class.stdout, mark),
             compile_text(task_class.stderr, mark),
-            compiled(task_class.properties),
+            properties,
+            any(_TO_TREE in text.calls for text in properties.values()),
         )
         return texts
 
@@ -327,7 +336,8 @@ class Launcher:
 def late_functions(snapshot: Tree | None = None) -> FunctionTable:
     """Return the functions for late texts. Without a snapshot those of the configuration find nothing.
 
-    There are no fresh ids: a text must give the same each time it is evaluated, also after a restart.
+    There are no fresh ids, and nothing is written: a text must give the same each time it is evaluated, also after a
+    restart.
     """
 
     def no_id() -> str:
@@ -335,7 +345,9 @@ def late_functions(snapshot: Tree | None = None) -> FunctionTable:
             "uid.New() would give another id each time this text is evaluated", hint="call it in the `vars` of a role"
         )
 
-    return functions(pure_functions(no_id), Services(snapshot or Tree(), {}, {}, {}))
+    table = functions(pure_functions(no_id), Services(snapshot or Tree(), {}, {}, {}))
+    no_set = refused("runtime.Set works only where a workflow is loaded", "call it in the `vars` of a role")
+    return table.replaced({"runtime.Set": no_set})
 
 
 def task_specials(role: Role, *, task_id: str, host: str, environment_id: str) -> dict[str, str]:

@@ -183,3 +183,5 @@ class Workflow:
     """The installation's variables (o2/runtime/aliecs/vars): below all `vars` of roles."""
     base_defaults: Mapping[str, str] = attrs.field(factory=dict)
     """The installation's defaults (o2/runtime/aliecs/defaults, and computed ones): below all."""
+    runtime: Mapping[str, str] = attrs.field(factory=dict)
+    """What `runtime.Set` wrote while the workflow was expanded, key to text: late texts of it read that first."""

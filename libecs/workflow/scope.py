@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+import attrs
+
+from libecs.errors import ExpressionError
 from libecs.language.expression import RoleRef, Value
 from libecs.language.functions import FunctionTable
 from libecs.language.variables import LazyTexts
@@ -25,10 +28,36 @@ class Ancestor(Protocol):
         ...
 
 
+@attrs.define
+class Meter:
+    """The steps that are left of one expansion, all its texts together."""
+
+    left: int
+    limit: int
+
+    @classmethod
+    def of(cls, limit: int) -> Meter:
+        """Return a full one."""
+        return cls(limit, limit)
+
+    def spend(self, steps: int) -> None:
+        """Take steps off.
+
+        Raises:
+            ExpressionError: there are none left.
+        """
+        self.left -= steps
+        if self.left < 0:
+            raise ExpressionError(
+                f"the texts of the workflow need more than {self.limit} steps",
+                hint="make fewer roles, or shorter variables; what all roles share belongs into the `vars` of the root",
+            )
+
+
 class RoleScope:
     """Variables in `tables`, the strongest first, then the lazy ones of a task class; functions from a table."""
 
-    __slots__ = ("_functions", "_label", "_lazy", "_parent", "_tables", "_this")
+    __slots__ = ("_functions", "_label", "_lazy", "_meter", "_parent", "_tables", "_this", "base")
 
     def __init__(
         self,
@@ -38,6 +67,8 @@ class RoleScope:
         this: RoleRef | None = None,
         lazy: LazyTexts | None = None,
         label: str = "",
+        base: str = "",
+        meter: Meter | None = None,
     ) -> None:
         self._tables = tables
         self._functions = functions
@@ -45,6 +76,15 @@ class RoleScope:
         self._this = this
         self._lazy = lazy
         self._label = label
+        self._meter = meter
+        self.base = base
+        """Repository that bare references mean, as `Reference.base`."""
+
+    def with_functions(self, functions: FunctionTable) -> RoleScope:
+        """Return the same scope with other functions."""
+        return RoleScope(
+            self._tables, functions, self._parent, self._this, self._lazy, self._label, self.base, self._meter
+        )
 
     @property
     def path(self) -> str:
@@ -76,6 +116,11 @@ class RoleScope:
         if error is not None:
             raise error
         return self._functions.call(path, args, self)
+
+    def spend(self, steps: int) -> None:
+        """Take steps off the meter of the whole expansion, if there is one."""
+        if self._meter is not None:
+            self._meter.spend(steps)
 
     def ancestor(self, generations: int) -> RoleRef | None:
         """Return the n-th ancestor of the role, None beyond the root."""

@@ -54,6 +54,15 @@ class TemplateSource(Protocol):
         """Return text and file name of `tasks/<name>.yaml`. Raises as `workflow`."""
         ...
 
+    def command(self, name: str, base: str) -> str | None:
+        """Return the text of `jit/<name>`, a command that generates a workflow; None if there is none.
+
+        Raises:
+            NotFound: there is no such repository.
+            Missing: it has to be fetched first.
+        """
+        ...
+
 
 def parse_reference(text: str, kind: Kind, base: str) -> Reference:
     """Read what `include` or `load` says in a template of `base`.
@@ -97,11 +106,19 @@ class TextSource:
         """Return a task template."""
         return self._find("tasks", name, base)
 
-    def _find(self, kind: Kind, name: str, base: str) -> tuple[str, str]:
+    def command(self, name: str, base: str) -> str | None:
+        """Return a command that generates a workflow."""
+        return self._files(base).get(f"jit/{name}")
+
+    def _files(self, base: str) -> Mapping[str, str]:
         files = self.others.get(base) if base else self.files
-        file = f"{kind}/{name}.yaml"
         if files is None:
             raise NotFound(f"there is no repository {base!r}")
+        return files
+
+    def _find(self, kind: Kind, name: str, base: str) -> tuple[str, str]:
+        files = self._files(base)
+        file = f"{kind}/{name}.yaml"
         text = files.get(file)
         if text is None:
             prefix = f"{kind}/"

@@ -89,6 +89,9 @@ class _Scope:
     def call(self, path: tuple[str, ...], args: list[Value]) -> Value:
         raise AssertionError(path, args)
 
+    def spend(self, steps: int) -> None:
+        pass
+
 
 def test_lazy_texts_are_evaluated_once_and_only_if_needed() -> None:
     scope = _Scope({"a": "{{ b }}{{ b }}", "b": "{{ c }}!", "c": "x", "unused": "{{ nowhere }}"})

@@ -661,6 +661,30 @@ def test_too_many_roles_of_one_count_are_refused_one_by_one(grow: Grow) -> None:
         )
 
 
+def test_iterators_are_refused_before_they_are_gone_through(grow: Grow) -> None:
+    role = "task: {load: t}, name: 't{{ i }}'"
+    with pytest.raises(TemplateError, match="more than 100000 roles"):
+        grow(f"{{name: w, roles: [{{for: {{begin: 1, end: 1000000000, var: i}}, {role}}}]}}")
+    with pytest.raises(TemplateError, match="must be integers: '99"):
+        grow(f"{{name: w, roles: [{{for: {{begin: 1, end: '{'9' * 30}', var: i}}, {role}}}]}}")
+    with pytest.raises(TemplateError, match="`range` has 3 items: more than 2 roles"):
+        grow(
+            f'{{name: w, roles: [{{for: {{range: \'["a","b","c"]\', var: i}}, {role}}}]}}',
+            limits=ExpansionLimits(copies=2),
+        )
+
+
+def test_all_texts_of_a_workflow_together_have_a_limit(grow: Grow) -> None:
+    text = "{name: w, roles: [{for: {begin: 1, end: 50, var: i}, name: 't{{ i }}', task: {load: t}}]}"
+
+    assert len(grow(text, limits=ExpansionLimits(steps=500)).roles) == 51
+    with pytest.raises(ExpressionError, match="the texts of the workflow need more than 40 steps"):
+        grow(text, limits=ExpansionLimits(steps=40))
+    big = "{name: w, vars: {x: \"{{ repeat('a', 100000) }}\"}, roles: [{name: t, task: {load: t}}]}"
+    with pytest.raises(ExpressionError, match="more than 20000 steps"):
+        grow(big, limits=ExpansionLimits(steps=20000))
+
+
 # --------------------------------------------------------------------------------------------------- functions
 
 
@@ -716,7 +740,11 @@ def test_functions_of_the_configuration(grow: Grow, at: At) -> None:
         ("runtime.Get('a', 'b')", "there is no runtime value a/b"),
         ("runtime.Set('a', '', 'x')", "needs a component and a key"),
         ("dpl.Generate('rm -rf x')", "dpl.Generate is off: it would run this shell command"),
+        ("dpl.Generate(' none ')", "there is no such command"),
+        ("dpl.GenerateFromUri('')", "there is no such command"),
         ("dpl.GenerateFromUri('ctp-reco')", "it would run the shell command in jit/ctp-reco"),
+        ("dpl.GenerateFromUriOrFallbackToTemplate('a b/c')", "names no template"),
+        ("ToPtree('x', 'json')", "only in the `properties` of a task template"),
         ("util.Dump('a', '/tmp/b')", "util.Dump is off"),
         ("odc.GenerateEPNWorkflowScript()", "belongs to the integration 'odc', which is not loaded"),
         ("strings.Nothing('a')", "unknown function strings.Nothing"),
@@ -755,6 +783,85 @@ def test_runtime_set_is_an_overlay_that_the_caller_gets(grow: Grow, at: At) -> N
 
     assert writes == {"o2/runtime/c/k": "new"}
     assert (at(workflow, "w.a").vars, at(workflow, "w.b").vars) == ({"x": "new"}, {"x": "new"})
+
+
+def test_what_runtime_set_wrote_goes_along_with_the_workflow(grow: Grow) -> None:
+    workflow = grow("{name: w, vars: {x: \"{{ runtime.Set('c', 'k', 'new') }}\"}, roles: [{name: t, task: {load: t}}]}")
+
+    assert workflow.runtime == {"o2/runtime/c/k": "new"}
+
+
+_FALLBACK = "dpl.GenerateFromUriOrFallbackToTemplate"
+
+
+def test_a_workflow_that_no_command_generates_is_the_template_of_that_name(grow: Grow) -> None:
+    workflow = grow(
+        {
+            "workflows/w.yaml": f"{{name: w, roles: [{{name: i, include: \"{{{{ {_FALLBACK}('plain') }}}}\"}}]}}",
+            "workflows/plain.yaml": "{name: plain, roles: [{name: t, task: {load: t}}]}",
+        }
+    )
+
+    assert paths(workflow) == ["w", "w.i", "w.i.t"]
+
+
+def test_a_workflow_that_a_command_generates_is_not_the_template_of_that_name(grow: Grow) -> None:
+    with pytest.raises(ExpressionError, match="it would run the shell command in jit/plain"):
+        grow(
+            {
+                "workflows/w.yaml": f"{{name: w, roles: [{{name: i, include: \"{{{{ {_FALLBACK}('plain') }}}}\"}}]}}",
+                "workflows/plain.yaml": "{name: plain, roles: [{name: t, task: {load: t}}]}",
+                "jit/plain": "o2-workflow",
+            }
+        )
+
+
+def test_commands_that_generate_are_those_of_the_repository_of_the_template(grow: Grow) -> None:
+    other = {
+        "workflows/x.yaml": f"{{name: x, roles: [{{name: i, include: \"{{{{ {_FALLBACK}('plain') }}}}\"}}]}}",
+        "jit/plain": "o2-workflow",
+    }
+
+    with pytest.raises(ExpressionError, match="it would run the shell command in jit/plain"):
+        grow("{name: w, roles: [{name: o, include: host/a/b/workflows/x}]}", others={"host/a/b": other})
+
+
+def test_payloads_see_variables_functions_and_statements(grow: Grow, at: At) -> None:
+    kv = {
+        "o2/components/c/ANY/any/e": "{% for d in json.Unmarshal(detectors) %}{% if d == 'TPC' %}{{ d | lower }}"
+        "{% else %}{{ v }}-{{ d }}{{ loop.index }}{% include 'part' %}{% endif %};{% endfor %}",
+        "o2/components/c/ANY/any/part": "({{ d | len }})",
+    }
+    workflow = grow(
+        "{name: w, roles: [{name: t, task: {load: t}, vars: {x: \"{{ config.Get('c/ANY/any/e') }}\"}}]}",
+        {"v": "x", "detectors": '["TPC", "ITS"]'},
+        kv,
+    )
+
+    assert at(workflow, "w.t").vars["x"] == "tpc;x-ITS2(3);"
+
+
+@pytest.mark.parametrize(
+    ("function", "payload", "place", "reason"),
+    [
+        ("config.Get", "a\n {{ v + 1 }}", (2, 2), "does not work"),
+        ("config.Get", "a\n {% if v %}{% endif %}", (2, 2), "a condition must be a bool"),
+        ("config.Get", "{{ nothing }}", (1, 1), "unknown variable 'nothing'"),
+        ("config.GetLegacy", "a\n {{ v + 1 }}", (2, 7), "does not work"),
+        ("config.GetLegacy", "{{ nothing }}", (1, 4), "unknown variable 'nothing'"),
+        ("config.GetLegacy", "{{", (1, 1), "{{ is not closed"),
+    ],
+)
+def test_faults_in_payloads_are_told_in_the_payload(
+    grow: Grow, function: str, payload: str, place: tuple[int, int], reason: str
+) -> None:
+    with pytest.raises(TemplateError, match=reason) as caught:
+        grow(
+            f"name: w\nvars: {{x: \"{{{{ {function}('c/ANY/any/e') }}}}\"}}\nroles: [{{name: t, task: {{load: t}}}}]",
+            {"v": "x"},
+            {"o2/components/c/ANY/any/e": payload},
+        )
+    assert (caught.value.file, caught.value.line, caught.value.column) == ("c/ANY/any/e", *place)
 
 
 def test_an_administrator_may_allow_generation(grow: Grow) -> None:

@@ -316,3 +316,70 @@ def test_explain_goes_through_all_layers(grow: Grow) -> None:
     ]
     assert made.explain(0, "x")[0] == Origin(layer="user", role="", value="user")
     assert made.explain(1, "nothing") == ()
+
+
+def test_late_texts_see_what_runtime_set_wrote_while_expanding(grow: Grow) -> None:
+    made = launcher(
+        grow,
+        "properties: {a: \"{{ runtime.Get('c', 'k') }}\", b: \"{{ runtime.Get('c', '') }}\"}\ncommand: {value: x}",
+        ", vars: {v: \"{{ runtime.Set('c', 'k', 'new') }}\"}",
+    )
+
+    assert made.properties(1, SPECIALS) == {"environment_id": "e1", "a": "new", "b": ""}
+
+
+def test_late_texts_read_other_runtime_values_and_write_none(grow: Grow) -> None:
+    workflow = "{name: w, roles: [{name: t, task: {load: own}}]}"
+    task = 'name: own\ncommand: {value: x}\nproperties: {a: "{{ runtime.FUNCTION }}"}'
+    tree = Tree.of({"o2/runtime/c/k": "kept"})
+    read, write = (
+        Launcher(
+            grow({"workflows/w.yaml": workflow, "tasks/own.yaml": task.replace("FUNCTION", function)}),
+            late_functions(tree),
+        )
+        for function in ("Get('c', 'k')", "Set('c', 'k', 'v')")
+    )
+
+    assert read.properties(1, SPECIALS)["a"] == "kept"
+    with pytest.raises(ExpressionError, match=r"runtime.Set works only where a workflow is loaded"):
+        write.properties(1, SPECIALS)
+
+
+def test_a_property_may_be_a_tree(grow: Grow) -> None:
+    made = launcher(
+        grow,
+        """
+command: {value: x}
+properties: {qc: "{{ ToPtree(payload, 'json') }}", same: "{{ ToPtree(payload, 'json') }}"}
+""",
+        ", vars: {payload: '{\"a\": 1}'}",
+    )
+
+    found = made.properties(1, SPECIALS)
+
+    key = found["qc"]
+    assert key.startswith("__ptree__:json:")
+    assert found == {"environment_id": "e1", "qc": key, "same": key, key: '{"a": 1}'}
+    assert made.properties(1, SPECIALS) == found
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        ("properties: {a: \"{{ ToPtree('x', 'yaml') }}\"}", "ToPtree does not know the syntax 'yaml'"),
+        ("properties: {a: \"{{ ToPtree('x') }}\"}", "ToPtree takes 2 arguments"),
+        ("properties: {a: \"{{ dpl.Generate('x') }}\"}", "works only where a workflow is loaded"),
+    ],
+)
+def test_wrong_trees_and_generations(grow: Grow, task: str, reason: str) -> None:
+    made = launcher(grow, f"command: {{value: x}}\n{task}")
+
+    with pytest.raises(ExpressionError, match=reason):
+        made.properties(1, SPECIALS)
+
+
+def test_no_trees_in_commands(grow: Grow) -> None:
+    made = launcher(grow, "command: {value: \"{{ ToPtree('x', 'json') }}\"}")
+
+    with pytest.raises(ExpressionError, match="only in the `properties` of a task template"):
+        made.command(1, SPECIALS)
