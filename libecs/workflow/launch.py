@@ -109,7 +109,8 @@ class Launcher:
 
     def __init__(self, workflow: Workflow, table: FunctionTable | None = None) -> None:
         self.workflow = workflow
-        self._functions = with_runtime(table or late_functions(), workflow.runtime)
+        table = table or late_functions()
+        self._functions = with_runtime(table, workflow.runtime) if workflow.runtime else table
         self._base = Base(user=workflow.user_vars, vars=workflow.base_vars, defaults=workflow.base_defaults)
         self._places: dict[int, _Place] = {}
         self._classes: dict[str, _ClassTexts] = {}

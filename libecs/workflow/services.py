@@ -197,7 +197,7 @@ class _Evaluator:
 
 
 def with_runtime(table: FunctionTable, values: Mapping[str, str]) -> FunctionTable:
-    """Return a table whose `runtime.Get` knows `values`, key to text, before all others."""
+    """Return a table whose `runtime.Get` knows `values`, key to text, before all others. Raises KeyError without it."""
     below = table.function("runtime.Get")
 
     def runtime_get(component: str, key: str) -> Value:
