@@ -14,7 +14,7 @@ from libecs.engine.effects import Close, Open
 from libecs.engine.held import Going, HeldTask
 from libecs.fsm import TaskEvent, TaskState
 from libecs.wire.node import Phase
-from libecs.wire.task import Welcome
+from libecs.wire.task import Refusal, Refused, Welcome
 
 LINK_LOST_S = 10.0
 """Seconds of silence after which a run is over for the task, and after which it is dialled anew, each time."""
@@ -61,6 +61,17 @@ def welcomed(held: HeldTask, message: Welcome) -> str:
     if restarted and held_state in (*_IN_RUN, TaskState.CONFIGURED) and message.state != held.machine_state:
         return f"was started anew by somebody while it was {held_state.name} (pid {before}, now {message.pid})"
     return ""
+
+
+def claim(held: HeldTask, message: Refused) -> bool:
+    """Take a higher epoch to a task that its last controller, gone perhaps, still holds; return whether.
+
+    Only once, when it is taken: of two controllers that live, the one that was superseded gives way.
+    """
+    claimed = held.phase is Phase.STARTING and message.reason in (Refusal.STALE, Refusal.CONFLICT)
+    if claimed:
+        held.epoch = max(held.epoch, message.epoch + 1)
+    return claimed
 
 
 def is_coming_home(held: HeldTask) -> bool:

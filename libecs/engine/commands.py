@@ -91,6 +91,8 @@ def step(desk: Desk, held: HeldTask) -> None:
 
 def _tell(desk: Desk, held: HeldTask, going: Going, move: moves.Tell) -> None:
     arguments = going.arguments if going.step == 0 else {}
+    if going.event is TaskEvent.START and going.step == 0:
+        held.end_of_stream = False
     going.told, going.source = move.event, move.source
     going.step += 1
     id = going.id + _suffix(held, move.event)
@@ -130,7 +132,6 @@ def finish(desk: Desk, held: HeldTask, reason: str | None) -> None:
     held.going = None
     if going.event is TaskEvent.START and reason is None:
         held.run = run_number(going.arguments)
-        held.end_of_stream = False if held.controlled else held.end_of_stream
     if going.event is TaskEvent.STOP:
         desk.bulletins.hurry(held.spec.task)
     if going.then is not None:

@@ -16,6 +16,8 @@ from libecs.wire.node import TaskSpec
 TASK_TABLE = "task"
 NODE_TABLE = "node"
 GONE_KEPT = 65536
+PING_S = 1.0
+STALLED_S = 3.0
 
 
 class Desk:
@@ -28,6 +30,9 @@ class Desk:
         """Unique to this life, as tasks know it."""
         self.epoch = epoch
         """What tasks are told: the life's number, or more if our records were lost."""
+        self.ping_s = PING_S
+        self.stalled_s = STALLED_S
+        """Seconds of silence, or of standing still, after which a task is stalled."""
         self.now = Now(0.0, 0)
         self.out: list[Effect] = []
         self.tasks: dict[str, HeldTask] = {}
@@ -56,9 +61,9 @@ class Desk:
             self.emit(Persist(NODE_TABLE, "life", str(self.epoch).encode()))
         return self._fresh
 
-    def greet(self, held: HeldTask) -> None:
+    def greet(self, held: HeldTask, role: wire.PeerRole = wire.PeerRole.CONTROLLER) -> None:
         """Say Hello to a task."""
-        self.emit(Send(held.spec.task, wire.Hello(role=wire.PeerRole.CONTROLLER, epoch=self.epoch, name=self.name)))
+        self.emit(Send(held.spec.task, wire.Hello(role=role, epoch=max(self.epoch, held.epoch), name=self.name)))
 
     def spawn(self, held: HeldTask, spec: TaskSpec | None = None) -> None:
         """Start a task's process, by `spec` if that is more than what is held."""

@@ -11,6 +11,7 @@ from libecs.engine.effects import Close, Forget, Persist, Signal
 from libecs.engine.held import Going, HeldTask, Killing
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire.node import Exit, ExitCause, Phase
+from libecs.wire.task import PeerRole
 
 SIGTERM, SIGINT, SIGKILL = 15, 2, programs.SIGKILL
 SOFT_S = 5.0
@@ -49,7 +50,7 @@ def kill(desk: Desk, id: str, name: str) -> None:
         return
     if held.going is not None and held.going.then is not None:  # an attached task on its way to STANDBY
         held.going.then = lambda _reason: go_on(desk, held)
-        _timer(desk, held, SOFT_S)
+        _timer(desk, held, held.spec.exit_s or SOFT_S)
         return
     if held.going is not None:
         commands.finish(desk, held, "is being ended")
@@ -67,7 +68,7 @@ def go_on(desk: Desk, held: HeldTask) -> None:
         event = _soft_event(held)
         if event is not None and killing.walked < len(_WALK):
             killing.walked += 1
-            _timer(desk, held, SOFT_S)
+            _timer(desk, held, held.spec.exit_s or SOFT_S)
             held.going = Going(
                 id=desk.own_id(held, f"end{killing.walked}"),
                 event=event,
@@ -138,6 +139,8 @@ def _expired(desk: Desk, held: HeldTask, killing: Killing) -> None:
 def let_go(desk: Desk, held: HeldTask) -> None:
     """Leave an attached task where it is, and forget it."""
     held.going = None
+    if held.welcomed:
+        desk.greet(held, PeerRole.OBSERVER)  # who only looks on holds it no more
     desk.emit(Close(task=held.spec.task))
     killed(desk, held)
 

@@ -13,7 +13,7 @@ from functools import partial
 import attrs
 
 from libecs.engine import adoption, attached, commands, endings, liveness, reports
-from libecs.engine.desk import NODE_TABLE, TASK_TABLE, Desk
+from libecs.engine.desk import NODE_TABLE, PING_S, STALLED_S, TASK_TABLE, Desk
 from libecs.engine.effects import (
     Adopt,
     Close,
@@ -60,6 +60,8 @@ class ExecutorSettings:
     """Where tasks bind their control sockets; with the task id at most 90 bytes."""
     keepalive_s: float = 0.5
     hello_s: float = 1.0
+    ping_s: float = PING_S
+    stalled_s: float = STALLED_S
 
 
 class ExecutorEngine:
@@ -72,6 +74,7 @@ class ExecutorEngine:
         self._epoch_seen = int(state.get("epoch", b"0"))
         self._life = int(state.get("life", b"0")) + 1
         self._desk = Desk(f"{settings.node}/{self._life}", self._life, fresh=not state)
+        self._desk.ping_s, self._desk.stalled_s = settings.ping_s, settings.stalled_s
         self._outbox = self._desk.outbox
         self._linked = False
         self._next_keepalive = 0.0
@@ -219,7 +222,7 @@ class ExecutorEngine:
                 self._next_keepalive = now + self.settings.keepalive_s
                 self._outbox.send(node.NodeKeepalive(session=self._outbox.session, sequence=self._outbox.sequence))
         if self._next_ping is not None and now >= self._next_ping:
-            self._next_ping = now + liveness.PING_S if liveness.ping_all(self._desk) else None
+            self._next_ping = now + self.settings.ping_s if liveness.ping_all(self._desk) else None
         self._desk.bulletins.run(now)
 
     def _forgive_pause(self, lost_s: float) -> None:
@@ -272,7 +275,7 @@ class ExecutorEngine:
         self._desk.emit(Open(task=held.spec.task, endpoint=held.spec.endpoint))
         self._desk.greet(held)
         if self._next_ping is None:
-            self._next_ping = self._desk.now.mono_s + liveness.PING_S
+            self._next_ping = self._desk.now.mono_s + self.settings.ping_s
 
     def _start_expired(self, held: HeldTask) -> None:
         if held.phase is Phase.STARTING and self._desk.holds(held):

@@ -82,6 +82,8 @@ class HeldTask:
     """Events on the way of an attached task to STANDBY so far."""
     dialled: bool = False
     """Its endpoint is open."""
+    epoch: int = 0
+    """With which an attached task is taken from its last controller, if that needs more than ours."""
     lost: bool = False
     """An attached task whose state is what we say of a dead link, not what it says."""
 

@@ -11,10 +11,6 @@ from libecs.fsm import TaskState
 from libecs.wire import task
 from libecs.wire.node import Phase
 
-PING_S = 1.0
-STALLED_S = 3.0
-"""Seconds of silence, or of standing still, after which a task is stalled."""
-
 
 def is_watched(held: HeldTask) -> bool:
     """Whether a task is there to be pinged."""
@@ -34,8 +30,8 @@ def ping_all(desk: Desk) -> bool:
             desk.emit(Send(name, task.Ping(number=number)))
         else:
             desk.greet(held)
-        if (since := _late_since(held)) is not None and since + STALLED_S < now + PING_S:
-            desk.timers.at(since + STALLED_S, partial(_look, desk, held))
+        if (since := _late_since(held)) is not None and since + desk.stalled_s < now + desk.ping_s:
+            desk.timers.at(since + desk.stalled_s, partial(_look, desk, held))
     return any_watched
 
 
@@ -89,9 +85,9 @@ def _look(desk: Desk, held: HeldTask) -> None:
     """Tell a task that was late at the last ping to be stalled, if it still is."""
     since = _late_since(held)
     now = desk.now.mono_s
-    if since is None or now + 1e-6 < since + STALLED_S or not (desk.holds(held) and is_watched(held)):
+    if since is None or now + 1e-6 < since + desk.stalled_s or not (desk.holds(held) and is_watched(held)):
         return
-    if now + 1e-6 >= held.heard + STALLED_S:
+    if now + 1e-6 >= held.heard + desk.stalled_s:
         silence(desk, held, f"does not answer for {now - held.heard:.1f} s")
     else:
         held.stuck = True

@@ -103,6 +103,9 @@ def _refused(desk: Desk, held: HeldTask, message: task.Refused) -> None:
     if message.reason is task.Refusal.STALE and desk.take_epoch(message.epoch + 1):
         desk.greet(held)
         return
+    if held.spec.attached and attached.claim(held, message):
+        desk.greet(held)
+        return
     held.welcomed = False
     held.error = f"is controlled by {message.holder or 'somebody else'} ({message.reason.name})"
     held.phase = Phase.SUSPECT

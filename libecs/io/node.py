@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from libecs.engine.effects import Close, Forget, Open, Send, Signal, Spawn
+from libecs.engine.effects import Close, Forget, MakeFolder, Open, Send, Signal, Spawn
 from libecs.engine.executor import ExecutorEngine, ExecutorSettings
-from libecs.engine.outbox import CORE
+from libecs.engine.outbox import CORE, TELEMETRY
 from libecs.io.loop import EngineLoop
 from libecs.io.memory import MemoryLink
 from libecs.io.process import Foreign, ShimSupervisor
@@ -60,6 +60,7 @@ class EmbeddedNode:
                 Spawn: lambda effect: self.supervisor.spawn(effect),
                 Signal: lambda effect: self.supervisor.signal(effect),
                 Forget: lambda effect: self.supervisor.forget(effect),
+                MakeFolder: lambda effect: self.supervisor.make_folder(effect),
                 Open: lambda effect: self.tasks.open(effect.task, effect.endpoint),
                 Close: lambda effect: self.tasks.close(effect.task),
             },
@@ -98,7 +99,7 @@ class EmbeddedNode:
         self.store.close()
 
     def _send(self, effect: Send) -> None:
-        if effect.peer == CORE:
+        if effect.peer in (CORE, TELEMETRY):
             self._link.to_hub(self.name, effect.message)
         else:
             self.tasks.send(effect.peer, effect.message)

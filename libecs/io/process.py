@@ -20,11 +20,12 @@ from pathlib import Path
 
 import attrs
 
-from libecs.engine.effects import Adopt, Forget, Input, ProcessEnded, ProcessStarted, Signal, Spawn
+from libecs.engine.effects import Adopt, Forget, Input, MakeFolder, ProcessEnded, ProcessStarted, Signal, Spawn
 from libecs.errors import NotFound
 from libecs.fsm import Mode
 from libecs.io import procfs, survivors
 from libecs.io.procfs import TASK_MARKER, ProcessId
+from libecs.io.tails import Tails
 from libecs.io.taskfolder import PidRecord, ShimOptions, TaskFolder, parse_pid_record
 from libecs.wire.node import Exit, ExitCause, TaskSpec
 
@@ -109,7 +110,7 @@ class ShimSupervisor:
         """Call inside of a running event loop.
 
         Args:
-            put: takes ProcessStarted, ProcessEnded, Adopt.
+            put: takes ProcessStarted, ProcessEnded, Output, Adopt.
             instance: of the control system, for the marker of tasks.
             node: name of this node, for the same.
             folder: of this node; made if absent. Holds the FIFO `alive` and a folder for each task.
@@ -136,6 +137,7 @@ class ShimSupervisor:
         """After `close`: tasks go on without us."""
         self._forgotten = 0
         self._all_ended = asyncio.Event()
+        self._tails = Tails(put)
         self._tasks_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._alive_fd = _hold_fifo(folder / "alive")
 
@@ -162,6 +164,7 @@ class ShimSupervisor:
             child.folder.remove()
             return
         child.forgotten = True
+        self._tails.drop(effect.task)
         self._leaving.add(child)
         self._forgotten += 1
         # The shim holds its folder open: it goes on under another name, and the task's id is free again.
@@ -170,6 +173,17 @@ class ShimSupervisor:
             child.folder.path.rename(moved)
             child.folder = TaskFolder(moved)
         self._order_end(child)
+
+    def make_folder(self, effect: MakeFolder) -> None:
+        """Make a folder for a run. Tasks of other users may write there too, if there are any."""
+        folder = Path(effect.path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            users = {child.spec.command.user for child in self._children.values()} - {"", "root", "0"}
+            if users and os.geteuid() == 0:
+                folder.chmod(0o1777)
+        except OSError as error:
+            logger.error("the folder %s of a run cannot be made: %s", folder, error.strerror)
 
     @property
     def running(self) -> Mapping[str, int]:
@@ -214,6 +228,7 @@ class ShimSupervisor:
         if spec.command.user and effect.endpoint:
             self._let_in(spec.command.user)
         folder.create(spec, self._task_environment(effect), self._options, alive="../../alive")
+        self._tails.follow(spec.task, folder.path, _shown(spec))
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             pid = os.posix_spawn(
@@ -223,6 +238,7 @@ class ShimSupervisor:
                 file_actions=[(os.POSIX_SPAWN_DUP2, write_fd, 1)],
             )
         except BaseException:
+            self._tails.drop(spec.task)
             os.close(read_fd)
             raise
         finally:
@@ -348,6 +364,7 @@ class ShimSupervisor:
             self._leaving.discard(child)
             child.folder.remove()
         else:
+            self._tails.finish(child.task)
             is_program = child.spec.mode in (Mode.BASIC, Mode.HOOK)
             output = child.folder.output() if is_program else ""
             last_log = child.folder.last_log()
@@ -386,6 +403,7 @@ class ShimSupervisor:
         for child in children:
             self._children[child.task] = child
             if not child.ended:
+                self._tails.follow(child.task, child.folder.path, _shown(child.spec), from_end=True)
                 self._resume_watch(child)
         known = {child.task for child in children}
         foreign = tuple(
@@ -414,6 +432,7 @@ class ShimSupervisor:
         self._queue.clear()
         if stop:
             await self._stop_all()
+        self._tails.close()
         self.left = bool(self._living())
         for child in self._living():
             self._close_pipe(child)
@@ -443,6 +462,12 @@ class ShimSupervisor:
                     self._signal_group(child, number)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._all_ended.wait(), _GIVE_UP_S if number else patience_s)
+
+
+def _shown(spec: TaskSpec) -> list[str]:
+    """Return the output files of a task whose lines somebody wants to see."""
+    command = spec.command
+    return [name for name, wish in (("stdout", command.stdout), ("stderr", command.stderr)) if wish != "none"]
 
 
 def _adopted(found: survivors.Found) -> _Child:

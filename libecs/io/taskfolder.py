@@ -21,6 +21,7 @@ from typing import Any
 
 import attrs
 
+from libecs.engine import lines
 from libecs.errors import DecodeError
 from libecs.io.procfs import ProcessId
 from libecs.wire.codec import pack_value, unpack_value
@@ -32,8 +33,6 @@ MAX_OUTPUT_BYTES = 64 * 1024
 MAX_LOG_LINE = 500
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?")
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 @attrs.frozen(kw_only=True)
@@ -116,8 +115,8 @@ class TaskFolder:
     def last_log(self) -> str:
         """Return the last line with text of stderr, else of stdout, else ""; fit for a terminal."""
         for name in ("stderr", "stdout"):
-            lines = _tail(self.path / name, 8192).decode("utf-8", "replace").splitlines()
-            for line in reversed(lines):
+            texts = _tail(self.path / name, 8192).decode("utf-8", "replace").split("\n")
+            for line in reversed(texts):
                 if clean := clean_line(line):
                     return clean
         return ""
@@ -137,6 +136,8 @@ def shim_spec(spec: TaskSpec, environment: Iterable[tuple[str, str]], options: S
     entries = ["ecs-shim=1"]
     entries += [f"arg={argument}" for argument in command.argv]
     entries += [f"env={name}={value}" for name, value in environment]
+    if command.cwd:
+        entries.append(f"cwd={command.cwd}")
     if command.user:
         entries.append(f"user={command.user}")
     entries += ["stdout=stdout", "stderr=stderr"]
@@ -178,7 +179,7 @@ def exit_of_note(note: Mapping[str, Any]) -> Exit:
 
 def clean_line(line: str) -> str:
     """Return a line of somebody's output without escape sequences and control characters, cut to 500 characters."""
-    text = _CONTROLS.sub("", _ESCAPES.sub("", line.replace("\t", " "))).strip()
+    text = lines.clean(line).strip()
     return text if len(text) <= MAX_LOG_LINE else text[: MAX_LOG_LINE - 1] + "…"
 
 

@@ -99,7 +99,10 @@ class Command:
     user: str = ""
     """"" = the executor's own."""
     stdout: str = "none"
+    """Who sees its lines: `none`, `stdout` (whoever watches the task) or `all`. They are kept in any case."""
     stderr: str = "none"
+    cwd: str = ""
+    """Absolute folder to start in; "" = the root folder."""
 
 
 @attrs.frozen(kw_only=True)

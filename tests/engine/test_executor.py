@@ -82,7 +82,7 @@ class Rig:
 
     def took(self, kind: type[T]) -> list[T]:
         """Return (and forget) the effects or messages of a kind."""
-        found = [one for one in self.out if isinstance(one, kind)]
+        found: list[T] = [one for one in self.out if isinstance(one, kind)]
         found += [one.message for one in self.out if isinstance(one, Send) and isinstance(one.message, kind)]
         self.out.clear()
         return found
@@ -809,9 +809,7 @@ def test_an_attached_process_that_was_started_anew_is_broken_until_it_is_recover
     rig.task(task.StateChanged(state=TaskState.CONFIGURED, sequence=5))
     rig.put(Disconnected("t"))
     rig.put(Connected("t"))
-    rig.task(
-        task.Welcome(version=1, machine=task.Machine.OCC, state=TaskState.STANDBY, sequence=1, pid=78, task="")
-    )
+    rig.task(task.Welcome(version=1, machine=task.Machine.OCC, state=TaskState.STANDBY, sequence=1, pid=78, task=""))
     status = last_status(rig)
     assert status.state is TaskState.ERROR
     assert status.error == "was started anew by somebody while it was CONFIGURED (pid 77, now 78)"

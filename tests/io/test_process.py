@@ -16,7 +16,7 @@ import attrs
 import pytest
 import pytest_asyncio
 
-from libecs.engine.effects import Adopt, Forget, Input, ProcessEnded, ProcessStarted, Signal, Spawn
+from libecs.engine.effects import Adopt, Forget, Input, MakeFolder, Output, ProcessEnded, ProcessStarted, Signal, Spawn
 from libecs.errors import NotFound
 from libecs.fsm import Mode
 from libecs.io import procfs
@@ -148,6 +148,16 @@ async def gone(pid: int) -> None:
     finally:
         loop.remove_reader(fd)
         os.close(fd)
+
+
+def lines(inputs: Inputs, task: str) -> list[tuple[str, str]]:
+    outputs = [one for one in inputs.all if isinstance(one, Output) and one.task == task]
+    return [(line.stream, line.text) for output in outputs for line in output.lines]
+
+
+def loud(task: str, script: str, **wishes: str) -> Spawn:
+    command = Command(argv=("/bin/sh", "-c", script), **wishes)  # type: ignore[arg-type]
+    return Spawn(spec=attrs.evolve(spec(task), command=command), endpoint="")
 
 
 # starting and ending
@@ -715,3 +725,80 @@ def test_the_shim_is_looked_for_where_the_user_says_then_in_the_path(
     (tmp_path / "ecs-shim").write_text("#!/bin/sh\n")
     (tmp_path / "ecs-shim").chmod(0o755)
     assert find_shim() == tmp_path / "ecs-shim"
+
+
+# outputs and folders
+
+
+async def test_all_that_a_task_wrote_is_told_before_its_end(supervisor: ShimSupervisor, inputs: Inputs) -> None:
+    script = "for i in 1 2 3; do echo line $i; done; echo trouble >&2; printf rest; exit 3"
+    supervisor.spawn(loud("t1", script, stdout="all", stderr="stdout"))
+
+    await inputs.ended("t1")
+
+    assert isinstance(inputs.all[-1], ProcessEnded)
+    assert sorted(lines(inputs, "t1")) == [
+        ("stderr", "trouble"),
+        *(("stdout", f"line {i}") for i in (1, 2, 3)),
+        ("stdout", "rest"),
+    ]
+
+
+async def test_a_task_that_goes_on_is_heard_while_it_does(supervisor: ShimSupervisor, inputs: Inputs) -> None:
+    supervisor.spawn(loud("t1", "echo now; exec sleep 1000", stdout="all"))
+
+    await inputs.until(lambda: lines(inputs, "t1") == [("stdout", "now")])
+
+    supervisor.signal(Signal(task="t1", number=signal.SIGKILL))
+    await inputs.ended("t1")
+
+
+async def test_what_nobody_wants_to_see_is_kept_and_not_told(supervisor: ShimSupervisor, inputs: Inputs) -> None:
+    supervisor.spawn(loud("t1", "echo quiet; echo trouble >&2", stderr="all"))
+
+    ended = await inputs.ended("t1")
+
+    assert lines(inputs, "t1") == [("stderr", "trouble")]
+    assert ended.output == "quiet\n"
+
+
+async def test_what_an_adopted_task_writes_from_now_on_is_told(make: Make, inputs: Inputs, folder: Path) -> None:
+    first = make()
+    go = folder / "go"
+    os.mkfifo(go)
+    first.spawn(loud("t1", f"echo before; read x < {go}; echo after", stdout="all"))
+    await inputs.until(lambda: lines(inputs, "t1") == [("stdout", "before")])
+    await first.close(stop=False)
+    inputs.all.clear()
+
+    second = make()
+    await second.adopt()
+    await asyncio.to_thread(go.write_text, "go\n")
+    await inputs.ended("t1")
+
+    assert lines(inputs, "t1") == [("stdout", "after")]
+    await second.close(stop=True)
+
+
+async def test_the_folder_of_a_run_is_made_with_its_parents(
+    supervisor: ShimSupervisor, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor.make_folder(MakeFolder(str(folder / "runs" / "7")))
+    supervisor.make_folder(MakeFolder(str(folder / "runs" / "7")))
+    assert (folder / "runs" / "7").is_dir()
+
+    (folder / "file").write_text("")
+    supervisor.make_folder(MakeFolder(str(folder / "file" / "7")))
+    assert "cannot be made: Not a directory" in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has tasks of other users")
+async def test_tasks_of_other_users_may_write_to_the_folder_of_a_run(
+    supervisor: ShimSupervisor, inputs: Inputs, folder: Path
+) -> None:
+    supervisor.spawn(loud("t1", "exec sleep 1000", user="nobody"))
+    await inputs.started("t1")
+
+    supervisor.make_folder(MakeFolder(str(folder / "runs" / "7")))
+
+    assert (folder / "runs" / "7").stat().st_mode & 0o7777 == 0o1777
