@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
 from libecs.config.path import runtime_key
 from libecs.config.tree import Tree
 from libecs.engine.effects import Expand, Expanded, Input
-from libecs.errors import EcsError
+from libecs.errors import EcsError, Missing
 from libecs.ids import base58
 from libecs.io.blocking import BlockingCalls
 from libecs.io.repository import OverlaidTasks, Repositories
@@ -22,6 +22,9 @@ from libecs.workflow.role import Workflow
 from libecs.workflow.source import TemplateSource
 
 logger = logging.getLogger(__name__)
+
+MOST_ROUNDS: Final = 100
+"""How often one expansion may ask for keys. Each round finds all that can be known, so that real ones need four."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +50,22 @@ class ExpansionResult:
     """Keys that `runtime.Set` wrote."""
     code: str = ""
     message: str = ""
+    missing: tuple[str, ...] = ()
+    """Keys that it needs first, folders with a "/" at their end; then there is no workflow and no code."""
+
+
+class KeySource(Protocol):
+    """A store of keys that is far away: what an expansion needs of it is fetched when it is known."""
+
+    def fetch(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """Return texts of `keys`, and of everything below those that end with "/". What is not there is left out.
+
+        May block: it is called in a thread.
+
+        Raises:
+            EcsError: the store can't be asked.
+        """
+        ...
 
 
 class Templates(Protocol):
@@ -94,12 +113,36 @@ def run_job(templates: Templates, job: ExpansionJob) -> ExpansionResult:
             integrations=job.integrations,
             writes=writes,
         )
+    except Missing as error:
+        return ExpansionResult(missing=error.keys)
     except EcsError as error:
         return ExpansionResult(code=error.code, message=str(error))
     except Exception as error:  # a fault of ours must fail this environment and no other
         logger.exception("expansion of %s failed", job.workflow)
         return ExpansionResult(code="E_FAILED", message=f"{job.workflow}: {type(error).__name__}: {error}")
     return ExpansionResult(workflow=workflow, writes=writes)
+
+
+def run_to_the_end(templates: Templates, job: ExpansionJob, keys: KeySource | None) -> ExpansionResult:
+    """Expand, fetch what is missing and expand again, until it is done. Blocks. Raises nothing."""
+    asked: set[str] = set()
+    for _ in range(MOST_ROUNDS):
+        result = run_job(templates, job)
+        if not result.missing:
+            return result
+        wanted = [key for key in result.missing if key not in asked]
+        if keys is None or not wanted:
+            break
+        try:
+            found = keys.fetch(wanted)
+        except EcsError as error:
+            return ExpansionResult(code=error.code, message=str(error))
+        asked.update(wanted)
+        known: dict[str, str | None] = {key: None for key in wanted if not key.endswith("/")}
+        known.update(found)
+        job = attrs.evolve(job, tree=job.tree.with_known(known, (key for key in wanted if key.endswith("/"))))
+    missing = Missing(result.missing)
+    return ExpansionResult(code=missing.code, message=f"{job.workflow}: {missing}")
 
 
 def _installation(tree: Tree, kind: str) -> dict[str, str]:
@@ -120,8 +163,10 @@ class Expansion:
         tree: Tree,
         integrations: Mapping[str, str],
         defaults: Mapping[str, str] | None = None,
+        keys: KeySource | None = None,
     ) -> None:
-        """`put` takes Expanded. `tree` is what configuration functions see; `runtime.Set` adds to it.
+        """`put` takes Expanded. `tree` is what configuration functions see; `runtime.Set` adds to it. `keys` gives what
+        a partial tree does not hold; it is asked anew for each expansion.
 
         `integrations` and `defaults` are as in ExpansionJob.
         """
@@ -130,6 +175,7 @@ class Expansion:
         self._blocking = blocking
         self._integrations = integrations
         self._defaults = dict(defaults or {})
+        self._keys = keys
         self.tree = tree
         """With everything that `runtime.Set` wrote so far."""
 
@@ -143,7 +189,7 @@ class Expansion:
             integrations=self._integrations,
             defaults=self._defaults,
         )
-        future = self._blocking.start(run_job, self._templates, job)
+        future = self._blocking.start(run_to_the_end, self._templates, job, self._keys)
         future.add_done_callback(lambda done: self._done(effect.job, done))
 
     def _done(self, job: str, future: asyncio.Future[ExpansionResult]) -> None:

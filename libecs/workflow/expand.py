@@ -59,8 +59,8 @@ class ExpansionLimits:
     roles: int = 200_000
     copies: int = 100_000
     """Roles that one iterator makes."""
-    steps: int = 100_000_000
-    """Steps of all expressions together: about a microsecond's work, or four characters of a result."""
+    steps: int = 20_000_000
+    """Steps of all texts together, four characters of a result being one. Real workflows need 50 for each role."""
     depth: int = 48
     """Roles inside each other."""
     includes: int = 16

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,9 @@ import pytest_asyncio
 
 from libecs.config.tree import Tree
 from libecs.engine.effects import Expand, Expanded
+from libecs.errors import EcsError, Unreachable
 from libecs.io.blocking import BlockingCalls
-from libecs.io.expansion import Expansion, ExpansionJob, TaskOverlay, Templates, run_job
+from libecs.io.expansion import Expansion, ExpansionJob, TaskOverlay, Templates, run_job, run_to_the_end
 from libecs.io.repository import Repositories, TextRepository
 
 FILES = {
@@ -133,6 +134,94 @@ def test_a_folder_of_tasks_is_laid_over(templates: Repositories, tmp_path: Path)
 
     assert result.workflow is not None
     assert result.workflow.classes["t"].command == "mine"
+
+
+class Store:
+    """Keys that are far away, and what was asked for."""
+
+    def __init__(self, texts: Mapping[str, str], error: EcsError | None = None) -> None:
+        self.texts = texts
+        self.error = error
+        self.asked: list[tuple[str, ...]] = []
+
+    def fetch(self, keys: Sequence[str]) -> Mapping[str, str]:
+        self.asked.append(tuple(keys))
+        if self.error is not None:
+            raise self.error
+        return {
+            key: text
+            for key, text in self.texts.items()
+            if key in keys or any(wanted.endswith("/") and key.startswith(wanted) for wanted in keys)
+        }
+
+
+FAR = {
+    "workflows/w.yaml": """
+name: w
+vars:
+  host: "{{ runtime.Get('mine', 'host') }}"
+roles:
+  - name: a
+    vars: {detector: "{{ inventory.DetectorForHost(host) }}", other: "{{ runtime.Get('mine', 'other') }}"}
+    task: {load: t}
+  - name: b
+    vars:
+      got: "{{ config.Get(config.Resolve('qc', 'PHYSICS', 'r', 'e')) }}"
+    task: {load: t}
+""",
+    "tasks/t.yaml": FILES["tasks/t.yaml"],
+}
+STORE = {
+    "o2/runtime/aliecs/vars/v": "1",
+    "o2/runtime/mine/host": "flp1",
+    "o2/runtime/mine/other": "o",
+    "o2/hardware/detectors/TPC/flps/flp1/x": "",
+    "o2/components/qc/ANY/any/e": "{% include 'part' %}",
+    "o2/components/qc/ANY/any/part": "payload {{ v }}",
+    "o2/unused": "",
+}
+
+
+def far_job() -> tuple[Repositories, ExpansionJob]:
+    return (
+        Repositories(TextRepository(name="far", files=FAR)),
+        ExpansionJob(job="e1", workflow="w", variables={}, tree=Tree(complete=False), integrations={}),
+    )
+
+
+def test_what_is_missing_is_fetched_and_the_workflow_expanded_again() -> None:
+    store = Store(STORE)
+
+    result = run_to_the_end(*far_job(), store)
+
+    assert result.workflow is not None, result.message
+    assert result.workflow.roles[1].vars == {"detector": "TPC", "other": "o"}
+    assert result.workflow.roles[2].vars == {"got": "payload 1"}
+    fetched = [key for keys in store.asked for key in keys]
+    assert len(fetched) == len(set(fetched)), "nothing is asked for twice"
+    assert "o2/unused" not in fetched
+
+
+def test_a_key_that_does_not_exist_is_an_error_as_with_a_store_that_is_near() -> None:
+    store = Store({key: text for key, text in STORE.items() if "mine/host" not in key})
+
+    result = run_to_the_end(*far_job(), store)
+
+    assert (result.workflow, result.code) == (None, "E_EXPRESSION")
+    assert "there is no runtime value mine/host" in result.message
+
+
+def test_a_store_that_does_not_answer_is_an_error() -> None:
+    result = run_to_the_end(*far_job(), Store({}, Unreachable("nobody answers")))
+
+    assert (result.workflow, result.code, result.message) == (None, "E_UNREACHABLE", "nobody answers")
+
+
+def test_without_a_store_missing_keys_are_an_error() -> None:
+    result = run_to_the_end(*far_job(), None)
+
+    assert (result.workflow, result.code) == (None, "E_MISSING")
+    assert "w: missing configuration keys: o2/runtime/aliecs/vars/" in result.message
 
 
 async def test_after_closing_no_answer_comes(templates: Repositories) -> None:
