@@ -122,6 +122,11 @@ class HeldTask:
         return self.run if in_run or stopping else 0
 
     @property
+    def is_idle(self) -> bool:
+        """Whether it has no process, none on its way, and nothing to do."""
+        return not self.alive and not self.spawning and self.going is None and self.killing is None
+
+    @property
     def machine(self) -> Machine:
         """The state machine that its messages count in."""
         return Machine.FAIRMQ if self.spec.mode is Mode.FAIRMQ else Machine.OCC

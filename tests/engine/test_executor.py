@@ -372,6 +372,178 @@ def test_a_silent_task_is_stalled_after_three_seconds_and_heals() -> None:
     assert (healed.stalled, healed.phase, healed.error) == (False, Phase.ACTIVE, "")
 
 
+def test_a_task_is_stalled_three_seconds_after_its_last_word() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.wait(1.3)
+    rig.task(task.Pong(number=1, state=TaskState.STANDBY, sequence=1))
+
+    rig.wait(2.9)
+    assert not rig.engine.tasks["t"].stalled
+    rig.wait(0.15)
+
+    assert rig.took(node.Update)[-1].tasks[0].error == "does not answer for 3.0 s"
+
+
+def answer_pings(rig: Rig, seconds: int, state: TaskState, progress: int = 0, turns: int = 0) -> int:
+    """Let time pass for a task that answers, and whose loop turns so often in a second; return its counter."""
+    for _ in range(seconds * 2):
+        rig.wait(0.5)
+        progress += turns
+        rig.task(task.Pong(number=1, state=state, sequence=rig.engine.tasks["t"].sequence, progress=progress))
+    return progress
+
+
+def test_a_task_whose_loop_stands_still_in_a_run_is_stalled_until_it_turns_again() -> None:
+    rig = Rig()
+    rig.launch(liveness=True)
+    answer_pings(rig, 10, TaskState.STANDBY)
+    rig.task(task.StateChanged(state=TaskState.RUNNING, sequence=2))
+    progress = answer_pings(rig, 5, TaskState.RUNNING, turns=3)
+    rig.out.clear()
+    answer_pings(rig, 2, TaskState.RUNNING, progress)
+    assert rig.took(node.Update) == []
+
+    answer_pings(rig, 2, TaskState.RUNNING, progress)
+    (stalled,) = rig.took(node.Update)[-1].tasks
+    assert (stalled.stalled, stalled.phase, stalled.state) == (True, Phase.ACTIVE, TaskState.RUNNING)
+    assert stalled.error == "its progress counter stands still for 3.0 s"
+
+    answer_pings(rig, 1, TaskState.RUNNING, progress, turns=1)
+    (healed,) = rig.took(node.Update)[-1].tasks
+    assert (healed.stalled, healed.error) == (False, "")
+
+
+def test_a_task_that_stands_still_obeys_and_is_not_stalled_outside_of_the_run() -> None:
+    rig = Rig()
+    rig.launch(liveness=True)
+    rig.task(task.StateChanged(state=TaskState.RUNNING, sequence=2))
+    answer_pings(rig, 5, TaskState.RUNNING)
+    assert rig.engine.tasks["t"].stalled
+    rig.out.clear()
+
+    rig.transit(TaskEvent.STOP, id="s1")
+    rig.task(task.StateChanged(state=TaskState.CONFIGURED, sequence=3))
+    rig.task(result("s1", TaskEvent.STOP, TaskState.CONFIGURED, sequence=3))
+
+    (status,) = rig.took(node.Update)[-1].tasks
+    assert (status.state, status.stalled) == (TaskState.CONFIGURED, False)
+
+
+def test_the_progress_of_a_task_that_does_not_count_is_nobodys_business() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.task(task.StateChanged(state=TaskState.RUNNING, sequence=2))
+
+    answer_pings(rig, 10, TaskState.RUNNING)
+
+    assert not rig.engine.tasks["t"].stalled
+
+
+def test_a_task_that_stands_still_and_then_falls_silent_heals_in_two_steps() -> None:
+    rig = Rig()
+    rig.launch(liveness=True)
+    rig.task(task.StateChanged(state=TaskState.RUNNING, sequence=2))
+    rig.wait(5.0)
+    assert rig.engine.tasks["t"].silent
+
+    rig.task(task.Pong(number=1, state=TaskState.RUNNING, sequence=2))
+    assert not rig.engine.tasks["t"].stalled
+    answer_pings(rig, 2, TaskState.RUNNING)
+    assert rig.engine.tasks["t"].stuck
+
+    answer_pings(rig, 1, TaskState.RUNNING, turns=1)
+    assert not rig.engine.tasks["t"].stalled
+
+
+# reconfigure
+
+
+def test_a_program_takes_its_new_command_line_at_its_next_start() -> None:
+    rig = Rig()
+    rig.launch(Mode.BASIC)
+    rig.transit(TaskEvent.CONFIGURE, id="c1")
+    fresh = spec(Mode.BASIC, command=node.Command(argv=("dig", "--threshold", "20")))
+
+    rig.core(node.Launch(session=9, epoch=5, tasks=(fresh,)))
+    again = Rig(rig.records)
+    again.out.clear()
+    again.transit(TaskEvent.START, id="c2")
+
+    assert again.took(Spawn)[0].spec.command.argv == ("dig", "--threshold", "20")
+
+
+def test_a_program_that_runs_keeps_its_command_line() -> None:
+    rig = Rig()
+    run_basic(rig)
+    rig.put(ProcessStarted(task="t", pid=5))
+
+    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(Mode.BASIC, command=node.Command(argv=("x",))),)))
+
+    assert rig.engine.tasks["t"].spec.command.argv == ("/bin/true",)
+
+
+def configured(rig: Rig, mode: Mode = Mode.DIRECT) -> None:
+    rig.launch(mode)
+    state = TaskState.CONFIGURED if mode is Mode.DIRECT else DeviceState.READY
+    rig.task(task.StateChanged(state=state, sequence=2))
+    rig.out.clear()
+
+
+def test_new_properties_are_one_event_that_is_done_when_the_task_says_so() -> None:
+    rig = Rig()
+    configured(rig)
+    rig.transit(TaskEvent.RECONFIGURE, id="c7", threshold="20")
+    (told,) = rig.took(task.Transition)
+    assert (told.id, told.event, told.source) == ("c7", TaskEvent.RECONFIGURE, TaskState.CONFIGURED)
+    assert told.arguments == {"threshold": "20"}
+
+    rig.task(task.StateChanged(state=TaskState.CONFIGURED, sequence=3))
+    rig.task(task.Pong(number=1, state=TaskState.CONFIGURED, sequence=4))
+    assert rig.took(node.Answer) == []
+    rig.task(result("c7", TaskEvent.RECONFIGURE, TaskState.CONFIGURED, sequence=5))
+
+    (answer,) = rig.took(node.Answer)
+    assert (answer.id, answer.state, answer.done) == ("c7", TaskState.CONFIGURED, ("t",))
+    rig.transit(TaskEvent.RECONFIGURE, id="c7", threshold="20")
+    assert rig.took(task.Transition) == []
+
+
+def test_a_task_that_takes_no_new_properties_says_so() -> None:
+    rig = Rig()
+    configured(rig)
+    rig.transit(TaskEvent.RECONFIGURE, id="c7", threshold="20")
+
+    rig.task(result("c7", TaskEvent.RECONFIGURE, TaskState.CONFIGURED, ok=False, error="not live"))
+
+    (failure,) = rig.took(node.Answer)[0].failed
+    assert (failure.reason, failure.state) == ("not live", TaskState.CONFIGURED)
+
+
+def test_new_properties_are_told_under_the_same_id_by_the_next_life() -> None:
+    old = Rig()
+    configured(old)
+    old.transit(TaskEvent.RECONFIGURE, id="c7", threshold="20")
+    (first,) = old.took(task.Transition)
+
+    rig = Rig(old.records, (Survivor(spec=old.engine.tasks["t"].spec, phase=Phase.ACTIVE, pid=77),))
+    rig.welcome(state=TaskState.CONFIGURED, sequence=2)
+    rig.out.clear()
+    rig.transit(TaskEvent.RECONFIGURE, id="c7", threshold="20")
+
+    assert rig.took(task.Transition) == [first]
+
+
+def test_a_fairmq_device_is_not_reconfigured_live() -> None:
+    rig = Rig()
+    configured(rig, Mode.FAIRMQ)
+
+    rig.transit(TaskEvent.RECONFIGURE, id="c7", threshold="20")
+
+    reason = rig.took(node.Answer)[0].failed[0].reason
+    assert reason == "is not live: a FairMQ device takes new properties only from RESET to CONFIGURE"
+
+
 def test_end_of_stream_and_refusals_reach_the_core() -> None:
     rig = Rig()
     rig.launch()

@@ -14,7 +14,23 @@ import zmq
 from libecs.fsm import TASK as TABLE
 from libecs.fsm import TaskEvent, TaskState
 from libecs.wire.codec import VERSION_FRAME
-from libecs.wire.task import TASK, Hello, Machine, Ping, Pong, Result, StateChanged, Transition, Welcome
+from libecs.wire.task import (
+    TASK,
+    Hello,
+    Log,
+    Machine,
+    Metric,
+    PeerRole,
+    Ping,
+    Pong,
+    Refusal,
+    Refused,
+    Result,
+    StateChanged,
+    Transition,
+    Welcome,
+)
+from libecs.wire.telemetry import Severity
 
 
 def main() -> None:
@@ -23,6 +39,7 @@ def main() -> None:
     router.setsockopt(zmq.LINGER, 1000)
     router.bind(os.environ["OCC_CONTROL_ENDPOINT"])
     state, sequence, run, answers = TaskState.STANDBY, 1, 0, dict[str, Result]()
+    holder: Hello | None = None
     print(f"state {state.name}", flush=True)
     while state is not TaskState.DONE:
         peer, _, payload = router.recv_multipart()
@@ -32,7 +49,16 @@ def main() -> None:
 
         message = TASK.decode(payload)
         if isinstance(message, Hello):
-            marker = os.environ["ECS_TASK_ID"]
+            others = holder if holder is not None and holder.name != message.name else None
+            if message.role is PeerRole.OBSERVER:
+                holder = others
+            elif others is not None and message.epoch <= others.epoch:
+                reason = Refusal.STALE if message.epoch < others.epoch else Refusal.CONFLICT
+                say(Refused(reason=reason, holder=others.name, epoch=others.epoch))
+                continue
+            else:
+                holder = message
+            marker = os.environ.get("ECS_TASK_ID", "")
             machine, pid = Machine.OCC, os.getpid()
             say(Welcome(version=1, machine=machine, state=state, sequence=sequence, pid=pid, task=marker, run=run))
         elif isinstance(message, Ping):
@@ -45,6 +71,9 @@ def main() -> None:
                     sys.exit(3)
                 if event is TaskEvent.START:
                     run = int(message.arguments.get("run_number", "0"))
+                if event is TaskEvent.STOP:
+                    say(Metric(name="events", unit="", n=2, sum=5, min=1, max=4, last=4, unix_ms=1))
+                    say(Log(severity=Severity.INFO, text="stopping", unix_ms=1))
                 ok = message.source == state and event in TABLE[state]
                 if ok:
                     state, sequence = TABLE[state][event], sequence + 1
