@@ -44,6 +44,7 @@ from libecs.engine.records import (
     OPERATION,
     PLACEMENT,
     PLAN,
+    RECONFIGURATION,
     RUN,
     RUN_CONFIGURATION,
     RUN_METRICS,
@@ -52,6 +53,7 @@ from libecs.engine.records import (
     EnvironmentRecord,
     OperationRecord,
     PlacementRecord,
+    ReconfigurationRecord,
 )
 from libecs.engine.requests import Requests
 from libecs.engine.runbook import RunBook
@@ -216,7 +218,7 @@ class CoreEngine:
         elif isinstance(message, node.Telemetry):
             if (name := self.sessions.node_of(message.session)) is not None:
                 self.telemetry.received(name, message)
-        elif isinstance(message, (client.Create, client.Control, client.Destroy)):
+        elif isinstance(message, (client.Create, client.Control, client.Destroy, client.Reconfigure)):
             self.requests.operation(peer, message)
         elif isinstance(message, (client.Show, client.ShowRuns, client.Subscribe, client.Watch)):
             self.requests.question(peer, message)
@@ -260,6 +262,8 @@ class CoreEngine:
             env.packed_configuration = data
         env.saved_plan = plan
         env.changed = False
+        if (data := records.get(RECONFIGURATION, {}).get(key)) is not None:
+            env.reconfiguration = unpack_value(ReconfigurationRecord, data)
         self.environments[env.id] = env
         self.adopt_tasks(env)
 
@@ -416,7 +420,7 @@ class CoreEngine:
             self._owners.pop(name, None)
         self.telemetry.forget(environment)
         environment.changed = False
-        for table in (ENVIRONMENT, WORKFLOW, PLACEMENT, PLAN, CONFIGURATION):
+        for table in (ENVIRONMENT, WORKFLOW, PLACEMENT, PLAN, CONFIGURATION, RECONFIGURATION):
             self.emit(Persist(table, environment.id, None))
 
     # services

@@ -17,7 +17,7 @@ from libecs.engine.context import Context
 from libecs.engine.effects import Now
 from libecs.engine.placement import Placed
 from libecs.engine.plan import Plan, Step, StepKind
-from libecs.engine.records import EnvironmentRecord
+from libecs.engine.records import EnvironmentRecord, ReconfigurationRecord
 from libecs.engine.streams import Streams
 from libecs.engine.task import Task
 from libecs.engine.tree import RoleTree
@@ -74,6 +74,8 @@ class Environment:
         """Role path to the digest of what its task was configured with last."""
         self.packed_configuration = b""
         """The same as it is on record."""
+        self.reconfiguration: ReconfigurationRecord | None = None
+        """What is reconfigured now."""
         self.runs_folder = runs_folder
         self.spans: dict[str, int] | None = None
         """Role path to the number of its open span in the run's record; None = not looked up yet."""
@@ -251,6 +253,8 @@ class Environment:
         assert self.workflow is not None
         if event == plans.DESTROY:
             self.plan = plans.destruction(self.workflow, self.state)
+        elif event == plans.RECONFIGURE:
+            self.plan = plans.reconfiguration()
         else:
             self.plan = plans.transition(self.workflow, EnvEvent[event], self.state)
         self.update(plan_number=self.record.plan_number + 1, index=0, skip_half=0, failures={})

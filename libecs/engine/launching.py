@@ -51,12 +51,15 @@ def _set_placed(env: Environment, ctx: Context, placed: tuple[Placed, ...]) -> N
 
 
 def launch(env: Environment, ctx: Context, step: Step) -> None:
-    """Launch what is not launched, and wait until it is ready.
+    """Launch the tasks of a step, or all, that are not launched, and wait until they are ready.
 
     `deploy_timeout` says how long that may take; without it no task is given up before its own time is over.
     """
     assert env.workflow is not None
+    roles = set(step.roles)
     for task in env.runners():
+        if roles and task.role not in roles:
+            continue
         judge(env, task, first=True)
     if env.waiting:
         longest = max(payload.start_s(env, env.tasks[name]) for name in env.waiting) + GRACE_S
@@ -156,6 +159,20 @@ def revive(env: Environment, ctx: Context) -> None:
     for task in over:
         ctx.condemn(task.node, [task.id])
     _set_placed(env, ctx, tuple(sorted((*kept, *placed_now), key=lambda one: one.role)))
+
+
+def renew(env: Environment, ctx: Context) -> None:
+    """Hold basic tasks of a reconfiguration anew, where they are: their commands have become others."""
+    assert env.plan is not None
+    wanted = set(env.plan.steps[env.record.index].roles)
+    placed = []
+    for index, one in env.placed.items():
+        name = f"{env.id}t{index}r{env.record.plan_number}"
+        if index in wanted and one.task != name:
+            ctx.condemn(one.node, [one.task])
+            one = attrs.evolve(one, task=name)
+        placed.append(one)
+    _set_placed(env, ctx, tuple(placed))
 
 
 def _with_used(offers: list[NodeOffer], kept: list[Placed]) -> list[NodeOffer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from libecs.engine import autostop
+from libecs.engine import autostop, reconfigure
 from libecs.engine.context import Context
 from libecs.engine.effects import Now
 from libecs.engine.environment import Environment
@@ -12,8 +12,9 @@ from libecs.engine.plan import DESTROY
 from libecs.engine.records import EnvironmentRecord
 from libecs.errors import Conflict, EcsError, IllegalTransition, NotFound, UsageError
 from libecs.fsm import EnvEvent, EnvState, allowed_env, next_env
-from libecs.wire.client import Control, Create, Destroy, Finished
+from libecs.wire.client import Control, Create, Destroy, Finished, Reconfigure
 
+Operation = Create | Control | Destroy | Reconfigure
 CONTROLLABLE = (
     EnvEvent.DEPLOY,
     EnvEvent.CONFIGURE,
@@ -32,7 +33,7 @@ _TO_TARGET: Mapping[EnvState, tuple[str, ...]] = {
 }
 
 
-def refusal(environments: Mapping[str, Environment], message: Create | Control | Destroy) -> Finished | None:
+def refusal(environments: Mapping[str, Environment], message: Operation) -> Finished | None:
     """Return the answer to a request that can't be accepted, None if it can."""
     try:
         _check(environments, message)
@@ -50,7 +51,7 @@ def refusal(environments: Mapping[str, Environment], message: Create | Control |
     return None
 
 
-def _check(environments: Mapping[str, Environment], message: Create | Control | Destroy) -> None:
+def _check(environments: Mapping[str, Environment], message: Operation) -> None:
     if isinstance(message, Create):
         if message.target not in _TO_TARGET:
             names = ", ".join(state.name for state in _TO_TARGET)
@@ -69,18 +70,26 @@ def _check(environments: Mapping[str, Environment], message: Create | Control | 
     if isinstance(message, Destroy):
         _check_destroy(env, message)
         return
+    if isinstance(message, Reconfigure):
+        _check_idle(env)
+        reconfigure.check(env, message)
+        return
     event = EnvEvent.__members__.get(message.event)
     if event not in CONTROLLABLE:
         names = ", ".join(one.name for one in CONTROLLABLE)
         raise UsageError(f"{message.event} is no event for an environment (possible: {names})")
+    _check_idle(env)
+    next_env(env.state, event)
+    if event is EnvEvent.START_ACTIVITY:
+        autostop.seconds(env)
+
+
+def _check_idle(env: Environment) -> None:
     if env.busy:
         raise Conflict(
             f"environment {env.id} is busy: {env.plan.event if env.plan else 'loading its workflow'} is going on",
             hint="wait for it to end, or destroy the environment with force",
         )
-    next_env(env.state, event)
-    if event is EnvEvent.START_ACTIVITY:
-        autostop.seconds(env)
 
 
 def _check_destroy(env: Environment, message: Destroy) -> None:
@@ -115,8 +124,11 @@ def new_record(environment: str, message: Create, now: Now) -> EnvironmentRecord
     )
 
 
-def prepare(env: Environment, ctx: Context, message: Control | Destroy) -> None:
+def prepare(env: Environment, ctx: Context, message: Control | Destroy | Reconfigure) -> None:
     """Set an accepted request in motion."""
+    if isinstance(message, Reconfigure):
+        reconfigure.prepare(env, ctx, message)
+        return
     if isinstance(message, Control):
         env.update(operation=message.operation, requester=message.requester or env.record.requester)
         if message.event == EnvEvent.START_ACTIVITY.name:

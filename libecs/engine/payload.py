@@ -13,6 +13,7 @@ from libecs.errors import InvalidInput, TemplateError
 from libecs.fsm import Mode, TaskEvent
 from libecs.language.duration import parse_duration
 from libecs.language.expression import to_text
+from libecs.language.variables import Overlay
 from libecs.wire.node import Command, TaskSpec
 from libecs.workflow import channels, launch
 from libecs.workflow.role import Moment
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from libecs.engine.task import Task
 
 
+TREE = "__ptree__:"
+"""How the names of properties that are whole trees begin."""
 START_S = 45.0
 """Seconds from the launch of a task until it is ready, where its template says nothing."""
 RUN_NUMBER = "run_number"
@@ -42,15 +45,16 @@ def spec(env: Environment, index: int, task_id: str) -> TaskSpec:
     task_class = workflow.classes[role.task.class_name]
     specials = _specials(env, index, task_id)
     endpoint = launcher.endpoint(index, specials, env.record.overlay)
-    command = Command(argv=())
+    told = Command(argv=())
     if not endpoint:
-        made = _command(env, index, specials)
-        command = Command(
+        made = command(env, index, task_id)
+        told = Command(
             argv=made.argv,
             environment={"O2_ROLE": env.placed[index].node, "O2_SYSTEM": "FLP", **made.environment},
             user=made.user,
             stdout=made.stdout,
             stderr=made.stderr,
+            cwd=made.cwd,
         )
     return TaskSpec(
         task=task_id,
@@ -59,7 +63,7 @@ def spec(env: Environment, index: int, task_id: str) -> TaskSpec:
         class_name=task_class.name,
         mode=Mode.HOOK if role.task.trigger is not None else role.task.mode,
         critical=role.critical,
-        command=command,
+        command=told,
         endpoint=endpoint,
         attached=bool(endpoint),
         limits=task_class.limits,
@@ -78,16 +82,21 @@ def start_s(env: Environment, task: Task) -> float:
     return env.task_class(task.role).transition_s.get("DEPLOY", START_S)
 
 
-def _command(env: Environment, index: int, specials: dict[str, str]) -> launch.Command:
-    """Return how a task is started. Raises TemplateError."""
+def command(env: Environment, index: int, task_id: str, overlay: Overlay | None = None) -> launch.Command:
+    """Return how a task is started: with other runtime variables than those of now, if such are given.
+
+    Raises:
+        TemplateError: a text of the task template can't be evaluated.
+    """
     _, launcher = env.expanded
     role = env.role(index)
+    specials = _specials(env, index, task_id)
     assert role.task is not None
     if role.task.trigger is None and role.task.mode is Mode.BASIC:
         names = (RUN_DIR, RUN_NUMBER) if env.runs_folder else (RUN_NUMBER,)
         specials.update({name: f"{{{{{name}}}}}" for name in names if not _has(env, index, name)})
     try:
-        return launcher.command(index, specials, env.record.overlay)
+        return launcher.command(index, specials, env.record.overlay if overlay is None else overlay)
     except TemplateError as error:
         if RUN_DIR in error.message and not env.runs_folder:
             hint = "name a folder for runs where this control system is made"
@@ -101,17 +110,33 @@ def _command(env: Environment, index: int, specials: dict[str, str]) -> launch.C
         raise
 
 
-def configuration(env: Environment, task: Task) -> Mapping[str, str]:
-    """Return the properties that CONFIGURE gives to a task.
+def configuration(
+    env: Environment, task: Task, overlay: Overlay | None = None, overrides: Mapping[str, str] | None = None
+) -> Mapping[str, str]:
+    """Return the properties that CONFIGURE gives to a task: with other runtime variables and overrides than those of
+    now, if such are given.
 
     Raises:
         TemplateError: a property can't be evaluated, or a channel leads nowhere.
     """
-    workflow, launcher = env.expanded
-    if env.channels is None:
-        env.channels = channels.resolve(workflow, _endpoints(env))
+    _, launcher = env.expanded
     specials = _specials(env, task.role, task.id)
-    return launcher.properties(task.role, specials, env.record.overlay, env.channels.get(task.path, {}))
+    overlay = env.record.overlay if overlay is None else overlay
+    made = launcher.properties(task.role, specials, overlay, channel_properties(env, task))
+    overrides = env.record.properties.get(task.path) if overrides is None else overrides
+    if overrides and made:
+        made = {**made, **overrides}
+        used = {value for value in made.values() if value.startswith(TREE)}  # a tree nobody names any more is not sent
+        made = {name: value for name, value in made.items() if not name.startswith(TREE) or name in used}
+    return made
+
+
+def channel_properties(env: Environment, task: Task) -> Mapping[str, str]:
+    """Return what a task is told of its channels. Raises TemplateError."""
+    if env.channels is None:
+        workflow, _ = env.expanded
+        env.channels = channels.resolve(workflow, _endpoints(env))
+    return env.channels.get(task.path, {})
 
 
 def exit_s(env: Environment, task: Task) -> float:

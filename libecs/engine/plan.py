@@ -95,6 +95,8 @@ class Plan:
 
 
 DESTROY = "DESTROY"
+RECONFIGURE = "RECONFIGURE"
+"""Plans that are no events of an environment."""
 
 # The core's own actions at its place between the negative and the other weights of a moment.
 _ACTIONS: Mapping[str, str] = {
@@ -216,6 +218,29 @@ def destruction(workflow: Workflow, source: EnvState) -> Plan:
     if healthy:
         b.moment("after_EXIT", abort=False)
     return Plan(event=DESTROY, source=source, target=EnvState.DONE, steps=tuple(b.steps))
+
+
+def reconfiguration(live: Iterable[int] = (), basics: Iterable[int] = (), resets: Iterable[int] = ()) -> Plan:
+    """Return the plan that gives tasks other properties; before they are compared nobody knows which.
+
+    live: roles whose tasks are told what changed. basics: those that are held anew. resets: those that are configured
+    anew.
+    """
+    steps = [Step(kind=StepKind.ACTION, half=1, action="compare")]
+    live, basics, resets = tuple(sorted(live)), tuple(sorted(basics)), tuple(sorted(resets))
+
+    def add(kind: StepKind, roles: tuple[int, ...], **fields: Any) -> None:
+        if roles:
+            steps.append(Step(kind=kind, half=len(steps) + 1, roles=roles, **fields))
+
+    add(StepKind.TASKS, live, event="RECONFIGURE")
+    add(StepKind.ACTION, basics, action="renew")
+    add(StepKind.LAUNCH, basics)
+    add(StepKind.TASKS, resets, event="RESET")
+    add(StepKind.TASKS, tuple(sorted((*basics, *resets))), event="CONFIGURE")
+    steps.append(Step(kind=StepKind.ACTION, half=len(steps) + 1, action="reconfigured"))
+    configured = EnvState.CONFIGURED
+    return Plan(event=RECONFIGURE, source=configured, target=configured, steps=tuple(steps))
 
 
 def start_groups(workflow: Workflow) -> tuple[tuple[int, ...], ...]:

@@ -19,6 +19,8 @@ RUN = "run"
 RUN_METRICS = "run.metrics"
 """Key: number/role path."""
 RUN_CONFIGURATION = "run.configuration"
+RECONFIGURATION = "reconfiguration"
+"""Of an environment, while it goes on."""
 CONFIGURATION = "configuration"
 """What the tasks of an environment were configured with."""
 CONDEMNED = "condemned"
@@ -74,6 +76,8 @@ class EnvironmentRecord:
     """All tasks of the placement have been launched once: one that is missing is lost."""
     auto_stop_ms: int = 0
     """Unix milliseconds at which the run stops by itself, 0 = never."""
+    properties: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict)
+    """Properties that were reconfigured: role path to names and values. They win over the templates'."""
 
 
 @attrs.frozen(kw_only=True)
@@ -88,6 +92,19 @@ class ConfigurationRecord:
     """What tasks were configured with: role path to the digest of its properties."""
 
     digests: Mapping[str, str]
+
+
+@attrs.frozen(kw_only=True)
+class ReconfigurationRecord:
+    """What is asked for, and once it is compared, what the tasks that take it live are told."""
+
+    values: Mapping[str, str]
+    tasks: str
+    """Glob of role paths."""
+    changed: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict)
+    """Role path to changed properties."""
+    digests: Mapping[str, str] = attrs.field(factory=dict)
+    """Role path to the digest of all its properties."""
 
 
 @attrs.frozen(kw_only=True)

@@ -22,7 +22,6 @@ from libecs.wire.codec import pack_value, unpack_value
 KEEP_OPERATIONS = 1000
 """Answers of old operations that are kept for who asks again."""
 
-Operation = client.Create | client.Control | client.Destroy
 Question = client.Show | client.ShowRuns | client.Subscribe | client.Watch
 
 
@@ -58,7 +57,7 @@ class Requests:
 
     # operations
 
-    def operation(self, peer: str, message: Operation) -> None:
+    def operation(self, peer: str, message: operations.Operation) -> None:
         """Take a request that changes something."""
         desk = self._desk
         known = self.operations.get(message.operation)

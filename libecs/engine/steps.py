@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from libecs.engine import autostop, calls, launching, payload, runs, transits
+from libecs.engine import autostop, calls, launching, payload, reconfigure, runs, transits
 from libecs.engine.context import Context
-from libecs.engine.effects import Persist, TakeRunNumber
+from libecs.engine.effects import TakeRunNumber
 from libecs.engine.environment import RESEND_S, Environment
 from libecs.engine.plan import Step, StepKind
-from libecs.engine.records import CONFIGURATION, ConfigurationRecord
 from libecs.errors import EcsError, InvalidInput
 from libecs.fsm import EnvEvent, EnvState
 from libecs.wire import node
-from libecs.wire.codec import pack_value
 from libecs.wire.node import Answer
 
 HOOK_S = 30.0
@@ -204,7 +202,7 @@ def _enter_enter(env: Environment, ctx: Context, step: Step) -> None:
     state = EnvState[step.state]
     env.update(state=state, launched=state is not EnvState.STANDBY)
     if state is EnvState.CONFIGURED and env.plan is not None and env.plan.event == EnvEvent.CONFIGURE.name:
-        keep_configuration(env, ctx)
+        transits.keep_configuration(env, ctx)
     env.publish_moved(ctx)
     ctx.event(
         "environment.state",
@@ -215,12 +213,6 @@ def _enter_enter(env: Environment, ctx: Context, step: Step) -> None:
         text=env.record.cause if state is EnvState.ERROR else "",
         ok=state is not EnvState.ERROR,
     )
-
-
-def keep_configuration(env: Environment, ctx: Context) -> None:
-    """Write down what the tasks are configured with."""
-    env.packed_configuration = pack_value(ConfigurationRecord(digests=env.configured))
-    ctx.emit(Persist(CONFIGURATION, env.id, env.packed_configuration))
 
 
 def _enter_kill(env: Environment, ctx: Context, step: Step) -> None:
@@ -253,6 +245,9 @@ _ACTIONS: Mapping[str, Callable[[Environment, Context], None]] = {
     "stamp_enter": _stamp_enter,
     "await_nodes": launching.await_nodes,
     "revive": launching.revive,
+    "compare": reconfigure.compare,
+    "renew": launching.renew,
+    "reconfigured": reconfigure.finish,
 }
 
 _ENTER: Mapping[StepKind, Callable[[Environment, Context, Step], None]] = {

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 
 from libecs.engine import payload
 from libecs.engine.context import Context
+from libecs.engine.effects import Persist
 from libecs.engine.environment import Environment
 from libecs.engine.plan import Step
+from libecs.engine.records import CONFIGURATION, ConfigurationRecord
 from libecs.engine.task import Task
 from libecs.errors import EcsError
 from libecs.fsm import TASK, TASK_SOURCE, EnvEvent, Mode, TaskEvent, TaskState
 from libecs.wire import node
+from libecs.wire.codec import pack_value
 from libecs.wire.node import Phase
 
 GRACE_S = 2.0
@@ -64,7 +67,10 @@ def judge(env: Environment, task: Task, step: Step, first: bool = False) -> None
     event = TaskEvent[step.event]
     source = TASK_SOURCE[event]
     target = TASK[source][event]
-    if task.state is target and task.phase is not Phase.EXITED and not step.lenient:
+    if event is TaskEvent.RECONFIGURE and not task.dead:  # its state says nothing: only the answer does
+        if first:
+            env.waiting.add(task.id)
+    elif task.state is target and task.phase is not Phase.EXITED and not step.lenient:
         if first:
             return
         env.waiting.discard(task.id)
@@ -107,7 +113,10 @@ def _transit_node(
         for task in tasks:
             if task.id not in env.waiting:
                 continue
-            if event is TaskEvent.CONFIGURE:
+            if event is TaskEvent.RECONFIGURE:
+                assert env.reconfiguration is not None
+                each.append(env.reconfiguration.changed[task.path])
+            elif event is TaskEvent.CONFIGURE:
                 try:
                     properties = payload.configuration(env, task)
                     each.append(properties)
@@ -139,3 +148,9 @@ def _transit_node(
         )
 
     return send_one
+
+
+def keep_configuration(env: Environment, ctx: Context) -> None:
+    """Write down what the tasks are configured with."""
+    env.packed_configuration = pack_value(ConfigurationRecord(digests=env.configured))
+    ctx.emit(Persist(CONFIGURATION, env.id, env.packed_configuration))

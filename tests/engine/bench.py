@@ -59,6 +59,8 @@ class FakeNode:
     hooks_run: list[str] = attrs.field(factory=list)
     triggered: list[TaskSpec] = attrs.field(factory=list)
     commands: list[node.Transit] = attrs.field(factory=list)
+    heard: list[node.Transit] = attrs.field(factory=list)
+    """The same, with what a deaf node only heard."""
 
     def hello(self) -> node.NodeHello:
         return node.NodeHello(
@@ -86,6 +88,8 @@ class FakeNode:
                 for status, spec in ((self.tasks[name], self.specs[name]) for name in self.tasks)
             )
             return [node.Announce(session=self.session, sequence=self.sequence, tasks=held)]
+        if isinstance(message, node.Transit):
+            self.heard.append(message)
         if self.silent or self.deaf:
             return []
         if isinstance(message, node.Launch):
