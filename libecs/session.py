@@ -52,6 +52,7 @@ def local(
     tasks_overlay: Place | None = None,
     defaults: Mapping[str, str] | None = None,
     run_counter: Place | None = None,
+    runs_folder: Place | None = None,
     record_calls: Place | None = None,
 ) -> Local:
     """Describe a control system inside this process, to be entered by `with` or `async with`.
@@ -68,6 +69,8 @@ def local(
         tasks_overlay: folder of task templates whose command, user and wants replace those of the repository.
         defaults: the weakest variables of every workflow.
         run_counter: file of the run numbers; None = the user's, shared by all processes.
+        runs_folder: gets a folder for each run, `{{run_dir}}`, with what its tasks write and `run.json`. None = `runs`
+            in the folder `state`; without one `$XDG_DATA_HOME/ecs/runs` (`~/.local/share/ecs/runs`).
         record_calls: file that gets a JSON line for each call.
 
     Raises:
@@ -94,6 +97,7 @@ def local(
             tasks=_path(tasks_overlay),
             defaults=dict(defaults or {}),
             runs=_path(run_counter),
+            runs_folder=_path(runs_folder),
             calls=_path(record_calls),
         ),
     )

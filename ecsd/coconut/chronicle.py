@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from libecs.wire.client import Event, RunInfo, TaskInfo
+from libecs.wire.client import Event, TaskInfo
 
 QUIET = ("transition.step", "tasks", "operation.end", "call.begin", "run.start")
 """Kinds of events that make no progress line of their own."""
@@ -55,6 +55,10 @@ class Chronicle:
             return f"  run {event.run_number} ended: {event.text}"
         if event.kind == "task.lost":
             return f"  lost {event.role} (not critical) {event.text}"
+        if event.kind == "task.stalled":
+            return f"  {event.role} {'answers again' if event.ok else 'stalled'}  {event.text}".rstrip()
+        if event.kind == "task.end_of_stream":
+            return f"  {event.role} has no more data"
         if event.kind in ("call.end", "hook.end"):
             what = f"{event.name or 'hook'} of {event.role}"
             return "" if event.ok else f"  {what} failed: {event.text or 'see the log of its task'}"
@@ -125,27 +129,7 @@ def task_document(task: TaskInfo) -> dict[str, Any]:
         "exit": task.exit.describe() if task.exit is not None else None,
         "error": task.error,
         "last_log": task.last_log,
+        "stalled": task.stalled,
+        "end_of_stream": task.end_of_stream,
+        "attached": task.attached,
     }
-
-
-def run_document(run: RunInfo) -> dict[str, Any]:
-    """Return what `--json` tells of a run. Times are unix milliseconds, null = never."""
-    return {
-        "number": run.number,
-        "condition": run.condition.name,
-        "end_reason": run.end_reason,
-        "comment": run.comment,
-        "workflow": run.workflow,
-        "revision": run.revision,
-        "requester": run.requester,
-        "nodes": list(run.nodes),
-        **{
-            name: getattr(run, name) or None
-            for name in ("start_ms", "start_completion_ms", "end_ms", "end_completion_ms")
-        },
-        "variables": _plain(run.variables),
-    }
-
-
-def _plain(mapping: Mapping[str, str]) -> dict[str, str]:
-    return dict(sorted(mapping.items()))

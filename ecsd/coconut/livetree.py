@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from ecsd.coconut.chronicle import counted
-from libecs.wire.client import EnvironmentInfo, RoleInfo, TaskInfo
+from libecs.logs import Line
+from libecs.wire.client import EnvironmentInfo, MetricInfo, RoleInfo, TaskInfo
 
 MARKS = {
     "UNKNOWN": ("?", "dim"),
@@ -28,6 +30,10 @@ MARKS = {
 KEPT_LINES = 6
 """Lines of the story below the tree."""
 
+COLUMNS = 3
+"""Metrics beside the tree."""
+_NAME_WIDTH, _STATE_WIDTH, _FIGURE_WIDTH = 29, 12, 10
+
 
 class TreeView:
     """A `rich.live` screen on stderr: the tree above, the last lines of the story below."""
@@ -36,6 +42,8 @@ class TreeView:
         self._console = console or Console(stderr=True, no_color=not colour, highlight=False)
         self._story: list[str] = []
         self._info: EnvironmentInfo | None = None
+        self._run = 0
+        self._metrics: dict[tuple[str, str], MetricInfo] = {}
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._live.start()
 
@@ -44,9 +52,20 @@ class TreeView:
         self._story = [*self._story, text][-KEPT_LINES:]
         self._draw()
 
+    def log(self, line: Line) -> None:
+        """Add what a task wrote to the story."""
+        self.line(str(line))
+
     def tree(self, info: EnvironmentInfo) -> None:
         """Draw the tree."""
         self._info = info
+        self._draw()
+
+    def metrics(self, run: int, infos: Sequence[MetricInfo]) -> None:
+        """Draw newer figures beside the tree; those of the last run stay until a new one has some."""
+        if run != self._run:
+            self._run, self._metrics = run, {}
+        self._metrics.update(((info.role, info.name), info) for info in infos)
         self._draw()
 
     def close(self) -> None:
@@ -61,7 +80,7 @@ class TreeView:
         parts: list[RenderableType] = []
         if self._info is not None:
             room = max(self._console.size.height - KEPT_LINES - 4, 5)
-            parts += head(self._info), *tree_lines(self._info.roles, self._info.tasks, room)
+            parts += head(self._info), *tree_lines(self._info.roles, self._info.tasks, room, self._metrics.values())
         parts += [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._story]
         return Group(*parts)
 
@@ -81,14 +100,20 @@ def head(info: EnvironmentInfo) -> Text:
     return text
 
 
-def tree_lines(roles: Sequence[RoleInfo], tasks: Sequence[TaskInfo], room: int) -> list[Text]:
-    """Return one line a role, with the deepest roles folded into their parents until `room` lines suffice."""
+def tree_lines(
+    roles: Sequence[RoleInfo], tasks: Sequence[TaskInfo], room: int, metrics: Iterable[MetricInfo] = ()
+) -> list[Text]:
+    """Return one line a role, with the deepest roles folded into their parents until `room` lines suffice.
+
+    Beside them stand the metrics that most tasks tell, and for roles above tasks their sums.
+    """
+    columns = Columns(metrics)
     shown = [role for role in roles if role.kind != "call"]
     by_role = {task.role: task for task in tasks}
     deepest = max((role.path.count(".") for role in shown), default=0)
     while deepest > 0 and sum(role.path.count(".") <= deepest for role in shown) > room:
         deepest -= 1
-    lines = []
+    lines = [columns.head()] if columns.names else []
     for role in shown:
         depth = role.path.count(".")
         if depth > deepest:
@@ -100,6 +125,9 @@ def tree_lines(roles: Sequence[RoleInfo], tasks: Sequence[TaskInfo], room: int) 
             text.append("hook", style="dim")
         else:
             text.append(*_marked(role.state.name))
+        if columns.names:
+            text.pad_right(max(_NAME_WIDTH + _STATE_WIDTH - len(text.plain), 0))
+            text.append(columns.of(role.path))
         if not role.critical:
             text.append("  not critical", style="dim")
         if task is not None:
@@ -108,7 +136,45 @@ def tree_lines(roles: Sequence[RoleInfo], tasks: Sequence[TaskInfo], room: int) 
             below = [task.state.name for task in tasks if task.role.startswith(role.path + ".") and not task.hook]
             text.append(f"  {counted(below)}", style="dim")
         lines.append(text)
-    return lines[:room]
+    return lines[: room + bool(columns.names)]
+
+
+class Columns:
+    """The figures beside the tree: what tasks told last, and above them the sums."""
+
+    def __init__(self, metrics: Iterable[MetricInfo]) -> None:
+        told = [info for info in metrics if info.n]
+        often = Counter(info.name for info in told)
+        self.names = sorted(often, key=lambda name: (-often[name], name))[:COLUMNS]
+        self._units: dict[str, str] = {info.name: info.unit for info in told}
+        self._values: dict[tuple[str, str], float] = {}
+        for info in told:
+            path = info.role
+            while path:
+                self._values[path, info.name] = self._values.get((path, info.name), 0.0) + info.last
+                path = path.rpartition(".")[0]
+
+    def head(self) -> Text:
+        """Return the line above the tree: names and units."""
+        names = (f"{name} {self._units[name]}".strip() for name in self.names)
+        blank = " " * (_NAME_WIDTH + _STATE_WIDTH)
+        return Text(blank + "".join(name.rjust(_FIGURE_WIDTH) + " " for name in names), style="dim", no_wrap=True)
+
+    def of(self, path: str) -> str:
+        """Return the figures of one role."""
+        values = (self._values.get((path, name)) for name in self.names)
+        return "".join(("" if value is None else short(value)).rjust(_FIGURE_WIDTH) + " " for value in values)
+
+
+_FACTORS: Mapping[str, float] = {"G": 1e9, "M": 1e6, "k": 1e3}
+
+
+def short(value: float) -> str:
+    """Return a number in a few characters: 1.25 M, 12.3."""
+    for sign, factor in _FACTORS.items():
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {sign}"
+    return f"{value:.4g}"
 
 
 def _of_task(task: TaskInfo) -> str:

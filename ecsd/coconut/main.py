@@ -28,7 +28,7 @@ coconut = LazyGroup(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     entries={
         "demo": Entry(f"{HERE}.demo:demo", "An example experiment: 3 nodes, 20 tasks, two runs."),
-        "run": Entry(f"{HERE}.main:run", "Take runs.", ("r",)),
+        "run": Entry(f"{HERE}.main:run", "Take runs, look at their records.", ("r",)),
         "environment": Entry(f"{HERE}.main:environment", "Plan environments.", ("env", "e")),
         "template": Entry(f"{HERE}.main:template", "Look at workflow templates.", ("templ", "t")),
         "about": Entry(f"{HERE}.about:about", "Versions and places."),
@@ -38,8 +38,12 @@ coconut = LazyGroup(
 
 run = LazyGroup(
     name="run",
-    help="Take runs.",
-    entries={"take": Entry(f"{HERE}.take:take", "Deploy, configure, run, stop and clean up, in this process.")},
+    help="Take runs, and look at their records.",
+    entries={
+        "take": Entry(f"{HERE}.take:take", "Deploy, configure, run, stop and clean up, in this process."),
+        "list": Entry(f"{HERE}.runs:list_runs", "The last runs.", ("ls", "l")),
+        "show": Entry(f"{HERE}.runs:show", "Everything about one run.", ("s",)),
+    },
     no_args_is_help=True,
 )
 

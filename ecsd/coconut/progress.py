@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 import attrs
@@ -15,7 +15,8 @@ from ecsd.coconut.output import Output
 from libecs.client import AsyncEcs
 from libecs.errors import NotFound, Unreachable
 from libecs.fsm import EnvState
-from libecs.wire.client import EnvironmentInfo
+from libecs.logs import Line
+from libecs.wire.client import EnvironmentInfo, Lines, MetricInfo, Metrics
 
 REFRESH_S = 0.2
 """The tree is drawn again at most this often."""
@@ -27,8 +28,14 @@ class View(Protocol):
     def line(self, text: str) -> None:
         """Tell one thing that happened."""
 
+    def log(self, line: Line) -> None:
+        """Tell a line that a task wrote."""
+
     def tree(self, info: EnvironmentInfo) -> None:
         """Show how everything is now."""
+
+    def metrics(self, run: int, infos: Sequence[MetricInfo]) -> None:
+        """Show newer figures of a run."""
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -45,8 +52,15 @@ class LineView:
         now = time.time()
         self._say(f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03d}  {text}")
 
+    def log(self, line: Line) -> None:
+        """Print it with its own time."""
+        self._say(str(line))
+
     def tree(self, info: EnvironmentInfo) -> None:
         """Do nothing: a log has no present."""
+
+    def metrics(self, run: int, infos: Sequence[MetricInfo]) -> None:
+        """Do nothing."""
 
     def close(self) -> None:
         """Do nothing."""
@@ -61,10 +75,39 @@ def make_view(output: Output) -> View:
     return LineView(output.say)
 
 
+class Telemetry:
+    """Passes on to a view what tasks tell; with `logs` their lines too."""
+
+    def __init__(self, view: View, *, logs: bool) -> None:
+        self._view = view
+        self.watched = ""
+        self.wants_metrics = not isinstance(view, LineView)
+        self.wants_lines = logs
+
+    def take_metrics(self, message: Metrics) -> None:
+        """Take figures."""
+        if message.run:
+            self._view.metrics(message.run, message.metrics)
+
+    def take_lines(self, message: Lines) -> None:
+        """Take lines, which may come though they are not wanted here."""
+        if not self.wants_lines:
+            return
+        for line in message.lines:
+            self._view.log(Line.of(line, message.run))
+        if message.dropped:
+            self._view.line(f"  {message.dropped} lines of tasks were lost: too many at once")
+
+
 @contextlib.asynccontextmanager
-async def follow(ecs: AsyncEcs, view: View, chronicle: Chronicle) -> AsyncIterator[None]:
-    """Show all events of a session while the block is worked on."""
+async def follow(ecs: AsyncEcs, view: View, chronicle: Chronicle, *, logs: bool = False) -> AsyncIterator[None]:
+    """Show all events of a session while the block is worked on, and metrics where the view has room for them.
+
+    With `logs`, what the tasks write is shown too.
+    """
     reader = ecs.events()
+    telemetry = Telemetry(view, logs=logs)  # kept here: a session holds its watchers weakly
+    ecs.watch(telemetry)
     changed: set[str] = set()
     shown: dict[str, EnvironmentInfo] = {}
 

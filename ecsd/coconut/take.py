@@ -66,6 +66,7 @@ class Taking:
     Examples:
       coconut run take demo --repo examples/demo --duration 2s
       coconut run take demo --repo examples/demo --duration 1s --cycles 2 -e rate=100 --json
+      coconut run take demo --repo examples/demo --duration 1s --logs
     """
 )
 @click.argument("workflow")
@@ -78,12 +79,14 @@ class Taking:
     "--report", metavar="DIR", help="Folder for reports: of this command, of calls, and of tasks ($report_dir)."
 )
 @click.option("--state", metavar="DIR", help="Folder of the control system's records; default: a temporary one.")
+@click.option("--runs", metavar="DIR", help="Folder of runs; default: runs in --state, or $XDG_DATA_HOME/ecs/runs.")
+@click.option("--logs", is_flag=True, help="Show what the tasks write.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @json_option
 @verb
 def take(
     output: Output, workflow: str, duration: str, cycles: int, comment: str, report: str | None, state: str | None,
-    **options: Any,
+    runs: str | None, logs: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Take runs."""
     from libecs.run import seconds
@@ -100,7 +103,7 @@ def take(
             for _ in range(cycles):
                 await take_one(env, taking, duration, comment)
 
-    return run_embedded(output, workflow, inputs, nodes, work, report=folder, state=state)
+    return run_embedded(output, workflow, inputs, nodes, work, report=folder, state=state, runs=runs, logs=logs)
 
 
 def check(output: Output, workflow: str, inputs: Inputs) -> list[NodeDescription]:
@@ -136,7 +139,8 @@ async def take_one(
     during: Callable[[AsyncRun], Awaitable[None]] | None = None,
 ) -> AsyncRun:
     """Take one run, do `during` in it, and keep its record, however it ends."""
-    from ecsd.coconut.chronicle import run_document, task_document
+    from ecsd.coconut.chronicle import task_document
+    from libecs.io.runrecord import run_document
 
     run = env.run(duration=duration, comment=comment)
     taking.environment, taking.revision = env.id, env.info.revision
@@ -161,7 +165,9 @@ def run_embedded(
     *,
     report: Path | None = None,
     state: str | None = None,
+    runs: str | None = None,
     run_counter: Path | None = None,
+    logs: bool = False,
     schema: str = "run-take",
 ) -> int:
     """Do `work` with a control system in this process; print the document or the error; return the exit status."""
@@ -171,7 +177,7 @@ def run_embedded(
     error: EcsError | None = None
     status = 0
     try:
-        status = asyncio.run(_embedded(output, inputs, nodes, taking, work, report, state, run_counter))
+        status = asyncio.run(_embedded(output, inputs, nodes, taking, work, report, state, runs, run_counter, logs))
     except EcsError as raised:
         error, status = raised, raised.exit_code
     except KeyboardInterrupt:
@@ -208,7 +214,9 @@ async def _embedded(
     work: Callable[[AsyncEcs, Taking], Awaitable[None]],
     report: Path | None,
     state: str | None,
+    runs: str | None,
     run_counter: Path | None,
+    logs: bool,
 ) -> int:
     import libecs
     from ecsd.coconut.installation import defaults
@@ -239,9 +247,10 @@ async def _embedded(
                 tasks_overlay=inputs.tasks,
                 defaults=defaults(),
                 run_counter=run_counter,
+                runs_folder=runs,
                 record_calls=None if report is None else report / "calls.jsonl",
             ) as ecs,
-            follow(ecs, view, taking.chronicle),
+            follow(ecs, view, taking.chronicle, logs=logs),
         ):
             await work(ecs, taking)
     except asyncio.CancelledError:

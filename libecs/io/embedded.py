@@ -45,6 +45,7 @@ from libecs.io.node import EmbeddedNode, NodeOptions
 from libecs.io.ports import Ranges, free_ranges
 from libecs.io.process import Foreign, clean_environment, find_shim
 from libecs.io.repository import Repositories, Repository, TextRepository
+from libecs.io.runrecord import default_runs_folder, highest_number, save_run
 from libecs.io.runs import RunCounter
 from libecs.io.statefolder import StateFolder, state_path
 from libecs.io.store_sqlite import RESERVE_BYTES, SqliteStore
@@ -108,6 +109,9 @@ class EmbeddedSettings:
     """What tasks inherit; None = this process's environment, cleaned."""
     runs: Path | None = None
     """The run counter; None = the user's."""
+    runs_folder: Path | None = None
+    """Gets a folder for each run, with its record and what its tasks write. None = `runs` in `state`, else beside the
+    run counter if that is named, else the user's."""
     shim: Path | None = None
     keep_events_days: float = 90.0
     """Older events are removed from the journal at the start, but for the last 10 000."""
@@ -154,6 +158,7 @@ class Embedded:
         self._started = self._closed = False
         self._context = new_context()
         self._blocking = BlockingCalls(threads=4)
+        self._runs: RunCounter | None = None
         self._core: EngineLoop | None = None
         self._link: MemoryLink | None = None
         self.integrations: Integrations | None = None
@@ -229,9 +234,14 @@ class Embedded:
     def _make_core(self, folder: StateFolder, store: SqliteStore) -> EngineLoop:
         settings = self.settings
         engine = CoreEngine(
-            CoreSettings(instance=folder.instance, functions=late_functions(settings.tree)), _records(store)
+            CoreSettings(
+                instance=folder.instance, functions=late_functions(settings.tree), runs_folder=str(self.runs_folder)
+            ),
+            _records(store),
         )
-        runs = RunCounter(settings.runs, instance=folder.instance)
+        runs = self._runs = RunCounter(
+            settings.runs, instance=folder.instance, floor=lambda: highest_number(self.runs_folder)
+        )
         core = EngineLoop(
             engine,
             {
@@ -240,7 +250,7 @@ class Embedded:
                 Expand: lambda effect: expansion.expand(effect),
                 Call: lambda effect: integrations.call(effect),
                 CancelCall: lambda effect: integrations.cancel(effect),
-                SaveRun: lambda effect: None,
+                SaveRun: self._save_run,
                 TakeRunNumber: lambda effect: self._take_run_number(runs, effect),
             },
             store=store,
@@ -310,6 +320,20 @@ class Embedded:
         """Where the state is; None before the start."""
         return self._folder.path if self._folder else None
 
+    @property
+    def runs_folder(self) -> Path:
+        """Where each run has a folder."""
+        settings = self.settings
+        if settings.runs_folder is not None:
+            folder = settings.runs_folder
+        elif settings.state is not None:
+            folder = settings.state / "runs"
+        elif settings.runs is not None:
+            folder = settings.runs.parent / "runs"
+        else:
+            folder = default_runs_folder()
+        return folder.expanduser().absolute()
+
     def _from_client(self, name: str, data: bytes) -> None:
         if name in self._clients and self._core is not None:
             self._core.put(Received(name, CLIENT.decode(data)))
@@ -331,6 +355,10 @@ class Embedded:
             receive(CLIENT.decode(data))
 
     # effects
+
+    def _save_run(self, effect: SaveRun) -> None:
+        # Not in a thread: the file is small, and it is to be there before anybody hears that the run is over.
+        save_run(effect.run)
 
     def _take_run_number(self, runs: RunCounter, effect: TakeRunNumber) -> None:
         def done(future: asyncio.Future[int]) -> None:
@@ -368,6 +396,8 @@ class Embedded:
             self.integrations.close()
         await asyncio.gather(*(node.close(stop=stop) for node in self.nodes.values()))
         await self._blocking.close()
+        if self._runs is not None:
+            self._runs.close()
         if self._store is not None:
             self._store.close()
         close_context(self._context)

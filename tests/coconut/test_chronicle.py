@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ecsd.coconut.chronicle import Chronicle, counted, run_document, task_document
+from ecsd.coconut.chronicle import Chronicle, counted, task_document
 from libecs.fsm import TaskState
+from libecs.io.runrecord import run_document
 from libecs.wire.client import Event, RunCondition, RunInfo, TaskInfo
 from libecs.wire.node import Exit, ExitCause, Phase
 
@@ -75,6 +76,9 @@ def test_problems_and_other_news_have_lines() -> None:
         event("run.start", run_number=5),
         event("run.end", run_number=5, text="DURATION"),
         event("node", name="node1", state="CONNECTED", text="127.0.0.1"),
+        event("task.stalled", ok=False, role="r.b", text="no answer for 3 s"),
+        event("task.stalled", role="r.b"),
+        event("task.end_of_stream", role="r.b"),
     )
 
     assert lines == [
@@ -83,6 +87,9 @@ def test_problems_and_other_news_have_lines() -> None:
         "  hook of r.c failed: see the log of its task",
         "  run 5 ended: DURATION",
         "  node  node1  CONNECTED  127.0.0.1",
+        "  r.b stalled  no answer for 3 s",
+        "  r.b answers again",
+        "  r.b has no more data",
     ]
     assert chronicle.problems == ["r.a: on node n killed by signal 9", "r.b: did not answer"]
 

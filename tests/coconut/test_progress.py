@@ -11,11 +11,13 @@ from rich.console import Console
 from ecsd.coconut.chronicle import Chronicle
 from ecsd.coconut.livetree import TreeView, head, tree_lines
 from ecsd.coconut.output import Output
-from ecsd.coconut.progress import LineView, follow, make_view
-from libecs.client import EventReader
+from ecsd.coconut.progress import LineView, Telemetry, follow, make_view
 from libecs.fsm import EnvState, Status, TaskState
-from libecs.wire.client import EnvironmentInfo, Event, RoleInfo, TaskInfo
+from libecs.logs import Line
+from libecs.reader import Reader
+from libecs.wire.client import EnvironmentInfo, Event, Lines, MetricInfo, Metrics, RoleInfo, TaskInfo, TaskLine
 from libecs.wire.node import Exit, ExitCause, Phase
+from libecs.wire.telemetry import LogLine, Severity
 
 
 def role(path: str, kind: str = "aggregator", state: TaskState = TaskState.RUNNING, critical: bool = True) -> RoleInfo:
@@ -56,11 +58,15 @@ class FakeEcs:
     """What `follow` asks of a session."""
 
     def __init__(self) -> None:
-        self.reader = EventReader("")
+        self.reader: Reader[Event] = Reader()
+        self.watchers: list[Telemetry] = []
         self.shows = 0
 
-    def events(self) -> EventReader:
+    def events(self) -> Reader[Event]:
         return self.reader
+
+    def watch(self, watcher: Telemetry) -> None:
+        self.watchers.append(watcher)
 
     async def show(self, environment: str) -> EnvironmentInfo:
         self.shows += 1
@@ -112,6 +118,45 @@ def test_deep_roles_are_folded_when_there_is_no_room() -> None:
     assert "2 tasks: 1 RUNNING, 1 ERROR" in text[1]
 
 
+def metric(path: str, name: str, last: float, unit: str = "") -> MetricInfo:
+    return MetricInfo(role=path, name=name, unit=unit, n=1, sum=last, min=last, max=last, last=last, last_ms=1)
+
+
+def test_metrics_stand_beside_the_tree_with_sums_above_them() -> None:
+    told = [
+        metric("demo.n1.a", "rate", 2.5, "Hz"),
+        metric("demo.n1.b", "rate", 1500, "Hz"),
+        metric("demo.n1.a", "events", 7e6),
+        metric("demo.n1.b", "events", 3),
+        metric("demo.n1.a", "bytes", 1),
+        metric("demo.n1.a", "zeal", 1),
+    ]
+
+    text = [line.plain for line in tree_lines(INFO.roles, INFO.tasks, 20, told)]
+
+    assert text[0].split() == ["events", "rate", "Hz", "bytes"]
+    assert text[1].split()[:8] == ["demo", "✗", "ERROR", "7", "M", "1.5", "k", "1"]
+    assert text[3].split()[:7] == ["a", "●", "RUNNING", "7", "M", "2.5", "1"]
+    assert text[4].split()[:6] == ["b", "✗", "ERROR", "3", "1.5", "k"]
+    assert text[1].index("1.5 k") == text[4].index("1.5 k")
+
+
+def test_metrics_of_a_new_run_replace_those_of_the_last() -> None:
+    screen = io.StringIO()
+    view = TreeView(console=Console(file=screen, force_terminal=True, width=120, height=30, no_color=True))
+    view.tree(INFO)
+    view.metrics(1, [metric("demo.n1.a", "events", 111)])
+    view.metrics(2, [metric("demo.n1.a", "events", 222)])
+    view.log(Line(role="demo.n1.a", node="n", severity=Severity.ERROR, text="too hot"))
+    view.close()
+
+    assert "111" in screen.getvalue()
+    last = screen.getvalue().rpartition("demo 2q0A")[2]
+    assert "222" in last
+    assert "111" not in last
+    assert "n1.a  ERROR  too hot" in last
+
+
 def test_live_tree_draws_and_leaves_the_terminal_as_it_was() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100, height=30, no_color=True)
@@ -135,6 +180,37 @@ async def test_all_events_are_told_before_the_view_closes() -> None:
             ecs.reader.put(Event(sequence=1, unix_ms=0, kind="environment.state", environment="e", state=state))
 
     assert [line.split()[1] for line in told] == ["DEPLOYED", "CONFIGURED"]
+
+
+async def test_lines_of_tasks_are_told_if_they_are_wanted() -> None:
+    line = TaskLine(role="demo.a", node="n", line=LogLine(severity=Severity.INFO, text="hello", unix_ms=1500))
+    message = Lines(environment="e", run=1, lines=(line,), dropped=2)
+    told: dict[bool, list[str]] = {True: [], False: []}
+
+    for logs in told:
+        ecs = FakeEcs()
+        async with follow(ecs, LineView(told[logs].append), Chronicle(), logs=logs):
+            (watcher,) = ecs.watchers
+            watcher.take_lines(message)
+            watcher.take_metrics(Metrics(environment="e", run=1, metrics=(metric("demo.a", "x", 1),)))
+            assert (watcher.watched, watcher.wants_lines, watcher.wants_metrics) == ("", logs, False)
+
+    assert told[False] == []
+    assert told[True][0].endswith("  a  hello")
+    assert "2 lines of tasks were lost" in told[True][1]
+
+
+async def test_metrics_are_asked_for_where_there_is_a_tree() -> None:
+    ecs = FakeEcs()
+    view = TreeView(console=Console(file=io.StringIO(), force_terminal=True, width=100, height=30))
+
+    async with follow(ecs, view, Chronicle()):
+        (watcher,) = ecs.watchers
+        assert watcher.wants_metrics
+        watcher.take_metrics(Metrics(environment="e", run=0, metrics=(metric("demo.a", "x", 1),)))
+        assert view._metrics == {}
+        watcher.take_metrics(Metrics(environment="e", run=1, metrics=(metric("demo.a", "x", 1),)))
+        assert len(view._metrics) == 1
 
 
 async def test_tree_is_asked_for_when_something_changed() -> None:
