@@ -17,7 +17,10 @@ from libecs.errors import InvalidInput
 from libecs.language.duration import parse_duration
 from libecs.language.expression import Text, compile_text
 from libecs.language.marks import Mark
-from libecs.language.yaml import Mapping, Node, Scalar
+from libecs.language.yaml import Mapping, Node, Scalar, parse
+
+MAX_TAGS = 10_000
+"""Expressions in one file; the largest real one has 300."""
 
 CHANNEL_TYPES = ("push", "pull", "pub", "sub")
 TRANSPORTS = ("default", "zeromq", "nanomsg", "shmem")
@@ -327,6 +330,18 @@ class Reader:
         )
         mark = value.mark if isinstance(value, Scalar) else node.mark
         return Variable(name=name, text=self.template(node, "value", what), mark=mark, spec=spec)
+
+
+def parse_template(text: str | bytes, file: str) -> Node:
+    """Return the tree of a template.
+
+    Raises:
+        TemplateError: as `yaml.parse`, or it holds more than `MAX_TAGS` expressions, which would take long to compile.
+    """
+    node = parse(text, file)
+    if (tags := text.count("{{" if isinstance(text, str) else b"{{")) > MAX_TAGS:  # type: ignore[arg-type]
+        raise node.mark.error(f"the file has {tags} tags {{{{ }}}}, more than {MAX_TAGS}", hint="split it by `include`")
+    return node
 
 
 def check_name(root: Mapping, what: str, expected: str | None) -> str:

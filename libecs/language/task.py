@@ -14,7 +14,7 @@ import attrs
 from libecs.language.expression import compile_text
 from libecs.language.fields import ChannelTemplate, ConstraintTemplate, Finding, Reader, Severity, check_name
 from libecs.language.marks import Mark
-from libecs.language.yaml import Mapping, Node, Scalar, Sequence, parse
+from libecs.language.yaml import Mapping, Node, Scalar, Sequence
 
 MODES = ("direct", "fairmq", "basic", "hook")
 _FOREIGN_MODES = ("kubectl_direct", "kubectl_fairmq", "kubernetes_direct", "kubernetes_fairmq")
@@ -93,7 +93,7 @@ def read_task(text: str | bytes, file: str, *, name: str | None = None) -> TaskT
     Raises:
         TemplateError: it is not YAML, or not a task template, at file:line:column.
     """
-    root = parse(text, file).expect_mapping("a task template")
+    root = parse_template(text, file).expect_mapping("a task template")
     reader = Reader()
     found = check_name(root, "the task template", name)
     what = f"task {found!r}"

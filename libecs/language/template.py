@@ -18,9 +18,10 @@ from libecs.language.fields import (
     Reader,
     Variable,
     check_name,
+    parse_template,
 )
 from libecs.language.marks import Mark
-from libecs.language.yaml import Mapping, Node, Scalar, parse
+from libecs.language.yaml import Mapping, Node, Scalar
 
 _KINDS = ("roles", "task", "call", "include")
 _COMMON_KEYS = ("name", "enabled", "defaults", "vars", "constraints", "connect", "bind", "for", "start_after")
@@ -150,7 +151,7 @@ def read_workflow(text: str | bytes, file: str, *, name: str | None = None) -> W
     Raises:
         TemplateError: it is not YAML, or not a workflow template, at file:line:column.
     """
-    root = parse(text, file).expect_mapping("a workflow template")
+    root = parse_template(text, file).expect_mapping("a workflow template")
     reader = Reader()
     found = check_name(root, "the workflow template", name)
     if "roles" not in root:
@@ -250,7 +251,9 @@ def _loop(reader: Reader, node: Mapping, what: str) -> ListRange | CountRange | 
     if not counted:
         return ListRange(range=reader.template(mapping, "range", what), var=var, mark=mapping.mark)
     if "range" in mapping:
-        reader.note(mapping.mark, f"`for` of {what} has `range` beside `begin` and `end`; `range` is ignored", "ignored")
+        reader.note(
+            mapping.mark, f"`for` of {what} has `range` beside `begin` and `end`; `range` is ignored", "ignored"
+        )
     begin, end = reader.template(mapping, "begin", what), reader.template(mapping, "end", what)
     return CountRange(begin=begin, end=end, var=var, mark=mapping.mark)
 

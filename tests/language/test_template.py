@@ -6,6 +6,7 @@ import pytest
 
 from libecs.errors import TemplateError
 from libecs.language.fields import VariableSpec
+from libecs.language.task import read_task
 from libecs.language.template import (
     AggregatorBody,
     CallBody,
@@ -311,3 +312,12 @@ def test_wrong_roles(role: str, reason: str) -> None:
 def test_name_and_file_name_must_agree() -> None:
     with pytest.raises(TemplateError, match="the workflow template is named 'w', and its file 'v'"):
         read("{name: w, roles: []}", name="v")
+
+
+def test_the_number_of_expressions_is_limited() -> None:
+    names = "".join(f"  v{i}: '{{{{ {i} }}}}'\n" for i in range(10_001))
+
+    with pytest.raises(TemplateError, match="has 10001 tags"):
+        read_workflow(f"name: w\nvars:\n{names}roles: []\n", "w.yaml")
+    with pytest.raises(TemplateError, match="has 10001 tags"):
+        read_task(f"name: w\nvars:\n{names}command: {{value: x}}\n".encode(), "w.yaml")
