@@ -12,7 +12,15 @@ from collections.abc import Mapping as MappingOf
 import attrs
 
 from libecs.language.expression import compile_text
-from libecs.language.fields import ChannelTemplate, ConstraintTemplate, Finding, Reader, Severity, check_name
+from libecs.language.fields import (
+    ChannelTemplate,
+    ConstraintTemplate,
+    Finding,
+    Reader,
+    Severity,
+    check_name,
+    parse_template,
+)
 from libecs.language.marks import Mark
 from libecs.language.yaml import Mapping, Node, Scalar, Sequence
 
