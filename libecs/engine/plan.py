@@ -253,24 +253,50 @@ def start_groups(workflow: Workflow) -> tuple[tuple[int, ...], ...]:
     """
     if not any(role.start_after for role in workflow.roles):
         return ((),)
-    after: dict[int, set[int]] = {}
-    tasks = [i for i, role in enumerate(workflow.roles) if role.task is not None and role.task.trigger is None]
-    below = {role.path: [i for i in tasks if _under(workflow.roles[i].path, role.path)] for role in workflow.roles}
-    for role in workflow.roles:
-        wanted = {i for path in role.start_after for i in below.get(path, ())}
-        for task in below[role.path] if wanted else ():
-            after.setdefault(task, set()).update(wanted - {task})
-    groups: list[tuple[int, ...]] = []
-    done: set[int] = set()
-    while len(done) < len(tasks):
-        ready = tuple(i for i in tasks if i not in done and after.get(i, set()) <= done)
-        if not ready:
-            stuck = ", ".join(workflow.roles[i].path for i in tasks if i not in done)
-            raise ValueError(f"start_after makes a cycle among {stuck}")
-        groups.append(ready)
-        done.update(ready)
-    return tuple(groups)
+    rounds = _rounds(workflow)
+    groups: dict[int, list[int]] = {}
+    for index, role in enumerate(workflow.roles):
+        if role.task is not None and role.task.trigger is None:
+            groups.setdefault(rounds[index], []).append(index)
+    return tuple(tuple(groups[number]) for number in sorted(groups))
 
 
-def _under(path: str, ancestor: str) -> bool:
-    return path == ancestor or path.startswith(ancestor + ".")
+def _rounds(workflow: Workflow) -> list[int]:
+    """Return for each role the first round in which tasks of it may start.
+
+    That is the round of its parent, and later than the last round of whatever it starts after. Both numbers of all
+    roles, first and last, are nodes of one graph, which is walked in the order of what needs what: each role and each
+    `start_after` is looked at once, however many tasks they hold.
+    """
+    roles = workflow.roles
+    n = len(roles)
+    index = {role.path: i for i, role in enumerate(roles)}
+    needed_by: list[list[tuple[int, int]]] = [[] for _ in range(2 * n)]
+    """Node i is the first round of role i, node n + i its last one; with what is added on the way."""
+    missing = [0] * (2 * n)
+
+    def needs(node: int, other: int, later: int) -> None:
+        needed_by[other].append((node, later))
+        missing[node] += 1
+
+    for i, role in enumerate(roles):
+        if role.parent >= 0:
+            needs(i, role.parent, 0)
+            needs(n + role.parent, n + i, 0)
+        for path in role.start_after:
+            if path in index:
+                needs(i, n + index[path], 1)
+        if role.task is not None and role.task.trigger is None:
+            needs(n + i, i, 0)
+    found = [0] * n + [-1] * n
+    ready = [node for node in range(2 * n) if not missing[node]]
+    for node in ready:  # grows
+        for other, later in needed_by[node]:
+            found[other] = max(found[other], found[node] + later)
+            missing[other] -= 1
+            if not missing[other]:
+                ready.append(other)
+    if len(ready) < 2 * n:
+        stuck = [role.path for i, role in enumerate(roles) if missing[i] and role.task is not None]
+        raise ValueError(f"start_after makes a cycle among {', '.join(stuck)}")
+    return found[:n]

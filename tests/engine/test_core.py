@@ -557,3 +557,47 @@ def test_tasks_start_in_the_order_they_ask_for_and_stop_in_reverse() -> None:
 
     order = [(one.specs[name].role, message.event.name) for message in one.commands for name in message.tasks]
     assert order == [("w.hv", "START"), ("w.daq", "START"), ("w.daq", "STOP"), ("w.hv", "STOP")]
+
+
+def test_tasks_that_wait_for_one_that_does_not_start_are_not_told() -> None:
+    bench = Bench(workflow(task("daq", start_after=("w.hv",)), task("hv")))
+    bench.create()
+    one = bench.nodes["n1"]
+    one.commands.clear()
+    one.refuse["w.hv", "START"] = "interlock"
+    bench.control("START_ACTIVITY")
+
+    assert bench.state is EnvState.ERROR
+    assert [(one.specs[name].role, told.event.name) for told in one.commands for name in told.tasks] == [
+        ("w.hv", "START")
+    ]
+
+
+def test_a_run_that_fails_stops_its_tasks_in_reverse_too() -> None:
+    bench = Bench(workflow(task("daq", start_after=("w.hv",)), task("hv"), task("x", start_after=("w.daq",))))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    one = bench.nodes["n1"]
+    one.commands.clear()
+    bench.kill("w.x", signal=9)
+
+    assert [(one.specs[name].role, told.event.name) for told in one.commands for name in told.tasks] == [
+        ("w.daq", "STOP"),
+        ("w.hv", "STOP"),
+    ]
+
+
+def test_an_order_survives_a_restart_between_its_groups() -> None:
+    bench = Bench(workflow(task("daq", start_after=("w.hv",)), task("hv")))
+    bench.create()
+    one = bench.nodes["n1"]
+    one.commands.clear()
+    one.deaf = True
+    bench.control("START_ACTIVITY")
+    bench.restart()
+    one.deaf = False
+    bench.wait(3.0)
+
+    order = [(one.specs[name].role, told.event.name) for told in one.commands for name in told.tasks]
+    assert order == [("w.hv", "START"), ("w.daq", "START")]
+    assert bench.state is EnvState.RUNNING
