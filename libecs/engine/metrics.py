@@ -84,7 +84,8 @@ class RunMetrics:
         self.late = False
         """More came after the end."""
         self._tasks: dict[str, _OfTask] = {}
-        self._count = 0
+        self.count = 0
+        """Metrics of all tasks."""
 
     @property
     def due(self) -> float | None:
@@ -96,7 +97,7 @@ class RunMetrics:
         of = self._tasks[record.role] = _OfTask(dropped=record.dropped)
         for m in record.metrics:
             of.sums[m.name] = Sum(m.unit, m.n, m.sum, m.min, m.max, m.last, m.last_ms)
-        self._count += len(of.sums)
+        self.count += len(of.sums)
 
     def add(self, role: str, spans: Iterable[MetricSpan], dropped: int, watched: bool) -> None:
         """Add what a task told. `dropped`: samples and lines that it lost since it told last."""
@@ -111,12 +112,12 @@ class RunMetrics:
             found = sums.get(span.name)
             if found is not None:
                 found.add(span)
-            elif len(sums) >= MAX_NAMES or self._count >= MAX_METRICS:
+            elif len(sums) >= MAX_NAMES or self.count >= MAX_METRICS:
                 of.dropped += span.n
                 continue
             else:
                 sums[span.name] = Sum(span.unit, span.n, span.sum, span.min, span.max, span.last, span.unix_ms)
-                self._count += 1
+                self.count += 1
             if watched:
                 self.changed[role, span.name] = None
         self.unsaved[role] = None

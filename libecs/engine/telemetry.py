@@ -8,7 +8,8 @@ and counts it. Nothing of it is journalled.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 import attrs
@@ -29,7 +30,9 @@ SAVE_S = 10.0
 LATE_S = 10.0
 """What is told this long after the end of a run counts still."""
 PORTION = 1000
-"""Metrics, or tasks to save, of one tick."""
+"""Metrics of one message."""
+TASKS = 100
+"""Tasks whose telemetry is taken, or saved, at one time."""
 MAX_LINES = 2000
 """Lines of one environment between two flushes."""
 KEEP_BYTES = 64 * 1024 * 1024
@@ -47,6 +50,9 @@ class TelemetryHub(Protocol):
 
     def owner(self, task: str) -> Environment | None:
         """Return the environment that a task belongs to."""
+
+    def defer(self, action: Callable[[], None]) -> None:
+        """Do this in a later `handle` of its own."""
 
     def told_late(self, number: int) -> None:
         """More is known of a run that is over."""
@@ -120,8 +126,13 @@ class Telemetry:
     # what is told
 
     def received(self, name: str, message: node.Telemetry) -> None:
-        """Take what the tasks of node `name` told."""
-        for told in message.tasks:
+        """Take what the tasks of node `name` told: some of them now, the others when commands have had their turn."""
+        self._take(name, message.tasks[:TASKS])
+        for start in range(TASKS, len(message.tasks), TASKS):
+            self._hub.defer(partial(self._take, name, message.tasks[start : start + TASKS]))
+
+    def _take(self, name: str, tasks: Iterable[node.TaskTelemetry]) -> None:
+        for told in tasks:
             env, role = self._who(told.task)
             if env is None:
                 continue
@@ -191,6 +202,10 @@ class Telemetry:
         self._lines.pop(env.id, None)
         self._runs.pop((env.id, 0), None)
 
+    def is_large(self, number: int) -> bool:
+        """Whether the metrics of a run that goes on, or ended just now, are too many to be gathered in passing."""
+        return any(run.count > PORTION for (_, known), run in self._runs.items() if known == number)
+
     def metrics(self, number: int) -> tuple[tuple[client.MetricInfo, ...], int]:
         """Return the metrics of a run, and what of its tasks was lost on the way."""
         live = next((run for (_, known), run in self._runs.items() if known == number), None)
@@ -251,7 +266,7 @@ class Telemetry:
     # records
 
     def _save(self, run: RunMetrics) -> None:
-        for record in run.take_unsaved(PORTION):
+        for record in run.take_unsaved(TASKS):
             value = pack_value(record)
             key = f"{run.number}/{record.role}"
             self._keep(run.number, key, value)

@@ -288,18 +288,22 @@ def test_hooks_are_heard_under_the_id_of_their_life() -> None:
     assert got.lines[0].role == "w.h"
 
 
-def test_many_metrics_go_out_and_to_disk_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_metrics_go_in_out_and_to_disk_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry, "PORTION", 4)
+    monkeypatch.setattr(telemetry, "TASKS", 3)
     bench = running(*(f"t{i}" for i in range(10)))
     watch(bench)
-    for i in range(10):
-        bench.tell(f"w.t{i}", run=1, spans=(span(),))
+    one = bench.nodes["n1"]
+    told = tuple(node.TaskTelemetry(task=name, run=1, metrics=(span(),)) for name in one.specs)
+    bench.send("n1", node.Telemetry(session=one.session, tasks=told))
 
     bench.wait(30.0, step=0.25)
 
     sizes = [len(one.metrics) for one in told_metrics(bench)]
     assert (max(sizes), sum(sizes)) == (4, 10)
     assert len(bench.records["run.metrics"]) == 10
+    bench.control("STOP_ACTIVITY")
+    assert [len(run.metrics) for run in bench.saved] == [10]
 
 
 def test_metrics_of_the_oldest_runs_go_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
