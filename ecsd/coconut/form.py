@@ -26,8 +26,8 @@ _SHOWN_VALUES = 40
 
 @click.command(
     "form",
-    help="""Show the form of a workflow: its public variables by panel, with types, choices and conditions. With --check,
-    say whether values fit it, without creating anything; exit status 9 if they do not.
+    help="""Show the form of a workflow: its public variables by panel, with types, choices and conditions. With
+    --check, say whether values fit it, without creating anything; exit status 9 if they do not.
 
     \b
     Examples:

@@ -63,6 +63,7 @@ template = LazyGroup(
         "list": Entry(f"{HERE}.template:list_templates", "The templates of a repository.", ("ls", "l")),
         "show": Entry(f"{HERE}.template:show", "What one template asks for, and its text.", ("s",)),
         "expand": Entry(f"{HERE}.template:expand", "The tree of roles that a template becomes.", ("x",)),
+        "lint": Entry(f"{HERE}.lint:lint_templates", "Mistakes in templates, and what is probably one."),
         "form": Entry(f"{HERE}.form:form", "What a template asks users for, as a form; check values.", ("f",)),
     },
     no_args_is_help=True,

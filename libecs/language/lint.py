@@ -1,165 +1,92 @@
-"""What is allowed in templates and probably a mistake: found without expanding them.
+"""What is wrong in templates, or allowed and probably a mistake: found without expanding them.
 
-Reading a file already notes unknown keys and dropped variables; this adds what needs a look at several files: variables
-that nothing reads, moments that never come, names of old functions.
+Reading a file already notes unknown keys and dropped variables; this adds what needs a look at several texts or files.
+Each finding has a code that stays. ERROR does not work where it is reached; WARNING is probably a mistake; HINT could
+be better, or can't be told from here. The codes:
+
+    unknown-key, not-text, ignored, deprecated      from reading: keys, variables that are no text, old names
+    unused-variable, misspelt-variable, undeclared-variable, duplicate-variable, late-variable          lint_variables
+    bad-condition, unknown-widget, wrong-type, not-allowed, no-values, duplicate-value, unknown-type    of public ones
+    bad-moment, never-comes, ignored-await, no-trigger, not-a-hook, bad-duration, bad-call                  lint_roles
+    never-enabled, no-members, iterator-name, duplicate-role, unknown-role, too-few-members
+    unquoted-shell, shell-is-variable                                                                      lint_shell
+    unknown-channel, no-target, bad-address                                                             lint_channels
+    unknown-function                                                                                            here
+    missing-template, bad-reference, E_…                                         from looking for templates (related)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from libecs.fsm import EnvEvent, EnvState
-from libecs.language.expression import Text, compile_text
-from libecs.language.fields import ChannelTemplate, Finding, Variable
+from libecs.language import lint_channels, lint_roles, lint_shell, lint_variables, walk
+from libecs.language.expression import Text
+from libecs.language.fields import Finding, Severity
 from libecs.language.functions import ALIASES
+from libecs.language.program import suggest
 from libecs.language.task import TaskTemplate
-from libecs.language.template import (
-    AggregatorBody,
-    CallBody,
-    CountRange,
-    IncludeBody,
-    ListRange,
-    TaskBody,
-    TemplateRole,
-    WorkflowTemplate,
-)
+from libecs.language.template import WorkflowTemplate
 
-MOMENTS = frozenset(
-    [f"{when}_{event.name}" for when in ("before", "after") for event in EnvEvent]
-    + [f"{when}_{state.name}" for when in ("leave", "enter") for state in EnvState]
-    + ["before_DESTROY", "DESTROY", "after_DESTROY"]
-)
-"""Names of the moments at which hooks run."""
-
-READ_BY_THE_SYSTEM = frozenset(
-    {
-        "auto_stop_enabled",
-        "auto_stop_timeout",
-        "deploy_timeout",
-        "detector",
-        "detectors",
-        "hosts",
-        "lhc_period",
-        "original_run_number",
-        "pdp_beam_type",
-        "pdp_override_run_start_time",
-        "run_type",
-        "stop_at_beam_dump",
-    }
-)
-"""Variables that have a meaning of their own."""
-
-READ_BY_INTEGRATIONS = {"odc": ("pdp_", "epn_", "tfb_"), "ddsched": ("dd_",)}
-"""How the variables of an integration begin, beside its own name and "_"."""
+Functions = Collection[tuple[str, ...]]
+_BUILT_IN = frozenset({"all", "any", "none", "one", "count", "filter", "map", "ToPtree"})
 
 
-def check(workflows: Iterable[WorkflowTemplate], tasks: Iterable[TaskTemplate]) -> tuple[Finding, ...]:
-    """Return the findings about templates that belong together, in the order of files and lines."""
+def check(
+    workflows: Iterable[WorkflowTemplate],
+    tasks: Iterable[TaskTemplate],
+    *,
+    functions: Functions = (),
+    is_complete: bool = True,
+) -> tuple[Finding, ...]:
+    """Return the findings about templates that belong together, in the order of files and lines.
+
+    Args:
+        workflows: workflow templates.
+        tasks: task templates.
+        functions: all that expressions may call, but those of integrations; empty: they are not checked.
+        is_complete: False if templates that these name are not among them, or can't be known.
+    """
     workflows, tasks = tuple(workflows), tuple(tasks)
-    roles = [role for workflow in workflows for role in _roles(workflow.root)]
-    texts = [text for role in roles for text in _texts(role)]
-    texts += [text for task in tasks for text in _task_texts(task)]
     findings = [finding for template in workflows for finding in template.findings]
     findings += [finding for template in tasks for finding in template.findings]
-    findings += _unused(roles, texts)
-    findings += _moments(roles)
-    findings += _aliases(texts)
-    return tuple(sorted(findings, key=lambda finding: (finding.mark.file, finding.mark.line, finding.mark.column)))
+    texts = [text for workflow in workflows for role in walk.roles(workflow) for text in walk.role_texts(role)]
+    texts += [text for task in tasks for text in walk.all_task_texts(task)]
+    findings += lint_variables.check(workflows, tasks, texts, is_complete=is_complete)
+    findings += lint_roles.check(workflows, tasks)
+    findings += lint_shell.check(tasks)
+    findings += lint_channels.check(workflows, tasks, is_complete=is_complete)
+    findings += _functions(texts, functions)
+    return in_order(findings)
 
 
-def _roles(role: TemplateRole) -> Iterator[TemplateRole]:
-    yield role
-    if isinstance(role.body, AggregatorBody):
-        for child in role.body.roles:
-            yield from _roles(child)
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings by file, line, column and code, each once."""
+    once = {(one.mark.file, one.mark.line, one.mark.column, one.code, one.message): one for one in findings}
+    return tuple(once[key] for key in sorted(once))
 
 
-def _texts(role: TemplateRole) -> Iterator[Text]:
-    """Go through all texts of a role, those of its variables included."""
-    yield role.name
-    if role.enabled is not None:
-        yield role.enabled
-    yield from (variable.text for variable in (*role.defaults, *role.vars))
-    yield from (item.value for item in role.constraints)
-    yield from _channel_texts((*role.bind, *role.connect))
-    yield from role.start_after
-    if isinstance(role.loop, ListRange):
-        yield role.loop.range
-    elif isinstance(role.loop, CountRange):
-        yield from (role.loop.begin, role.loop.end)
-    body = role.body
-    if isinstance(body, IncludeBody):
-        yield body.workflow
-    elif isinstance(body, TaskBody):
-        yield from (body.load, body.traits.trigger, body.traits.await_, body.traits.timeout)
-    elif isinstance(body, CallBody):
-        yield from (body.func, body.returns, body.traits.trigger, body.traits.await_, body.traits.timeout)
-
-
-def _channel_texts(channels: Iterable[ChannelTemplate]) -> Iterator[Text]:
-    for channel in channels:
-        yield channel.target
-        yield channel.global_
-        yield compile_text(channel.rate_logging, channel.mark)
-
-
-def _task_texts(task: TaskTemplate) -> Iterator[Text]:
-    sources = [task.command, task.user, task.stdout, task.stderr, task.endpoint, *task.arguments, *task.environment]
-    sources += [*task.defaults.values(), *task.vars.values(), *task.properties.values()]
-    yield from (compile_text(source, task.mark) for source in sources)
-    yield from (item.value for item in task.constraints)
-    yield from _channel_texts((*task.bind, *task.connect))
-
-
-def _unused(roles: Iterable[TemplateRole], texts: Iterable[Text]) -> Iterator[Finding]:
-    """Find variables that no text reads, no function gets by name, and no integration in use is known to read.
-
-    Integrations get all variables; by custom the names of theirs hold their own name and "_". Workflows that are
-    generated when they are included are not seen here, and may read more.
-    """
-    roles, texts = tuple(roles), tuple(texts)
-    read = {name for text in texts for name in text.names} | READ_BY_THE_SYSTEM
-    quoted = "\n".join(text.source for text in texts if text.calls)
-    used = {role.body.func.source.strip().partition(".")[0] for role in roles if isinstance(role.body, CallBody)}
-    prefixes = tuple(prefix for name in used for prefix in (f"{name}_", *READ_BY_INTEGRATIONS.get(name, ())))
-    infixes = tuple(f"_{name}_" for name in used)
-    suffixes = tuple(
-        f"_{piece}" for text in texts if text.calls for piece in text.source.replace('"', "'").split("'")[1::2] if piece
-    )
-    seen: set[str] = set()
-    variables: Iterable[Variable] = (variable for role in roles for variable in (*role.defaults, *role.vars))
-    for variable in variables:
-        name = variable.name
-        if name in read or name in seen or name.startswith(prefixes) or name.endswith(suffixes):
-            continue
-        if any(infix in name for infix in infixes):
-            continue
-        if f"'{name}'" in quoted or f'"{name}"' in quoted:
-            continue
-        seen.add(name)
-        yield Finding(mark=variable.mark, message=f"nothing here reads the variable {name!r}")
-
-
-def _moments(roles: Iterable[TemplateRole]) -> Iterator[Finding]:
-    for role in roles:
-        if not isinstance(role.body, (TaskBody, CallBody)):
-            continue
-        traits = role.body.traits
-        for what, text in (("trigger", traits.trigger), ("await", traits.await_)):
-            if not text.is_literal or not text.source.strip():
-                continue
-            name = text.source.strip()
-            at = max(name.rfind("+"), name.rfind("-"))
-            if (name[:at] if at >= 0 else name) not in MOMENTS:
-                yield Finding(mark=text.mark or role.mark, message=f"the moment {name!r} of `{what}` never comes")
-        if isinstance(role.body, TaskBody) and traits.await_.source and traits.await_.source != traits.trigger.source:
-            mark = traits.await_.mark or role.mark
-            yield Finding(mark=mark, message="`await` of a task is ignored: a hook task is waited for where it begins")
-
-
-def _aliases(texts: Iterable[Text]) -> Iterator[Finding]:
+def _functions(texts: Iterable[Text], known: Functions) -> Iterator[Finding]:
+    """Find names of old functions, and functions that do not exist. Those of integrations can't be known here."""
+    spaces = {path[0] for path in known if len(path) == 2}
     for text in texts:
         for path in sorted(text.calls):
-            new = ALIASES.get(".".join(path))
-            if new is not None and text.mark is not None:
-                yield Finding(mark=text.mark, message=f"{path[0]}() is the old name of {new}()")
+            name = ".".join(path)
+            mark = text.mark
+            if mark is None:
+                continue
+            if name in ALIASES:
+                yield Finding(
+                    mark=mark,
+                    message=f"{name}() is the old name of {ALIASES[name]}()",
+                    code="deprecated",
+                    severity=Severity.HINT,
+                    hint=f"write {ALIASES[name]}()",
+                )
+            elif known and path not in known and name not in _BUILT_IN and (len(path) != 2 or path[0] in spaces):
+                yield Finding(
+                    mark=mark,
+                    message=f"there is no function {name}()",
+                    code="unknown-function",
+                    severity=Severity.ERROR,
+                    hint=suggest(name, (".".join(other) for other in known)),
+                )

@@ -42,6 +42,31 @@ READ_BY_THE_SYSTEM: Final = frozenset(
 """Variables that have a meaning of their own."""
 
 
+SET_BY_THE_SYSTEM: Final = frozenset(
+    {
+        "core_hostname",
+        "detectors",
+        "enter_state_time_ms",
+        "environment_id",
+        "framework_id",
+        "last_request_user",
+        "run_dir",
+        "run_end_completion_time_ms",
+        "run_end_time_ms",
+        "run_number",
+        "run_start_completion_time_ms",
+        "run_start_time_ms",
+        "run_type",
+        "task_class_name",
+        "task_hostname",
+        "task_id",
+        "task_name",
+        "task_parent_role",
+    }
+)
+"""Variables that have a value although no template gives them one."""
+
+
 @attrs.frozen
 class Place:
     """A role, and the roles of its file around it, the root first."""
