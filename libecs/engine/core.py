@@ -130,8 +130,8 @@ class CoreEngine:
                 due.append(stop)
             if env.deadline is not None:
                 due.append(env.deadline)
-            if env.resend_at is not None and env.waiting:
-                due.append(env.resend_at)
+            if env.telling is not None and env.telling.again_at is not None and env.waiting:
+                due.append(env.telling.again_at)
         return min(due) if due else None
 
     def start(self, now: Now) -> list[Effect]:
@@ -479,7 +479,7 @@ class CoreEngine:
                 env.deadline = None
                 steps.expire(env, self)
                 env.advance(self)
-            elif env.resend_at is not None and now >= env.resend_at:
+            elif env.telling is not None and env.telling.again_at is not None and now >= env.telling.again_at:
                 steps.resend(env, self)
                 env.advance(self)
 
@@ -491,5 +491,5 @@ class CoreEngine:
         for env in self.environments.values():
             if env.deadline is not None:
                 env.deadline += lost_s
-            if env.resend_at is not None:
-                env.resend_at += lost_s
+            if env.telling is not None and env.telling.again_at is not None:
+                env.telling.again_at += lost_s

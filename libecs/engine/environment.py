@@ -20,6 +20,7 @@ from libecs.engine.plan import Plan, Step, StepKind
 from libecs.engine.records import EnvironmentRecord, ReconfigurationRecord
 from libecs.engine.streams import Streams
 from libecs.engine.task import Task
+from libecs.engine.telling import Telling
 from libecs.engine.tree import RoleTree
 from libecs.fsm import EnvEvent, EnvState, TaskState
 from libecs.language.functions import FunctionTable
@@ -28,8 +29,6 @@ from libecs.wire.node import Phase, TaskStatus
 from libecs.workflow.launch import Launcher
 from libecs.workflow.role import Role, TaskClass, Workflow
 
-RESEND_S = 1.0
-"""Commands that are not answered are repeated this often."""
 HOOK_STEPS = (StepKind.CALLS, StepKind.AWAIT, StepKind.HOOKS)
 
 
@@ -54,6 +53,7 @@ class Environment:
         self.placed: dict[int, Placed] = {}
         self.tasks: dict[str, Task] = {}
         self.by_role: dict[int, Task] = {}
+        self.by_node: dict[str, list[Task]] = {}
         self.tree: RoleTree | None = None
         self.waiting: set[str] = set()
         """Names of what the present step waits for: task ids, hook ids, call ids."""
@@ -61,7 +61,8 @@ class Environment:
         """Role path to (critical, reason), of the present step."""
         self.entered = False
         self.deadline: float | None = None
-        self.resend_at: float | None = None
+        self.telling: Telling | None = None
+        """What the present step has told nodes and tells them again; None = it tells them nothing."""
         self.hooks: dict[str, int] = {}
         """Hook task id of the present step to role."""
         self.channels: Mapping[str, Mapping[str, str]] | None = None
@@ -130,10 +131,18 @@ class Environment:
         assert traits is not None
         return self.workflow.classes[traits.class_name]
 
+    def class_name(self, task: Task) -> str:
+        """Return the name of a task's class."""
+        assert self.workflow is not None
+        traits = self.workflow.roles[task.role].task
+        assert traits is not None
+        return traits.class_name
+
     def wait(self, now: Now, seconds: float) -> None:
         """Give the present step so long, and repeat what it tells until it is answered."""
         self.deadline = now.mono_s + seconds
-        self.resend_at = now.mono_s + RESEND_S
+        self.telling = Telling()
+        self.telling.waits(now.mono_s)
 
     def note_failure(self, path: str, critical: bool, reason: str) -> None:
         """Remember that a role failed in the present step."""
@@ -181,7 +190,7 @@ class Environment:
         assert self.workflow is not None
         old = self.tasks
         self.placed = {one.role: one for one in placed}
-        self.tasks, self.by_role, self.channels = {}, {}, None
+        self.tasks, self.by_role, self.by_node, self.channels = {}, {}, {}, None
         for index, one in self.placed.items():
             role = self.workflow.roles[index]
             assert role.task is not None
@@ -195,6 +204,9 @@ class Environment:
                 hook=role.task.trigger is not None,
             )
             self.tasks[one.task] = self.by_role[index] = task
+            self.by_node.setdefault(one.node, []).append(task)
+        for tasks in self.by_node.values():
+            tasks.sort(key=lambda task: task.role)
 
     def runners(self) -> Iterable[Task]:
         """Return the tasks that take part in transitions: all but hooks."""
@@ -215,6 +227,16 @@ class Environment:
         self.show(task)
         return True
 
+    def learn_state(self, task: Task, state: TaskState, sequence: int) -> None:
+        """Take over that a task has reached a state as of `sequence`; the rest is as it was."""
+        if sequence <= task.as_of:
+            return
+        task.as_of = sequence
+        if task.state is not state or task.lost:
+            task.state = state
+            task.lost = False
+            self.show(task)
+
     def ended(self, name: str) -> None:
         """A task that was condemned is gone."""
         task = self.tasks.get(name)
@@ -224,8 +246,8 @@ class Environment:
 
     def new_session(self, node: str) -> None:
         """A node begins to count its messages anew; what it said before is older than all it will say."""
-        for task in self.tasks.values():
-            if task.node == node and task.as_of > 0:
+        for task in self.by_node.get(node, ()):
+            if task.as_of > 0:
                 task.as_of = 0
 
     def show(self, task: Task) -> None:
@@ -283,7 +305,7 @@ class Environment:
                 self.entered = True
                 self.waiting.clear()
                 self.step_failures.clear()
-                self.deadline = self.resend_at = None
+                self.deadline = self.telling = None
                 ctx.perform(self)
             if self.waiting:
                 return
@@ -295,7 +317,7 @@ class Environment:
         assert self.plan is not None
         step = self.plan.steps[self.record.index]
         ctx.leave(self)
-        self.deadline = self.resend_at = None
+        self.deadline = self.telling = None
         critical = {path: reason for path, (counts, reason) in self.step_failures.items() if counts}
         for path, (counts, reason) in self.step_failures.items():
             if not counts:
@@ -392,7 +414,7 @@ class Environment:
         self.plan = None
         self.entered = False
         self.waiting.clear()
-        self.deadline = self.resend_at = None
+        self.deadline = self.telling = None
 
     def fail(self, ctx: Context, cause: str, failures: Mapping[str, str] | None = None) -> None:
         """Give up the present plan, if any, and go to ERROR."""

@@ -14,6 +14,7 @@ from libecs.engine.placement import NodeOffer, Placed, place, runnable
 from libecs.engine.plan import Step
 from libecs.engine.records import PLACEMENT, PlacementRecord
 from libecs.engine.task import Task
+from libecs.engine.telling import Telling
 from libecs.errors import EcsError, Unplaceable
 from libecs.fsm import Mode, TaskState
 from libecs.wire import node
@@ -78,24 +79,28 @@ def judge(env: Environment, task: Task, first: bool = False) -> None:
         env.waiting.add(task.id)
 
 
-def send(env: Environment, ctx: Context) -> None:
-    """Tell nodes of the tasks of which they have not spoken yet."""
-    by_node: dict[str, list[Task]] = {}
-    for name in env.waiting:
-        task = env.tasks.get(name)
-        if task is not None and task.as_of < 0:
-            by_node.setdefault(task.node, []).append(task)
-    for name in sorted(by_node):
-        tasks = sorted(by_node[name], key=lambda task: task.role)
-        ctx.defer(_launch_node(env, ctx, name, tasks, env.record.index))
+def send(env: Environment, ctx: Context, only: str = "") -> None:
+    """Tell nodes, or one of them, of the tasks of which they have not spoken yet."""
+    telling = env.telling
+    assert telling is not None
+    for name in (only,) if only else sorted(env.by_node):
+        if not telling.is_due(name, ctx.now.mono_s):
+            continue
+        tasks = [task for task in env.by_node.get(name, ()) if task.id in env.waiting and task.as_of < 0]
+        if tasks:
+            telling.queued(name)
+            ctx.defer(_launch_node(env, ctx, name, tasks, telling))
 
 
-def _launch_node(env: Environment, ctx: Context, name: str, tasks: list[Task], index: int) -> Callable[[], None]:
+def _launch_node(env: Environment, ctx: Context, name: str, tasks: list[Task], telling: Telling) -> Callable[[], None]:
     def send_one() -> None:
-        if env.record.index != index or not env.entered:
-            return
+        if env.telling is not telling:
+            return  # the step is over
+        telling.sent(name, ctx.now.mono_s)
         specs = []
         for task in tasks:
+            if task.id not in env.waiting or task.as_of >= 0:
+                continue
             try:
                 specs.append(payload.spec(env, task.role, task.id))
             except EcsError as error:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-import attrs
-
 from libecs.engine import launching, runs, steps, transits
 from libecs.engine.context import Context
 from libecs.engine.effects import Persist, Send
@@ -223,7 +221,7 @@ class Sessions:
         for name in message.done:
             task = env.tasks.get(name)
             if task is not None:
-                env.learn(task, attrs.evolve(task.last_status(), state=message.state), message.sequence)
+                env.learn_state(task, message.state, message.sequence)
         steps.answered(env, hub, one.name, message)
         env.advance(hub)
 
@@ -234,8 +232,8 @@ class Sessions:
         known = [
             Known(task=task.id, launched=_was_launched(env, task))
             for env in hub.environments.values()
-            for task in env.tasks.values()
-            if task.node == one.name and not task.hook
+            for task in env.by_node.get(one.name, ())
+            if not task.hook
         ]
         findings = reconcile(known, self.condemned.of(one.name), message.tasks)
         one.announced = True
@@ -247,7 +245,7 @@ class Sessions:
         self.kill(one.name, self.condemned.of(one.name))
         for env in list(hub.environments.values()):
             launching.node_announced(env, one.name)
-            steps.resend(env, hub)
+            steps.resend(env, hub, one.name)
             env.advance(hub)
 
     def _orphan(self, one: Node, held: node.Held) -> None:
@@ -320,10 +318,9 @@ class Sessions:
 
     def _mark_lost(self, name: str, lost: bool) -> None:
         for env in self._hub.environments.values():
-            for task in env.tasks.values():
-                if task.node == name:
-                    task.lost = lost
-                    env.show(task)
+            for task in env.by_node.get(name, ()):
+                task.lost = lost
+                env.show(task)
 
 
 def _keepalive(seen: int) -> Callable[[int, int], object]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from libecs.engine import autostop, calls, launching, payload, reconfigure, runs, transits
 from libecs.engine.context import Context
 from libecs.engine.effects import TakeRunNumber
-from libecs.engine.environment import RESEND_S, Environment
+from libecs.engine.environment import Environment
 from libecs.engine.plan import Step, StepKind
 from libecs.errors import EcsError, InvalidInput
 from libecs.fsm import EnvEvent, EnvState
@@ -34,18 +34,22 @@ def enter(env: Environment, ctx: Context) -> None:
     _ENTER[step.kind](env, ctx, step)
 
 
-def resend(env: Environment, ctx: Context) -> None:
-    """Repeat what is not answered yet. Called every second while a step waits, and when a node comes back."""
-    step = env.step
-    if step is None or not env.waiting:
+def resend(env: Environment, ctx: Context, node_name: str = "") -> None:
+    """Repeat what is not answered yet, when it is time to, or at once to a node that has come back."""
+    step, telling = env.step, env.telling
+    if step is None or telling is None or not env.waiting:
         return
+    if node_name:
+        telling.told.pop(node_name, None)
     if step.kind is StepKind.TASKS:
-        transits.send(env, ctx, step)
+        transits.send(env, ctx, step, node_name)
     elif step.kind is StepKind.LAUNCH:
-        launching.send(env, ctx)
+        launching.send(env, ctx, node_name)
     elif step.kind is StepKind.HOOKS:
         _send_trigger(env, ctx, step)
-    env.resend_at = ctx.now.mono_s + RESEND_S
+    if not node_name:
+        telling.longer()
+        telling.waits(ctx.now.mono_s)
 
 
 def expire(env: Environment, ctx: Context) -> None:

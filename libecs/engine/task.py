@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from libecs.fsm import Mode, Status, TaskState
-from libecs.wire.node import Exit, Phase, TaskStatus
+from libecs.wire.node import Exit, Phase
 
 
 @attrs.define(kw_only=True)
@@ -45,20 +45,6 @@ class Task:
     def known(self) -> tuple[object, ...]:
         """Return what makes news when it changes."""
         return (self.phase, self.state, self.exit, self.error, self.end_of_stream, self.stalled, self.lost)
-
-    def last_status(self) -> TaskStatus:
-        """Return what is known as its node would say it."""
-        return TaskStatus(
-            task=self.id,
-            phase=self.phase,
-            state=self.state,
-            pid=self.pid,
-            exit=self.exit,
-            error=self.error,
-            last_log=self.last_log,
-            end_of_stream=self.end_of_stream,
-            stalled=self.stalled,
-        )
 
     def reason(self) -> str:
         """Return what is wrong with it, in words."""

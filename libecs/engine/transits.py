@@ -11,6 +11,7 @@ from libecs.engine.environment import Environment
 from libecs.engine.plan import Step
 from libecs.engine.records import CONFIGURATION, ConfigurationRecord
 from libecs.engine.task import Task
+from libecs.engine.telling import Telling
 from libecs.errors import EcsError
 from libecs.fsm import TASK, TASK_SOURCE, EnvEvent, Mode, TaskEvent, TaskState
 from libecs.wire import node
@@ -36,16 +37,15 @@ def enter(env: Environment, ctx: Context, step: Step) -> None:
     """Take the tasks of a step, or all of them, through its event."""
     event = TaskEvent[step.event]
     roles = set(step.roles)
-    longest = 0.0
     for task in env.runners():
         if roles and task.role not in roles:
             continue
         if event is TaskEvent.START:
             task.end_of_stream = False  # what it said was said of an earlier run
         judge(env, task, step, first=True)
-        if task.id in env.waiting:
-            longest = max(longest, deadline(env, task, step))
     if env.waiting:
+        times = _times(env, step)
+        longest = max(times[env.class_name(env.tasks[name])] for name in env.waiting)
         env.wait(ctx.now, longest + GRACE_S)
         send(env, ctx, step)
 
@@ -55,11 +55,17 @@ def deadline(env: Environment, task: Task, step: Step) -> float:
 
     Nobody waits long for the siblings of a task that took the environment to ERROR, whatever their templates say.
     """
+    return _times(env, step)[env.class_name(task)]
+
+
+def _times(env: Environment, step: Step) -> Mapping[str, float]:
+    """Return the seconds that the tasks of each class have for the event of a step."""
     event = TaskEvent[step.event]
+    assert env.workflow is not None
     if step.lenient and env.plan is not None and env.plan.event == EnvEvent.GO_ERROR.name:
-        return LENIENT_S
+        return dict.fromkeys(env.workflow.classes, LENIENT_S)
     usual = LENIENT_S if step.lenient and event is not TaskEvent.RECOVER else TRANSITION_S[event]
-    return env.task_class(task.role).transition_s.get(event.name, usual)
+    return {name: one.transition_s.get(event.name, usual) for name, one in env.workflow.classes.items()}
 
 
 def judge(env: Environment, task: Task, step: Step, first: bool = False) -> None:
@@ -88,25 +94,30 @@ def judge(env: Environment, task: Task, step: Step, first: bool = False) -> None
         env.waiting.add(task.id)
 
 
-def send(env: Environment, ctx: Context, step: Step) -> None:
-    """Tell nodes what their tasks are to do: one message for all tasks of a node that have the same time for it."""
-    by_node: dict[tuple[str, float], list[Task]] = {}
-    for name in env.waiting:
-        task = env.tasks[name]
-        by_node.setdefault((task.node, deadline(env, task, step)), []).append(task)
-    for name, seconds in sorted(by_node):
-        tasks = sorted(by_node[name, seconds], key=lambda task: task.role)
-        ctx.defer(_transit_node(env, ctx, name, tasks, step, seconds))
+def send(env: Environment, ctx: Context, step: Step, only: str = "") -> None:
+    """Tell nodes, or one of them, what their tasks are to do: one message for all that have the same time for it."""
+    telling = env.telling
+    assert telling is not None
+    times = _times(env, step)
+    for name in (only,) if only else sorted(env.by_node):
+        if not telling.is_due(name, ctx.now.mono_s):
+            continue
+        tasks = [task for task in env.by_node.get(name, ()) if task.id in env.waiting]
+        by_time: dict[float, list[Task]] = {}
+        for task in tasks:
+            by_time.setdefault(times[env.class_name(task)], []).append(task)
+        for seconds in sorted(by_time):
+            telling.queued(name)
+            ctx.defer(_transit_node(env, ctx, name, by_time[seconds], step, seconds, telling))
 
 
 def _transit_node(
-    env: Environment, ctx: Context, name: str, tasks: list[Task], step: Step, seconds: float
+    env: Environment, ctx: Context, name: str, tasks: list[Task], step: Step, seconds: float, telling: Telling
 ) -> Callable[[], None]:
-    here = (env.record.index, env.record.plan_number)
-
     def send_one() -> None:
-        if (env.record.index, env.record.plan_number) != here or not env.entered:
-            return
+        if env.telling is not telling:
+            return  # the step is over
+        telling.sent(name, ctx.now.mono_s)
         event = TaskEvent[step.event]
         each: list[Mapping[str, str]] = []
         told: list[Task] = []
