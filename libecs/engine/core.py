@@ -138,6 +138,8 @@ class CoreEngine:
         """Begin a life: take the epoch, and go on with what the last one left."""
         self._begin(now)
         self.emit(Persist(CORE, "epoch", str(self.epoch).encode()))
+        if self._fresh:  # the records of earlier lives may be lost, and nodes hold what had the first ids of epoch 1
+            self._ids.counter = now.unix_ms // 1000
         for name, reason in self.quarantine.items():
             self.event("quarantine", name=name, ok=False, text=reason)
         for env in list(self.environments.values()):
@@ -373,10 +375,13 @@ class CoreEngine:
     def run_ended(self, environment: Environment, number: int) -> None:
         """A run is over and judged: show and write what is known of it."""
         self.telemetry.end(environment, number)
-        self.emit(SaveRun(self.full_run(number)))
+        if self.telemetry.is_large(number):
+            self.defer(partial(self.told_late, number))
+        else:
+            self.told_late(number)
 
     def told_late(self, number: int) -> None:
-        """More is known of a run that is over."""
+        """Write what is known of a run that is over, again if it was written."""
         self.emit(SaveRun(self.full_run(number)))
 
     def full_run(self, number: int) -> RunInfo:

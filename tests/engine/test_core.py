@@ -6,6 +6,7 @@ import pytest
 
 from libecs.engine.effects import Call, CallDone
 from libecs.fsm import EnvState, Mode
+from libecs.wire import client
 from libecs.wire.client import RunCondition
 from tests.engine.bench import Bench
 from tests.engine.flows import call, group, task, workflow
@@ -388,7 +389,6 @@ def test_ending_a_healthy_environment_visits_the_moments_of_exit() -> None:
 
 def test_the_same_operation_twice_has_one_effect_and_the_same_answer() -> None:
     from libecs.engine.effects import Received
-    from libecs.wire import client
 
     bench = Bench(workflow(task("a")))
     environment = bench.create()
@@ -601,3 +601,17 @@ def test_an_order_survives_a_restart_between_its_groups() -> None:
     order = [(one.specs[name].role, told.event.name) for told in one.commands for name in told.tasks]
     assert order == [("w.hv", "START"), ("w.daq", "START")]
     assert bench.state is EnvState.RUNNING
+
+
+def test_a_core_that_lost_its_records_gives_no_id_again() -> None:
+    bench = Bench(workflow(task("a")))
+    before = bench.create()
+    bench.records.clear()
+    bench.nodes["n1"].silent = True
+    bench.mono += 60.0
+    bench.unix += 60_000
+    bench.restart()
+    bench.ask(client.Create(operation="again", workflow="test"))
+
+    (after,) = bench.core.environments
+    assert after != before
