@@ -69,7 +69,7 @@ def test_errors_end_with_9_and_all_templates_are_looked_at(coconut, repository) 
         ("tasks/bad.yaml", 2, 10, "E_TEMPLATE"),
         ("workflows/bad.yaml", 2, 19, "E_TEMPLATE"),
         ("workflows/link.yaml", 2, 28, "missing-template"),
-        ("workflows/link.yaml", 2, 56, "missing-template"),
+        ("workflows/link.yaml", 2, 58, "missing-template"),
         ("workflows/w.yaml", 3, 15, "unknown-key"),
     ]
     assert document["findings"][2]["severity"] == "error"
