@@ -14,10 +14,10 @@ import attrs
 
 from libecs.engine import plan as plans
 from libecs.engine.context import Context
-from libecs.engine.effects import Now
+from libecs.engine.effects import Now, Persist
 from libecs.engine.placement import Placed
 from libecs.engine.plan import Plan, Step, StepKind
-from libecs.engine.records import EnvironmentRecord, ReconfigurationRecord
+from libecs.engine.records import RECONFIGURATION, EnvironmentRecord, ReconfigurationRecord
 from libecs.engine.streams import Streams
 from libecs.engine.task import Task
 from libecs.engine.telling import Telling
@@ -279,6 +279,9 @@ class Environment:
             self.plan = plans.reconfiguration()
         else:
             self.plan = plans.transition(self.workflow, EnvEvent[event], self.state)
+        if event != plans.RECONFIGURE and self.reconfiguration is not None:  # it was given up
+            self.reconfiguration = None
+            ctx.emit(Persist(RECONFIGURATION, self.id, None))
         self.update(plan_number=self.record.plan_number + 1, index=0, skip_half=0, failures={})
         self.entered = False
         self.waiting.clear()

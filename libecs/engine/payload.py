@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from libecs.engine.task import Task
 
 
+ENVIRONMENT_ID = "environment_id"
 TREE = "__ptree__:"
 """How the names of properties that are whole trees begin."""
 START_S = 45.0
@@ -145,8 +146,10 @@ def exit_s(env: Environment, task: Task) -> float:
 
 
 def digest(properties: Mapping[str, str]) -> str:
-    """Return the SHA-256 of properties, whatever their order."""
-    text = "\0".join(f"{name}\0{properties[name]}" for name in sorted(properties))
+    """Return the SHA-256 of properties, whatever their order; without the environment's id, so that equal ones compare
+    equal in another environment.
+    """
+    text = "\0".join(f"{name}\0{properties[name]}" for name in sorted(properties) if name != ENVIRONMENT_ID)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -131,7 +131,8 @@ def _transit_node(
                 try:
                     properties = payload.configuration(env, task)
                     each.append(properties)
-                    env.configured[task.path] = payload.digest(properties)
+                    if properties:
+                        env.configured[task.path] = payload.digest(properties)
                 except EcsError as error:
                     env.waiting.discard(task.id)
                     env.note_failure(task.path, task.critical, error.message)

@@ -114,7 +114,7 @@ class RunInfo:
     """Why it FAILED."""
     degraded: tuple[RunSpan, ...] = ()
     configuration: Mapping[str, str] = attrs.field(factory=dict)
-    """Role path to the SHA-256 of the properties that its task was configured with."""
+    """Role path to the SHA-256 of the properties that its task was configured with, but for the environment's id."""
     metrics: tuple[MetricInfo, ...] = ()
     folder: str = ""
     """`run_dir` of its tasks, on their nodes; "" = none."""
@@ -230,7 +230,7 @@ class Show:
 @CLIENT.message(5)
 @attrs.frozen(kw_only=True)
 class ShowRuns:
-    """Ask for run records: one number, or the last ones (number = 0)."""
+    """Ask for run records: one number, or the last ones (number = 0), which come without metrics and configuration."""
 
     request: str
     number: int = 0
@@ -266,7 +266,10 @@ class Reconfigure:
 @CLIENT.message(8)
 @attrs.frozen(kw_only=True)
 class Watch:
-    """Ask for Metrics or Lines from now on; neither = no more. A client's last Watch of an environment counts."""
+    """Ask for Metrics or Lines from now on; neither = no more. A client's last Watch of an environment counts.
+
+    It is answered by Environments without any; then come all metrics of the run that goes on, once, and what changes.
+    """
 
     request: str
     environment: str = ""

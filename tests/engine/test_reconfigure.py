@@ -385,6 +385,7 @@ def test_a_live_task_that_refuses_takes_the_environment_to_error() -> None:
     assert answer is not None
     assert answer.code == "E_TRANSITION"
     assert bench.state is EnvState.ERROR
+    assert not bench.records["reconfiguration"]
     assert bench.show().cause == "RECONFIGURE failed: w.a: on node n1 not while the pump is on"
 
 
