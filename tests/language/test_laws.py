@@ -185,7 +185,7 @@ WORDS_ONLY = st.text("ab", max_size=2).map(lambda value: Tree("literal", (), val
 NUMBERS = st.recursive(
     SMALL,
     lambda inner: st.tuples(st.sampled_from(["+", "-", "*", "/", "sign"]), inner, inner).map(
-        lambda parts: Tree(parts[0], parts[1 : 2 if parts[0] == "sign" else 3])
+        lambda parts: Tree(parts[0], (parts[1],) if parts[0] == "sign" else (parts[1], parts[2]))
     ),
     max_leaves=6,
 )
@@ -193,7 +193,7 @@ CONDITIONS = st.recursive(
     st.tuples(st.sampled_from([*RELATIONS]), NUMBERS, NUMBERS).map(lambda parts: Tree(parts[0], parts[1:]))
     | st.tuples(st.sampled_from([*RELATIONS]), WORDS_ONLY, WORDS_ONLY).map(lambda parts: Tree(parts[0], parts[1:])),
     lambda inner: st.tuples(st.sampled_from(["or", "and", "not"]), inner, inner).map(
-        lambda parts: Tree(parts[0], parts[1 : 2 if parts[0] == "not" else 3])
+        lambda parts: Tree(parts[0], (parts[1],) if parts[0] == "not" else (parts[1], parts[2]))
     ),
     max_leaves=4,
 )
