@@ -23,8 +23,14 @@ A message says what, where, why, and, in `hint`, what to do. Many failures are o
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
+
+FIRST_LINE: Final = 100
+"""Columns of the first line of an error that is shown."""
+EXCERPT: Final = 96
+"""Columns of the line that a template's error shows."""
 
 
 class EcsError(Exception):
@@ -40,6 +46,10 @@ class EcsError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  next: {self.hint}" if self.hint else self.message
+
+    def shown(self) -> str:
+        """Return the error as people are shown it: its code, what `str()` says, no first line beyond 100 columns."""
+        return _folded(f"{self.code}  {self}")
 
 
 class UsageError(EcsError):
@@ -153,7 +163,8 @@ class TemplateError(InvalidInput):
         place = ":".join(str(part) for part in (file, line, column) if part)
         message = ": ".join(part for part in (place, f"role {path}" if path else "", reason) if part)
         if excerpt:
-            message += f"\n    {excerpt}\n    {' ' * max(column - 1, 0)}^"
+            shown, at = _window(excerpt, column)
+            message += f"\n    {shown}\n    {' ' * at}^"
         super().__init__(message, hint=hint)
 
     def at(self, *, file: str = "", line: int = 0, column: int = 0, path: str = "", excerpt: str = "") -> TemplateError:
@@ -213,3 +224,26 @@ class Missing(InvalidInput):
     def __init__(self, keys: Iterable[str]) -> None:
         self.keys = tuple(keys)
         super().__init__(f"missing configuration keys: {', '.join(self.keys)}")
+
+
+def _folded(message: str) -> str:
+    """Return a message whose first line is short enough to be read; what is cut off follows, indented."""
+    first, newline, rest = message.partition("\n")
+    if len(first) <= FIRST_LINE:
+        return message
+    lines = textwrap.wrap(
+        first, FIRST_LINE, subsequent_indent="    ", break_on_hyphens=False, replace_whitespace=False, expand_tabs=False
+    )
+    return "\n".join(lines) + newline + rest
+
+
+def _window(excerpt: str, column: int) -> tuple[str, int]:
+    """Return the part of a line around `column` (counted from 1), and where that column is in it."""
+    at = max(column - 1, 0)
+    if len(excerpt) <= EXCERPT:
+        return excerpt, at
+    begin = min(max(at - EXCERPT // 2, 0), len(excerpt) - EXCERPT + 1)
+    begin = max(begin, 0)
+    head = "…" if begin else ""
+    tail = "…" if begin + EXCERPT < len(excerpt) else ""
+    return f"{head}{excerpt[begin : begin + EXCERPT]}{tail}", at - begin + len(head)

@@ -98,7 +98,8 @@ def say_error(error: EcsError, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"error": error_document(error)}, indent=2, ensure_ascii=False))
     else:
-        click.echo(f"{error.code}  {error}", err=True)
+        # Who reads from a pipe looks for whole lines; people want them folded.
+        click.echo(error.shown() if sys.stderr.isatty() else f"{error.code}  {error}", err=True)
 
 
 def say(text: str, *, code: str, as_json: bool) -> None:

@@ -54,3 +54,28 @@ def test_missing_keys_are_named() -> None:
 
 def test_an_error_without_a_hint_is_its_message() -> None:
     assert str(errors.Conflict("taken")) == "taken"
+
+
+def test_an_error_is_shown_with_its_code_and_no_first_line_that_is_too_long() -> None:
+    short = errors.UsageError("wrong", hint="do right")
+    long = errors.TemplateError("word " * 40, file="f.yaml", line=1, column=2, excerpt="x: y", hint="cut it")
+
+    assert short.shown() == "E_USAGE  wrong\n  next: do right"
+    lines = long.shown().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[0].startswith("E_TEMPLATE  f.yaml:1:2: word")
+    assert lines[1].startswith("    word")
+    assert lines[-3:] == ["    x: y", "     ^", "  next: cut it"]
+    assert "".join(lines).count("word") == 40
+
+
+def test_of_a_long_line_the_part_around_the_place_is_shown() -> None:
+    line = "".join(chr(0x100 + at) for at in range(500))
+
+    for column in (1, 40, 250, 460, 500, 501):
+        error = errors.TemplateError("bad", line=1, column=column, excerpt=line)
+        _, shown, caret = str(error).splitlines()
+        assert len(shown) <= 4 + errors.EXCERPT + 2
+        under = shown[len(caret) - 1 : len(caret)]
+        assert under == line[column - 1 : column]
+        assert error.excerpt == line
