@@ -96,7 +96,7 @@ class CoreEngine:
         self.settings = settings
         records = records or {}
         core = records.get(CORE, {})
-        self._fresh = not core
+        self.is_fresh = not core
         self.epoch = int(core.get("epoch", b"0")) + 1
         self.now = Now(0.0, 0)
         self.environments: dict[str, Environment] = {}
@@ -138,7 +138,7 @@ class CoreEngine:
         """Begin a life: take the epoch, and go on with what the last one left."""
         self._begin(now)
         self.emit(Persist(CORE, "epoch", str(self.epoch).encode()))
-        if self._fresh:  # the records of earlier lives may be lost, and nodes hold what had the first ids of epoch 1
+        if self.is_fresh:  # the records of earlier lives may be lost, and nodes hold what had the first ids of epoch 1
             self._ids.counter = now.unix_ms // 1000
         for name, reason in self.quarantine.items():
             self.event("quarantine", name=name, ok=False, text=reason)
@@ -352,7 +352,7 @@ class CoreEngine:
 
     def take_over(self, epoch: int) -> bool:
         """Go on as epoch `epoch` if our own records are lost; False if they are not, and another core is newer."""
-        if not self._fresh:
+        if not self.is_fresh:
             return False
         self.epoch = epoch
         self._ids = IdSource(self.settings.instance, epoch)

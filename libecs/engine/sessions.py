@@ -34,6 +34,8 @@ class Hub(Context, Protocol):
     """What sessions need of the core."""
 
     epoch: int
+    is_fresh: bool
+    """Whether this life began without records: what a node has seen of its epoch was another's."""
     environments: dict[str, Environment]
 
     def owner(self, task: str) -> Environment | None:
@@ -61,7 +63,9 @@ class Sessions:
     def hello(self, peer: str, hello: node.NodeHello) -> None:
         """Open a session for a node, which ends the one that it had."""
         hub = self._hub
-        if hello.epoch_seen > hub.epoch and not hub.take_over(hello.epoch_seen + 1):
+        ahead = hello.epoch_seen > hub.epoch
+        stranger = hello.epoch_seen == hub.epoch and hub.is_fresh and hello.node not in self.nodes
+        if (ahead or stranger) and not hub.take_over(hello.epoch_seen + 1):
             reason = f"epoch {hello.epoch_seen} has been seen, this core is {hub.epoch}: another core took over"
             hub.emit(Send(peer, node.NodeRefused(epoch=hub.epoch, reason=reason)))
             return

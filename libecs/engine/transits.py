@@ -42,7 +42,7 @@ def enter(env: Environment, ctx: Context, step: Step) -> None:
             continue
         if event is TaskEvent.START:
             task.end_of_stream = False  # what it said was said of an earlier run
-        judge(env, task, step, first=True)
+        judge(env, task, step, first=True, unheard=_is_unheard(env, ctx, task))
     if env.waiting:
         times = _times(env, step)
         longest = max(times[env.class_name(env.tasks[name])] for name in env.waiting)
@@ -68,13 +68,24 @@ def _times(env: Environment, step: Step) -> Mapping[str, float]:
     return {name: one.transition_s.get(event.name, usual) for name, one in env.workflow.classes.items()}
 
 
-def judge(env: Environment, task: Task, step: Step, first: bool = False) -> None:
+def _is_unheard(env: Environment, ctx: Context, task: Task) -> bool:
+    """Whether a task was launched in an earlier life of the core and its node has not told yet how it is.
+
+    What is not known is not absent: it is told as the others. RECOVER has waited for the nodes already.
+    """
+    if task.as_of >= 0 or not env.record.launched or (env.plan and env.plan.event == EnvEvent.RECOVER.name):
+        return False
+    return bool(ctx.node_problem(task.node))
+
+
+def judge(env: Environment, task: Task, step: Step, first: bool = False, unheard: bool = False) -> None:
     """Tell one task of a TASKS step as finished, failed, left alone, or still to be waited for."""
+    absent = task.phase is Phase.ASSIGNED and not task.critical and not unheard
     event = TaskEvent[step.event]
     source = TASK_SOURCE[event]
     target = TASK[source][event]
     if event is TaskEvent.RECONFIGURE and not task.dead:  # its state says nothing: only the answer does
-        if first:
+        if first and not absent:
             env.waiting.add(task.id)
     elif task.state is target and task.phase is not Phase.EXITED and not step.lenient:
         if first:
@@ -88,9 +99,9 @@ def judge(env: Environment, task: Task, step: Step, first: bool = False) -> None
         if not step.lenient:
             env.note_failure(task.path, task.critical, task.why())
     elif first and step.lenient:
-        if task.state is source and task.phase is Phase.ACTIVE and not task.lost:
+        if unheard or (task.state is source and task.phase is Phase.ACTIVE and not task.lost):
             env.waiting.add(task.id)
-    elif first and not (task.phase is Phase.ASSIGNED and not task.critical):
+    elif first and not absent:
         env.waiting.add(task.id)
 
 

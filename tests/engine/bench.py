@@ -53,6 +53,7 @@ class FakeNode:
     specs: dict[str, TaskSpec] = attrs.field(factory=dict)
     refuse: dict[tuple[str, str], str] = attrs.field(factory=dict)
     """(role path, event) to the reason of its failure."""
+    epoch_seen: int = 0
     silent: bool = False
     deaf: bool = False
     """It keeps alive and does nothing that it is told."""
@@ -71,7 +72,7 @@ class FakeNode:
             cpus=0,
             memory_mb=0,
             ports=((9000, 9999),),
-            epoch_seen=0,
+            epoch_seen=self.epoch_seen,
         )
 
     def update(self, *tasks: str) -> node.Update:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libecs.engine.effects import Call, CallDone
+from libecs.engine.effects import Call, CallDone, Received
 from libecs.fsm import EnvState, Mode
 from libecs.wire import client
 from libecs.wire.client import RunCondition
@@ -388,7 +388,6 @@ def test_ending_a_healthy_environment_visits_the_moments_of_exit() -> None:
 
 
 def test_the_same_operation_twice_has_one_effect_and_the_same_answer() -> None:
-    from libecs.engine.effects import Received
 
     bench = Bench(workflow(task("a")))
     environment = bench.create()
@@ -615,3 +614,49 @@ def test_a_core_that_lost_its_records_gives_no_id_again() -> None:
 
     (after,) = bench.core.environments
     assert after != before
+
+
+def test_a_core_that_lost_its_records_takes_the_next_epoch_even_from_a_first_life() -> None:
+    bench = Bench(workflow(task("a")), nodes=("n1", "n2"))
+    bench.create()
+    for one in bench.nodes.values():
+        one.epoch_seen = bench.core.epoch
+    bench.records.clear()
+
+    bench.restart()
+
+    assert bench.core.epoch == 2
+    assert [event.kind for event in bench.events].count("orphan") == 1
+    bench.queue.append(Received("n1", bench.nodes["n1"].hello()))  # one that we know by now says hello again
+    bench.run()
+    assert bench.core.epoch == 2
+
+
+def test_a_task_that_is_not_critical_is_not_passed_over_because_its_node_has_not_told_yet() -> None:
+    bench = Bench(workflow(task("a"), task("b", critical=False)))
+    bench.create()
+    one = bench.nodes["n1"]
+    one.deaf = True
+    bench.control("START_ACTIVITY")
+    bench.restart()
+    one.deaf = False
+    bench.wait(3.0)
+
+    assert bench.state is EnvState.RUNNING
+    assert {info.state.name for info in bench.show().tasks} == {"RUNNING"}
+
+
+def test_going_to_error_stops_tasks_of_which_a_new_life_has_not_heard_yet() -> None:
+    bench = Bench(workflow(task("a"), task("b")))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    one = bench.nodes["n1"]
+    one.deaf = True
+    bench.kill("w.a", signal=9)
+    assert bench.show().transition == "GO_ERROR"
+    bench.restart()
+    one.deaf = False
+    bench.wait(3.0)
+
+    assert bench.state is EnvState.ERROR
+    assert [info.state.name for info in bench.show().tasks if info.role == "w.b"] == ["CONFIGURED"]
