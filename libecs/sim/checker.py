@@ -13,22 +13,27 @@ import attrs
 from libecs import fairmq
 from libecs.engine.records import ENVIRONMENT as ENVIRONMENT_RECORDS
 from libecs.engine.records import RUN as RUN_RECORDS
+from libecs.engine.records import RUN_METRICS as METRIC_RECORDS
 from libecs.engine.records import EnvironmentRecord
 from libecs.fairmq import DeviceState
 from libecs.fsm import ENVIRONMENT, EnvState, Mode, TaskState
+from libecs.sim.accounts import Accounts
 from libecs.sim.clients import Operation
 from libecs.sim.history import History, event_text
-from libecs.sim.tasks import START_NAMES, ControlledTask, Effects, Process
+from libecs.sim.tasks import EXIT_NAMES, START_NAMES, ControlledTask, Effects, Process
 from libecs.sim.workflows import IDEMPOTENT
 from libecs.wire import node as node_wire
-from libecs.wire.client import Create, Environments, Event, Finished, RunCondition, RunInfo, TaskInfo
+from libecs.wire.client import Create, Environments, Event, Finished, Reconfigure, RunCondition, RunInfo, TaskInfo
 from libecs.wire.codec import unpack_value
 from libecs.wire.node import ExitCause, Phase, TaskSpec
+from libecs.wire.task import Metric
 
 if TYPE_CHECKING:
     from libecs.sim.world import World
 
 CONTROLLED = (Mode.DIRECT, Mode.FAIRMQ)
+EXPECTED = ("", "E_STATE", "E_CONFLICT", "E_NOT_FOUND", "E_DENIED", "E_USAGE", "E_INVALID")
+"""Codes of answers where nothing is wrong."""
 DESTROYED_S = 10.0
 """A death so short before the end of its environment may belong to its destruction, of which it is a part."""
 SILENCE_S = 3.2
@@ -49,6 +54,7 @@ class Environment:
     """When a transition last went on."""
     run: int = 0
     """The run that goes on."""
+    recoveries: int = 0
     excuses: list[tuple[float, str]] = attrs.field(factory=list)
     """Reasons for which it may go to ERROR."""
 
@@ -86,6 +92,17 @@ class Checker:
         self._committed: set[int] = set()
         self._durable_kinds: set[str] = set()
         self.effects = Effects()
+        self.accounts = Accounts(world, history)
+        self.signals = 0
+        self.stuck = 0
+        self.orphans: set[str] = set()
+        """Environments of which the core has lost its records."""
+        self.forgot_s = -1.0
+        """When the core lost its records."""
+        self.lost_runs: set[int] = set()
+        """Runs of those."""
+        self.forgetful: set[str] = set()
+        """Nodes whose executors have lost their records."""
 
     # what the core commits and says
 
@@ -107,6 +124,8 @@ class Checker:
                 self._environment_record(self.environment(key), unpack_value(EnvironmentRecord, value))
             elif table == RUN_RECORDS and value is not None:
                 self._run_record(key, unpack_value(RunInfo, value))
+            elif table == METRIC_RECORDS and value is not None:
+                self.accounts.metrics_record(key, value)
 
     def _environment_record(self, env: Environment, record: EnvironmentRecord) -> None:
         """What a new life would believe must be what everybody was told."""
@@ -153,6 +172,7 @@ class Checker:
             env.transition = event.transition
             env.last_transition_s = self._now
         elif event.kind == "transition.end":
+            env.recoveries += env.transition == "RECOVER" and event.ok
             env.transition = ""
             env.last_transition_s = self._now
         elif event.kind in ("run.start", "run.end"):
@@ -207,6 +227,7 @@ class Checker:
                 self._broken("one-run", f"run {number} ends twice")
             if env.run == number:
                 env.run = 0
+            self._stopped_by_itself(env, event)
         seen.append(f"{event.kind.removeprefix('run.')} {env.name}")
 
     def _task_event(self, event: Event) -> None:
@@ -223,8 +244,10 @@ class Checker:
     def answered(self, operation: Operation, finished: Finished) -> None:
         """See an answer to an operation."""
         first = self.answers.setdefault(finished.operation, finished)
-        if first != finished:
+        if first != finished and operation.begun_s >= self.forgot_s:
             self._broken("same-answer", f"{finished.operation} was answered {first} and then {finished}")
+        if isinstance(operation.request, Reconfigure) and first is finished:
+            self.accounts.reconfigure_answered(operation, operation.request, finished)
         if isinstance(operation.request, Create) and finished.environment and not finished.code:
             self.environment(finished.environment).acknowledged = True
 
@@ -252,11 +275,35 @@ class Checker:
                 f"{environment} {task.role} on {task.node} is shown ACTIVE, unheard of for {silence:.1f} s",
             )
 
+    # what is lost for good
+
+    def core_forgot(self) -> None:
+        """The core's records are lost: it begins anew, and what ran is nobody's. It lives on, and is shown."""
+        self.forgot_s = self._now
+        self.orphans.update(self.environments)
+        self.environments.clear()
+        self.answers.clear()
+        self.open_calls.clear()
+        self.lost_runs.update(self.runs)
+        self.run_records.clear()
+        self.accounts.metrics.clear()
+        self.accounts.saved.clear()
+        self._sequence = 0
+        self._committed.clear()
+        for operation in self.world.shared.operations.values():
+            operation.abandoned = True
+
+    def executor_forgot(self, name: str) -> None:
+        """An executor's records are lost: what it had promised to hooks and basic tasks, and its place in time."""
+        self.forgetful.add(name)
+
     # what tasks do
 
     def began(self, process: Process) -> None:
         """A task's process starts."""
         environment, role = process.spec.environment, process.spec.role
+        if process.spec.mode in CONTROLLED and self.environment(environment).transition == "RECONFIGURE":
+            self._broken("reconfigure", f"{role} of {environment} is started while values are changed")
         self.task_of_role.setdefault((environment, role), [])
         ids = self.task_of_role[environment, role]
         if process.spec.task not in ids:
@@ -265,6 +312,7 @@ class Checker:
             self.real.setdefault(process.spec.task, set()).add(task_state(process))
         if not process.behaviour.healthy:
             self._excuse(environment, f"{role} is not healthy", process.spec)
+        self.stuck += process.behaviour.stuck_s[0] > 0
         if any(trouble.kind == "slow" for trouble in process.behaviour.troubles):
             self._excuse(environment, f"{role} is slow", process.spec)
 
@@ -284,7 +332,14 @@ class Checker:
         """A task's process has ended."""
         exit = process.exit
         assert exit is not None
+        if isinstance(process, ControlledTask) and process.run_number:
+            self.accounts.cut(process)
+        if process.spec.exit_is_error and not process.told_to_end:
+            self._excuse(process.spec.environment, f"{process.spec.role} has ended", process.spec)
         if process.told_to_end or process.spec.mode not in CONTROLLED:
+            return
+        if process.spec.attached:
+            self._excuse(process.spec.environment, f"{process.spec.role} was ended by somebody", process.spec)
             return
         bad = exit.cause is not ExitCause.EXITED or exit.code != 0
         self.deaths.append(Death(self._now, process.spec, bad))
@@ -294,6 +349,34 @@ class Checker:
         """The nemesis lays hands on tasks."""
         for process in processes:
             self._excuse(process.spec.environment, f"the nemesis and {process.spec.role}", process.spec)
+            if isinstance(process, ControlledTask):
+                self.accounts.cut(process)
+
+    def orphaned(self, process: Process) -> None:
+        """A shim ends a task that nobody owns."""
+        self.disturbed([process])
+
+    def signaled(self, process: Process, number: int) -> None:
+        """An executor sends a signal."""
+        self.signals += 1
+        self._not_an_orphan(process, f"gets signal {number}")
+        if process.spec.attached:
+            self._broken("attached", f"{process.spec.role} is somebody else's, and gets signal {number}")
+
+    def attached(self, task: ControlledTask) -> None:
+        """A task that somebody else started is dialled."""
+        ids = self.task_of_role.setdefault((task.spec.environment, task.spec.role), [])
+        if task.spec.task not in ids:
+            ids.append(task.spec.task)
+        self.real.setdefault(task.spec.task, set()).add(task_state(task))
+
+    def told(self, task: ControlledTask, metric: Metric) -> None:
+        """A task has told a metric of its run, on a link that was up."""
+        self.accounts.told(task, metric)
+
+    def saved_run(self, run: RunInfo) -> None:
+        """A run is written as a file."""
+        self.accounts.saved_run(run)
 
     def called(self, environment: str, role: str, text: str) -> None:
         """A critical call that will not end well reaches an integration."""
@@ -301,13 +384,26 @@ class Checker:
 
     def commanded(self, message: object) -> None:
         """A command arrives at an executor."""
+        if isinstance(message, node_wire.Launch):
+            for spec in message.tasks:
+                if spec.attached:
+                    self._excuse(spec.environment, f"{spec.role} is somebody else's", spec)
         if isinstance(message, node_wire.Transit) and message.event.name == "START":
             for task in message.tasks:
                 self.starts_given.setdefault(task, set()).add(message.id)
 
-    def effect(self, task: ControlledTask, id: str, event: str, run: str) -> None:
+    def effect(self, task: ControlledTask, id: str, event: str, run: str, arguments: Mapping[str, str]) -> None:
         """A command has its effect in a task."""
         name = task.spec.task
+        if task.spec.attached:
+            name = f"{name}@{task.pid}"
+            if event in EXIT_NAMES:
+                self._broken("attached", f"{task.spec.role} is somebody else's, and is told to leave")
+        self.accounts.given(task, event, dict(arguments))
+        if event in EXIT_NAMES:
+            self._not_an_orphan(task, f"is told {event}")
+        if event == "STOP":
+            self._check_stop_order(task)
         n = self.effects.add(name, id, event, run)
         if n > 1:
             self._broken("exactly-once", f"command {id} ({event}) had its effect {n} times in task {name}")
@@ -337,6 +433,43 @@ class Checker:
                     if mine and isinstance(other, ControlledTask) and not other.running and not other.told_to_end:
                         self._broken("start-order", f"{task.spec.role} starts before {path} runs")
 
+    def _not_an_orphan(self, process: Process, text: str) -> None:
+        """What nobody knows any more is shown and left alone: it may be taking data."""
+        spec = process.spec
+        if spec.environment in self.orphans and not self.world.core_asked_to_end(spec.task):
+            self._broken("orphan", f"task {spec.task} ({spec.role}) of a forgotten environment {text}")
+
+    def _check_stop_order(self, task: ControlledTask) -> None:
+        """A task is stopped: the critical ones that were started after it have stopped before."""
+        environment = task.spec.environment
+        if self.environment(environment).transition != "STOP_ACTIVITY" or task.told_to_end:
+            return
+        for path in self.world.services.followers(environment, task.spec.role):
+            if not self.world.services.critical(environment, path):
+                continue
+            for other in self.world.controlled(environment):
+                if other.spec.role == path and other.running and not other.busy and not other.told_to_end:
+                    self._broken("stop-order", f"{task.spec.role} stops before {path}")
+
+    def _stopped_by_itself(self, env: Environment, event: Event) -> None:
+        """A run that stopped because its time was over had its time."""
+        if event.text != "TIMER":
+            return
+        limit_s = self.world.services.auto_stop_s(env.name)
+        running = [at for at, state in env.states if state is EnvState.RUNNING]
+        if limit_s is None or not running:
+            self._broken("auto-stop", f"run {event.run_number} of {env.name} was stopped by a timer that nobody wanted")
+        elif self._now - running[-1] < limit_s - 0.01 and not self.world.clock_jumped:
+            self._broken("auto-stop", f"run {event.run_number} stopped {self._now - running[-1]:.2f} s after its start")
+
+    def _overdue(self, env: Environment) -> str:
+        """Return why a run should have stopped by itself, or ""."""
+        limit_s = self.world.services.auto_stop_s(env.name)
+        if limit_s is None or env.state is not EnvState.RUNNING or env.transition or self.world.clock_jumped:
+            return ""
+        since_s = self._now - max(env.last_transition_s, self.world.core_awake_s)
+        return f"{env.name}: run {env.run} should have stopped by itself" if since_s > limit_s + 3.0 else ""
+
     # the end
 
     def unsettled(self, snapshot: Environments | None) -> list[str]:
@@ -356,6 +489,8 @@ class Checker:
                 reasons.append(f"environment {env.name} ({env.state.name}) has vanished")
             if env.transition:
                 reasons.append(f"{env.name}: {env.transition} has begun and not ended")
+            if overdue := self._overdue(env):
+                reasons.append(overdue)
         shown_tasks: set[str] = set()
         for info in snapshot.environments:
             if info.transition:
@@ -380,6 +515,8 @@ class Checker:
                 reasons.append(f"{info.environment} is {info.state.name} and {critical_dead} are dead")
         for node in world.nodes:
             for process in node.living():
+                if process.spec.environment in self.orphans:
+                    continue
                 if process.spec.task not in shown_tasks and process.spec.mode is not Mode.HOOK:
                     reasons.append(
                         f"a process of task {process.spec.task} ({process.spec.environment} {process.spec.role}) "
@@ -394,6 +531,8 @@ class Checker:
         node = next((one for one in self.world.nodes if one.name == task.node), None)
         if node is None:
             return ""
+        if task.attached:
+            return self._wrong_attached(task)
         process = node.live(task.task)
         if task.phase is Phase.EXITED:
             return "" if process is None else "is shown as ended and lives"
@@ -407,9 +546,32 @@ class Checker:
         real = task_state(process)
         if process.behaviour.never_binds or not process.bound:
             return ""
+        if process.stolen:
+            return ""
+        if stalled := self._wrongly_stalled(task, process):
+            return stalled
         if task.phase is Phase.SUSPECT and not (real is TaskState.ERROR or process.busy):
             return f"answers and is shown as SUSPECT ({task.error})"
         if real is not TaskState.UNKNOWN and real is not task.state and not process.busy:
+            return f"is {real.name} and is shown as {task.state.name}"
+        return ""
+
+    def _wrongly_stalled(self, task: TaskInfo, process: ControlledTask) -> str:
+        """Return why a task should (or should not) be shown as stalled, or ""."""
+        if task.stalled and not process.stuck and not process.busy:
+            return "answers and gets on, and is shown as stalled"
+        watched = process.spec.liveness and process.running and not process.busy
+        if not task.stalled and process.stuck and watched and self._now - process.stuck_since > 6.0:
+            return "stands still, and is not shown as stalled"
+        return ""
+
+    def _wrong_attached(self, task: TaskInfo) -> str:
+        """Return what is wrong with the core's picture of a task that somebody else starts and ends, or ""."""
+        process = next((one for one in self.world.hall.living() if one.spec.task == task.task), None)
+        if process is None or not process.bound or process.stolen or process.busy:
+            return ""
+        real = task_state(process)
+        if task.phase is Phase.ACTIVE and task.state is not real and task.state is not TaskState.ERROR:
             return f"is {real.name} and is shown as {task.state.name}"
         return ""
 
@@ -418,12 +580,14 @@ class Checker:
         world = self.world
         for node in world.nodes:
             for process in node.living():
+                if process.spec.environment in self.orphans:
+                    continue
                 self._broken(
                     "left-behind", f"task {process.spec.task} ({process.spec.role}) still lives on {node.name}"
                 )
             for task, n in node.spawned.items():
                 allowed = max(1, len(self.starts_given.get(task, ()))) if node.modes[task] is Mode.BASIC else 1
-                if n > allowed:
+                if n > allowed and not (node.name in self.forgetful and node.modes[task] in (Mode.HOOK, Mode.BASIC)):
                     self._broken("started-twice", f"task {task} was started {n} times on {node.name}")
         places: dict[str, str] = {}
         for node in world.nodes:
@@ -431,6 +595,8 @@ class Checker:
                 if places.setdefault(task, node.name) != node.name:
                     self._broken("started-twice", f"task {task} was started on {places[task]} and {node.name}")
         for number, parts in self.runs.items():
+            if number in self.lost_runs:
+                continue
             kinds = sorted(part.split()[0] for part in parts)
             if kinds != ["end", "start"]:
                 self._broken("one-run", f"run {number} has {', '.join(parts)}")
@@ -439,6 +605,13 @@ class Checker:
                 self._broken("record", f"the record of run {number} is not complete: {record}")
             elif record.condition is RunCondition.UNDEFINED or not record.end_reason:
                 self._broken("record", f"run {number} is not judged: {record}")
+            else:
+                self.accounts.check_saved(record)
+                if record.condition is not RunCondition.FAILED:
+                    self.accounts.check_metrics(number, record.environment)
+        for held in world.hall.living():
+            if (held.running or held.busy) and held.spec.environment not in self.orphans and not held.stolen:
+                self._broken("attached", f"{held.spec.endpoint} is left behind in {held.state_name}")
         for env in self.environments.values():
             if env.states and env.state is not EnvState.DONE:
                 self._broken("liveness", f"environment {env.name} is {env.state.name} after its destruction")
@@ -447,7 +620,15 @@ class Checker:
         if world.scenario.kind == "calm":
             for finished in self.answers.values():
                 operation = world.shared.operations.get(finished.operation)
-                if finished.code not in ("", "E_STATE", "E_CONFLICT", "E_NOT_FOUND", "E_DENIED", "E_USAGE"):
+                if finished.code not in (
+                    "",
+                    "E_STATE",
+                    "E_CONFLICT",
+                    "E_NOT_FOUND",
+                    "E_DENIED",
+                    "E_USAGE",
+                    "E_INVALID",
+                ):
                     self._broken(
                         "calm", f"{operation and operation.request} ended with {finished.code} {finished.message}"
                     )
@@ -455,7 +636,13 @@ class Checker:
     def _check_deaths(self) -> None:
         for death in self.deaths:
             env = self.environments.get(death.spec.environment)
-            if env is None or not death.bad or not self._critical(death.spec) or not env.states:
+            if (
+                env is None
+                or env.name in self.orphans
+                or not death.bad
+                or not self._critical(death.spec)
+                or not env.states
+            ):
                 continue
             before = [state for at, state in env.states if at <= death.mono_s]
             after = [state for at, state in env.states if at > death.mono_s]

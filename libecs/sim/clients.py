@@ -10,9 +10,23 @@ import attrs
 from libecs.fsm import EnvState
 from libecs.sim.agenda import Agenda
 from libecs.sim.history import History
-from libecs.wire.client import Accepted, Control, Create, Destroy, Environments, Finished, Show
+from libecs.sim.workflows import GAIN
+from libecs.wire.client import (
+    Accepted,
+    Control,
+    Create,
+    Destroy,
+    Environments,
+    Finished,
+    Metrics,
+    Reconfigure,
+    Show,
+    Watch,
+)
 
-Request = Create | Control | Destroy
+Request = Create | Control | Destroy | Reconfigure
+NONSENSE = "nonsense"
+"""A key that means nothing to any task."""
 
 
 @attrs.define(kw_only=True)
@@ -36,18 +50,20 @@ class Shared:
 
     operations: dict[str, Operation] = attrs.field(factory=dict)
     states: dict[str, EnvState] = attrs.field(factory=dict)
-    snapshots: list[tuple[float, Environments]] = attrs.field(factory=list)
-    """What Show answered; the newest last."""
 
 
 _EVENTS = {
     EnvState.STANDBY: ("DEPLOY",),
     EnvState.DEPLOYED: ("CONFIGURE", "CONFIGURE", "CONFIGURE", "destroy"),
-    EnvState.CONFIGURED: ("START_ACTIVITY", "START_ACTIVITY", "START_ACTIVITY", "RESET", "destroy"),
+    EnvState.CONFIGURED: (*("START_ACTIVITY",) * 4, "reconfigure", "reconfigure", "RESET", "destroy"),
     EnvState.RUNNING: ("STOP_ACTIVITY", "STOP_ACTIVITY", "STOP_ACTIVITY", "STOP_ACTIVITY", "destroy"),
     EnvState.ERROR: ("RECOVER", "RECOVER", "destroy"),
 }
-_ANY = ("DEPLOY", "CONFIGURE", "RESET", "START_ACTIVITY", "STOP_ACTIVITY", "RECOVER", "destroy")
+_ANY = ("reconfigure", "DEPLOY", "CONFIGURE", "RESET", "START_ACTIVITY", "STOP_ACTIVITY", "RECOVER", "destroy")
+
+
+TIMEOUTS = ("1s", "2s", "4s")
+WATCH = "-watch"
 
 
 class Client:
@@ -67,7 +83,10 @@ class Client:
         send: Callable[[str, object], None],
         on_answer: Callable[[Operation, Finished], None],
         on_snapshot: Callable[[Environments], None],
+        on_metrics: Callable[[Metrics], None] = lambda message: None,
+        may_time_out: bool = True,
     ) -> None:
+        """`may_time_out`: some of its environments stop their runs by themselves."""
         self.name = name
         self.agenda = agenda
         self.history = history
@@ -80,6 +99,9 @@ class Client:
         self._send = send
         self._on_answer = on_answer
         self._on_snapshot = on_snapshot
+        self._on_metrics = on_metrics
+        self._may_time_out = may_time_out
+        self._watches = random.random() < 0.3
         self._current: Operation | None = None
         self._count = 0
         self._asked: list[Operation] = []
@@ -106,9 +128,10 @@ class Client:
         elif isinstance(message, Finished):
             self._finished(message)
         elif isinstance(message, Environments):
-            self.shared.snapshots.append((self.agenda.mono_s, message))
-            del self.shared.snapshots[:-4]
-            self._on_snapshot(message)
+            if message.environments or not message.request.endswith(WATCH):
+                self._on_snapshot(message)
+        elif isinstance(message, Metrics):
+            self._on_metrics(message)
 
     def look(self) -> None:
         """Ask for all environments once."""
@@ -136,6 +159,9 @@ class Client:
     def _look(self) -> None:
         if self.agenda.mono_s < self.until_s:
             self.look()
+            if self._watches and self.random.random() < 0.5:
+                lines = self.random.random() < 0.5
+                self._send(self.name, Watch(request=f"{self.name}-{self._count}{WATCH}", metrics=True, lines=lines))
             self.agenda.after(self.random.uniform(0.5, 2.0), self._look)
 
     def _know(self, operation: Operation) -> None:
@@ -200,7 +226,11 @@ class Client:
                 mine = [random.choice(others)]
             else:
                 target = random.choice((EnvState.CONFIGURED, EnvState.CONFIGURED, EnvState.DEPLOYED))
-                return Create(operation=id, workflow=random.choice(self.workflows), target=target, requester=self.name)
+                workflow = random.choice(self.workflows)
+                variables = {}
+                if self._may_time_out and random.random() < 0.25:
+                    variables = {"auto_stop_enabled": "true", "auto_stop_timeout": random.choice(TIMEOUTS)}
+                return Create(operation=id, workflow=workflow, target=target, variables=variables, requester=self.name)
         environment = random.choice(mine)
         state = states.get(environment, EnvState.STANDBY)
         choices = _EVENTS.get(state, _ANY) if random.random() < 0.9 else _ANY
@@ -213,4 +243,20 @@ class Client:
                 allow_running=random.random() < 0.5,
                 requester=self.name,
             )
+        if event == "reconfigure":
+            return self._reconfigure(id, environment)
         return Control(operation=id, environment=environment, event=event, requester=self.name)
+
+    def _reconfigure(self, id: str, environment: str) -> Reconfigure:
+        random = self.random
+        value = str(random.randint(1, 999))
+        values = random.choice(({"rate": value}, {GAIN: value}, {"rate": value, GAIN: value}))
+        if random.random() < 0.15:
+            values = {**values, NONSENSE: value}
+        return Reconfigure(
+            operation=id,
+            environment=environment,
+            values=values,
+            tasks=random.choice(("**", "**", "**", "root.base0", "nowhere")),
+            requester=self.name,
+        )

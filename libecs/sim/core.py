@@ -21,7 +21,7 @@ from libecs.sim.agenda import Agenda
 from libecs.sim.history import History
 from libecs.sim.process import EngineProcess
 from libecs.sim.services import Services
-from libecs.wire.client import Event
+from libecs.wire.client import Event, RunInfo
 
 
 class Watcher(Protocol):
@@ -32,6 +32,9 @@ class Watcher(Protocol):
 
     def published(self, events: tuple[Event, ...]) -> None:
         """Events went out to all subscribers."""
+
+    def saved_run(self, run: RunInfo) -> None:
+        """A run is written as a file."""
 
 
 class CoreProcess(EngineProcess):
@@ -82,7 +85,8 @@ class CoreProcess(EngineProcess):
         elif isinstance(effect, Publish):
             self._watcher.published(effect.events)
         elif isinstance(effect, SaveRun):
-            self.history.add(self.name, "SaveRun", str(effect.run.number))
+            self.history.add(self.name, "SaveRun", effect.run.number)
+            self._watcher.saved_run(effect.run)
         elif isinstance(effect, TakeRunNumber):
             self.history.add(self.name, "TakeRunNumber", effect.key)
             self.services.take_run_number(self.life, effect)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from libecs.engine.core import CoreEngine, CoreSettings
 from libecs.engine.effects import Effect, Engine, Now
 from libecs.engine.executor import ExecutorEngine, ExecutorSettings
+from libecs.sim.node import RUNS_FOLDER
 from libecs.sim.world import Records
 
 
@@ -13,7 +14,7 @@ class RealEngines:
 
     def core(self, records: Records, now: Now, idempotent: frozenset[str]) -> tuple[Engine, list[Effect]]:
         """Return a core's engine and its first effects."""
-        engine = CoreEngine(CoreSettings(instance="sim", idempotent_calls=idempotent), records)
+        engine = CoreEngine(CoreSettings(instance="sim", idempotent_calls=idempotent, runs_folder=RUNS_FOLDER), records)
         return engine, engine.start(now)
 
     def executor(self, node: str, records: Records, now: Now) -> Engine:

@@ -56,9 +56,13 @@ class History:
             self.violations.append(Violation(rule, f"at {self._agenda.mono_s:.4f} s: {text}"))
         self.add("checker", "VIOLATION", f"{rule}: {text}")
 
-    def count(self, who: str, what: str) -> int:
-        """Return how many lines are about this."""
-        return sum(1 for row in self._rows if row[2] == what and row[1] == who)
+    def tally(self) -> dict[tuple[str, str], list[str]]:
+        """Return the details of deaths and reboots, by who and what."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for _, who, what, detail in self._rows:
+            if what in ("dies", "reboot"):
+                found.setdefault((who, what), []).append(str(detail))
+        return found
 
     def text(self, last: int | None = None) -> str:
         """Return the lines, or the last ones, as text."""

@@ -6,10 +6,11 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from libecs.engine.effects import Call, Effect, Expand, Forget, Open, Signal, Spawn, TakeRunNumber
+from libecs.sim.intruders import Thief
 from libecs.sim.node import Node
 from libecs.sim.process import Crash, CrashPoint, EngineProcess
 from libecs.sim.scenario import Scenario
-from libecs.sim.tasks import Process, Program, ended
+from libecs.sim.tasks import ControlledTask, Process, Program, ended
 
 if TYPE_CHECKING:
     from libecs.sim.world import World
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
 CORE_ASKS: tuple[type[Effect], ...] = (Call, Call, Call, TakeRunNumber, Expand)
 NODE_ASKS: tuple[type[Effect], ...] = (Spawn, Spawn, Signal, Forget, Open)
 """Effects after which a process is killed."""
+
+
+PROCESS_FAULTS = (
+    "kill",
+    *("point",) * 6,
+    *("effect",) * 3,
+    "stop",
+    "both",
+    "reboot",
+    "clock",
+    "two-cores",
+    "two-cores",
+    "disk",
+)
 
 
 class Nemesis:
@@ -27,6 +42,12 @@ class Nemesis:
         self.scenario = scenario
         self.random = random
         self.over = False
+        self.thief = Thief(world, random)
+        self.counts: dict[str, int] = {}
+        """Kind of fault to how often it came."""
+
+    def _count(self, kind: str) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + 1
 
     def begin(self) -> None:
         """Set the rates of messages' faults, schedule everything else."""
@@ -36,6 +57,8 @@ class Nemesis:
         task_faults = world.network.task_faults
         task_faults.duplicate = task_faults.reorder = s.task_link
         task_faults.late = s.task_link / 4
+        telemetry = world.network.telemetry_faults
+        telemetry.loss, telemetry.reorder, telemetry.late = s.telemetry_loss, s.reorder, max(s.late, 0.05)
         trouble = world.services.trouble
         trouble.run_error = trouble.run_lost = trouble.expand_error = s.service_trouble / 2
         trouble.slow = s.service_trouble
@@ -58,6 +81,8 @@ class Nemesis:
             world.heal_link(node)
             for process in node.living():
                 process.thaw()
+        for place in world.hall.places.values():
+            world.hall.start(place)
         for daemon in (world.core, *world.nodes):
             daemon.crash = None
             daemon.go_on()
@@ -72,10 +97,12 @@ class Nemesis:
             return
         random, world = self.random, self.world
         daemon: EngineProcess = random.choice((world.core, random.choice(world.nodes)))
-        kind = random.choice(("kill", *("point",) * 4, "effect", "effect", "stop", "both", "reboot", "clock"))
+        kind = random.choice(PROCESS_FAULTS)
+        self._count(kind)
         if kind == "clock":
             jump = random.choice((-3_600_000, 3_600_000, -86_400_000, 86_400_000))
             world.agenda.wall_offset_ms += jump
+            world.clock_jumped = True
             world.history.add("nemesis", "clock", f"jumps by {jump} ms")
         elif kind == "kill":
             daemon.die("killed")
@@ -92,6 +119,10 @@ class Nemesis:
                 node.reboot()
             else:
                 node.die("killed")
+        elif kind == "two-cores":
+            world.two_cores()
+        elif kind == "disk":
+            world.lose_disk(daemon)
         elif kind == "effect":
             self._kill_at_effect(daemon)
         else:
@@ -130,6 +161,7 @@ class Nemesis:
         random, world = self.random, self.world
         seconds = random.choice((0.2, 1.0, 2.2, 4.0, 8.0)) * random.uniform(0.8, 1.2)
         kind = random.choice(("cut", "silent", "silent", "to-core", "to-node", "client", "down"))
+        self._count(f"network {kind}")
         if kind == "client":
             world.block_clients(True)
             world.agenda.after(seconds, lambda: world.block_clients(False))
@@ -144,6 +176,18 @@ class Nemesis:
             world.partition(node, to_core=kind in ("silent", "to-core"), to_node=kind in ("silent", "to-node"))
             world.agenda.after(seconds, lambda: world.heal_link(node))
 
+    def _hall_fault(self) -> None:
+        """Somebody ends an attached task, and starts it again later."""
+        world = self.world
+        place = world.hall.places[self.random.choice(sorted(world.hall.places))]
+        self._count("task attached")
+        if place.process is not None:
+            if self.scenario.only_non_critical and self._critical(place.process):
+                return
+            world.disturbed_tasks([place.process])
+        world.hall.stop(place)
+        world.agenda.after(self.random.choice((0.1, 2.0, 8.0)), lambda: world.hall.start(place))
+
     def _critical(self, process: Process) -> bool:
         return self.world.services.critical(process.spec.environment, process.spec.role)
 
@@ -151,6 +195,9 @@ class Nemesis:
         if self.over:
             return
         random, world = self.random, self.world
+        if random.random() < 0.3 and world.hall.places:
+            self._hall_fault()
+            return
         victims: list[tuple[Node, Process]] = [
             (node, process)
             for node in world.nodes
@@ -160,7 +207,8 @@ class Nemesis:
         if not victims:
             return
         node, process = random.choice(victims)
-        kind = random.choice(("kill", "kill", "exit", "freeze", "shim", "shim-kill"))
+        kind = random.choice(("kill", "kill", "exit", "freeze", "shim", "shim-kill", "steal"))
+        self._count(f"task {kind}")
         world.history.add("nemesis", f"task-{kind}", f"{process.spec.task} {process.spec.role}")
         if kind.startswith("shim") and process.spec.task in node.shims:
             node.kill_shim(process.spec.task)
@@ -168,6 +216,10 @@ class Nemesis:
                 if isinstance(process, Program):  # how it ends is all that it says, and now nobody sees it
                     world.disturbed_tasks([process])
                 return
+        if kind == "steal":
+            if isinstance(process, ControlledTask):
+                self.thief.steal(process)
+            return
         world.disturbed_tasks([process])
         if kind == "freeze":
             process.frozen = True

@@ -17,8 +17,10 @@ from libecs.sim.history import History
 from libecs.wire import node, task
 from libecs.wire.codec import Table
 
-QUIET = frozenset({node.NodeKeepalive, node.CoreKeepalive, task.Ping, task.Pong})
+QUIET = frozenset({node.NodeKeepalive, node.CoreKeepalive, task.Ping, task.Pong, task.Metric, task.Log, node.Telemetry})
 """Messages that are not worth a line of the history."""
+ONCE = frozenset({task.Metric, task.Log})
+"""Messages that no link repeats: they are not numbered, because no link has a reason to."""
 
 
 @attrs.define(kw_only=True)
@@ -63,10 +65,12 @@ class Network:
         self.node_faults = Faults()
         self.task_faults = Faults(delay_s=(0.00005, 0.0005))
         self.client_faults = Faults()
+        self.telemetry_faults = Faults()
+        """Telemetry is lost and late, and not repeated: its link has no reason to."""
 
     def heal(self) -> None:
         """Make all links perfect."""
-        for faults in (self.node_faults, self.task_faults, self.client_faults):
+        for faults in (self.node_faults, self.task_faults, self.client_faults, self.telemetry_faults):
             faults.heal()
 
 
@@ -101,7 +105,7 @@ class Connection:
             network.traffic.lost += 1
             return
         copies = 1
-        if faults.duplicate > 0 and random.random() < faults.duplicate:
+        if faults.duplicate > 0 and random.random() < faults.duplicate and type(message) not in ONCE:
             copies = 2
             network.traffic.duplicated += 1
         for _ in range(copies):

@@ -17,6 +17,7 @@ from libecs.engine.effects import (
     Forget,
     MakeFolder,
     Open,
+    Output,
     ProcessEnded,
     ProcessStarted,
     Received,
@@ -25,8 +26,11 @@ from libecs.engine.effects import (
     Spawn,
     Survivor,
 )
+from libecs.engine.outbox import TELEMETRY
 from libecs.fsm import Mode
+from libecs.sim import voices
 from libecs.sim.agenda import Agenda
+from libecs.sim.hall import Hall
 from libecs.sim.history import History
 from libecs.sim.network import Network, Pair
 from libecs.sim.process import EngineProcess
@@ -36,6 +40,7 @@ from libecs.wire.task import TASK
 
 CORE = "core"
 """The peer name of an executor's link to its core."""
+RUNS_FOLDER = "/runs"
 
 DIAL_S = (0.05, 0.2)
 
@@ -67,7 +72,13 @@ class Node(EngineProcess):
         behave: Callable[[TaskSpec], Behaviour],
         watcher: TaskWatcher,
         send_core: Callable[[Node, object], None],
+        tell_core: Callable[[Node, object], None],
+        hall: Hall,
+        orphan_s: float | None = None,
     ) -> None:
+        """`send_core` and `tell_core` are the links for messages and for telemetry. `orphan_s`: how long shims keep
+        their tasks when their executor is dead, None = for ever.
+        """
         super().__init__(name, agenda, history, random)
         self.network = network
         self.shims: dict[str, Shim] = {}
@@ -79,10 +90,17 @@ class Node(EngineProcess):
         """Task id to its control mode, of all that were ever started."""
         self._links: dict[str, Pair] = {}
         self._opened: set[str] = set()
+        self._endpoints: dict[str, str] = {}
         self._make = make
         self._behave = behave
         self._watcher = watcher
         self._send_core = send_core
+        self._tell_core = tell_core
+        self.hall = hall
+        self.orphan_s = orphan_s
+        self.orphaned = 0
+        """Tasks that shims have stopped because nobody owned them."""
+        self.folders: set[str] = set()
         self._pids = 100
 
     # the executor's process
@@ -109,17 +127,35 @@ class Node(EngineProcess):
         for pair in self._links.values():
             pair.cut()
         for task in self._opened:
-            process = self.live(task)
-            if isinstance(process, ControlledTask):
+            process = self.reached(task)
+            if process is not None:
                 process.disconnect(f"{self.name}/{self.life}")
         self._links.clear()
         self._opened.clear()
+        if self.orphan_s is not None:
+            life = self.life
+            self.agenda.after(self.orphan_s, lambda: self._stop_orphans(life))
+
+    def _stop_orphans(self, life: int) -> None:
+        """Nobody has come to own the tasks: their shims end them."""
+        if self.alive or life != self.life:
+            return
+        for shim in self.shims.values():
+            process = shim.process
+            if shim.alive and process is not None and process.alive:
+                self.orphaned += 1
+                self._watcher.orphaned(process)
+                process.orphaned = True
+                process.signal(15)
+                process.later(3.0, lambda process=process: process.signal(9))  # type: ignore[misc]
 
     def perform(self, effect: Effect) -> None:
         """Do what the executor's engine wants."""
         if isinstance(effect, Send):
             if effect.peer == CORE:
                 self._send_core(self, effect.message)
+            elif effect.peer == TELEMETRY:
+                self._tell_core(self, effect.message)
             elif (pair := self._links.get(effect.peer)) is not None:
                 pair.to_b.send(effect.message)
             return
@@ -129,9 +165,11 @@ class Node(EngineProcess):
         elif isinstance(effect, Signal):
             process = self.live(effect.task)
             if process is not None:
+                self._watcher.signaled(process, effect.number)
                 process.signal(effect.number)
         elif isinstance(effect, Open):
             self._opened.add(effect.task)
+            self._endpoints[effect.task] = effect.endpoint
             self._dial(effect.task, self.life)
         elif isinstance(effect, Close):
             self._opened.discard(effect.task)
@@ -139,7 +177,7 @@ class Node(EngineProcess):
         elif isinstance(effect, Forget):
             self._forget(effect.task)
         elif isinstance(effect, MakeFolder):
-            pass  # tasks here write no files
+            self.folders.add(effect.path)
         else:
             self.history.broken("engine-effect", f"{self.name}: {type(effect).__name__} is no effect of an executor")
 
@@ -152,6 +190,11 @@ class Node(EngineProcess):
             return shim.process
         return None
 
+    def reached(self, task: str) -> ControlledTask | None:
+        """Return the live process that a task's link leads to: its own, or that of somebody else if it is attached."""
+        process = self.live(task) or self.hall.at(self._endpoints.get(task, ""))
+        return process if isinstance(process, ControlledTask) else None
+
     def living(self) -> list[Process]:
         """Return all live processes, those of forgotten tasks too."""
         return [process for process in self.processes if process.alive]
@@ -162,6 +205,9 @@ class Node(EngineProcess):
         self.modes[task] = spec.mode
         if self.live(task) is not None:
             self.history.broken("one-process", f"{self.name}: task {task} ({spec.role}) is started beside its process")
+        if spec.attached:
+            self.history.broken("attached", f"{self.name}: {task} ({spec.role}) is somebody else's, and is started")
+        self._check_texts(spec)
         behaviour = self._behave(spec)
         if behaviour.launch_error:
             self._watcher.launch_failed(spec)
@@ -179,10 +225,33 @@ class Node(EngineProcess):
         else:
             process = program = Program(spec, self._pids, behaviour, self.agenda, self.random, self._ended)
             program.run()
+            self._write_later(program)
         self.processes.append(process)
         self._watcher.began(process)
         self.shims[task] = Shim(spec=spec, process=process)
         self._tell(task, lambda: ProcessStarted(task=task, pid=process.pid))
+
+    def _check_texts(self, spec: TaskSpec) -> None:
+        """A program is started with what it needs to know of its run, in a folder that is there."""
+        for text in (*spec.command.argv, *spec.command.environment.values()):
+            if "{{" in text:
+                self.history.broken("run-folder", f"{self.name}: {spec.role} is started with {text!r}")
+            if text.startswith(f"{RUNS_FOLDER}/") and text not in self.folders:
+                self.history.broken("run-folder", f"{self.name}: {spec.role} is started before {text} is made")
+
+    def _write_later(self, program: Program) -> None:
+        """Let a program write lines, now and then too many of them."""
+        voice = program.behaviour.voice
+        if voice is None:
+            return
+        life = self.life
+
+        def write(count: int) -> None:
+            if life == self.life:
+                lines = voices.output(self.random, min(count, 1000), self.agenda.now.unix_ms)
+                self.put(Output(task=program.spec.task, lines=lines, dropped=count - len(lines)))
+
+        program.later(voice.every_s, lambda: write(3 + voice.flood * 5))
 
     def _tell(self, task: str, input: Callable[[], ProcessStarted | ProcessEnded]) -> None:
         life = self.life
@@ -201,6 +270,8 @@ class Node(EngineProcess):
         shim = self.shims.get(task)
         if shim is None or shim.process is not process:
             return
+        if process.orphaned and shim.alive:
+            exit = attrs.evolve(exit, cause=ExitCause.ORPHANED)
         shim.exit = exit if shim.alive else Exit(cause=ExitCause.UNKNOWN)
         shim.last_log = process.last_log if shim.alive else ""
         told, log = shim.exit, shim.last_log
@@ -227,8 +298,8 @@ class Node(EngineProcess):
         """Try to connect until it works, Close, or the end of this life."""
         if life != self.life or not self.alive or task not in self._opened or task in self._links:
             return
-        process = self.live(task)
-        if not isinstance(process, ControlledTask) or not process.bound:
+        process = self.reached(task)
+        if process is None or not process.bound:
             self.agenda.after(self.random.uniform(*DIAL_S), lambda: self._dial(task, life))
             return
         me = f"{self.name}/{self.life}"
@@ -237,19 +308,34 @@ class Node(EngineProcess):
             TASK,
             self.network.task_faults,
             self.name,
-            f"{process.spec.role or task}",
+            f"{process.spec.role or task}" if not process.spec.attached else f"hall:{task}",
             lambda message: self.put(Received(task, message)),
             lambda message: process.receive(me, message),
         )
         process.connect(me, pair.to_a.send)
+        if process.spec.attached:
+            self._adopt_spec(task, process)
+            process.on_cut.append(lambda: self._cut_by_end(task, life, pair))
         self.put(Connected(task))
+
+    def _adopt_spec(self, task: str, process: ControlledTask) -> None:
+        """A task that somebody else started is now known by the id under which it is controlled."""
+        tasks = getattr(self.engine, "tasks", {})
+        if task in tasks:
+            process.spec = tasks[task].spec
+            self._watcher.attached(process)
+
+    def _cut_by_end(self, task: str, life: int, pair: Pair) -> None:
+        if life == self.life and self._links.get(task) is pair:
+            self._unlink(task)
+            self._dial(task, life)
 
     def _unlink(self, task: str) -> None:
         pair = self._links.pop(task, None)
         if pair is not None:
             pair.cut()
-            process = self.live(task)
-            if isinstance(process, ControlledTask):
+            process = self.reached(task)
+            if process is not None:
                 process.disconnect(f"{self.name}/{self.life}")
             if task in self._opened:
                 self.put(Disconnected(task, "closed by peer"))
@@ -269,6 +355,7 @@ class Node(EngineProcess):
         for process in self.living():
             process.end(Exit(cause=ExitCause.UNKNOWN))
         self.shims.clear()
+        self.folders.clear()
         self.spawned = {task: n for task, n in self.spawned.items() if self.modes[task] is Mode.HOOK}
 
 

@@ -52,6 +52,9 @@ class Scenario:
     trouble: float = 0.0
     """Probability that a task does something wrong by itself, that a call or a hook is one that fails."""
     service_trouble: float = 0.0
+    telemetry_loss: float = 0.0
+    orphan_s: float | None = None
+    """How long shims keep their tasks when nobody owns them; None = for ever."""
     codec: bool = True
     """Encode and decode every message on its way. A history is the same without, only faster: a test compares."""
 
@@ -96,5 +99,7 @@ def draw(seed: int) -> Scenario:
         task_faults=random.randint(0, 3) if tasks else 0,
         trouble=random.choice((0.1, 0.3)) if tasks else 0.0,
         service_trouble=random.choice((0.05, 0.3)) if services else 0.0,
+        telemetry_loss=random.choice((0.0, 0.3)) if messages else 0.0,
+        orphan_s=random.choice((None, None, 1.0, 10.0)) if crashes else None,
         codec=seed // len(KINDS) % CODEC_EVERY == 0,
     )

@@ -10,7 +10,7 @@ import attrs
 from libecs.engine.effects import Call, CallDone, Expand, Expanded, RunNumberTaken, TakeRunNumber
 from libecs.sim.agenda import Agenda
 from libecs.sim.history import History
-from libecs.workflow.role import Workflow
+from libecs.workflow.role import TaskClass, Workflow
 
 FIRST_RUN = 500
 
@@ -84,6 +84,7 @@ class Services:
         self._answer = answer
         self._on_critical_failure = on_critical_failure
         self._workflow_of: dict[str, Workflow] = {}
+        self._variables_of: dict[str, Mapping[str, str]] = {}
 
     def take_run_number(self, life: int, effect: TakeRunNumber) -> None:
         """Answer a TakeRunNumber. A lost answer still takes the number."""
@@ -99,12 +100,14 @@ class Services:
         workflow = self.workflows.get(effect.workflow)
         if workflow is not None:
             self._workflow_of[effect.environment] = workflow
+            self._variables_of[effect.environment] = effect.variables
         if workflow is None:
             answer = Expanded(job=effect.job, code="E_NOT_FOUND", message=f"no workflow {effect.workflow}")
         elif self.random.random() < self.trouble.expand_error:
             answer = Expanded(job=effect.job, code="E_TEMPLATE", message="workflows/sim.yaml:1: does not parse")
         else:
-            answer = Expanded(job=effect.job, workflow=workflow)
+            variables = {name: value for name, value in effect.variables.items() if name != "environment_id"}
+            answer = Expanded(job=effect.job, workflow=attrs.evolve(workflow, user_vars=variables))
         self._later(life, self._delay(0.005, 0.3), answer)
 
     def call(self, life: int, effect: Call) -> None:
@@ -138,6 +141,27 @@ class Services:
         workflow = self._workflow_of.get(environment)
         roles = workflow.roles if workflow is not None else ()
         return next((role.start_after for role in roles if role.path == path), ())
+
+    def auto_stop_s(self, environment: str) -> float | None:
+        """Return how long a run of an environment may last, None for as long as it likes."""
+        variables = self._variables_of.get(environment, {})
+        if variables.get("auto_stop_enabled") != "true":
+            return None
+        return float(variables["auto_stop_timeout"].removesuffix("s"))
+
+    def task_class(self, environment: str, path: str) -> TaskClass | None:
+        """Return the class of the task of a role."""
+        workflow = self._workflow_of.get(environment)
+        for role in workflow.roles if workflow is not None else ():
+            if role.path == path and role.task is not None and workflow is not None:
+                return workflow.classes[role.task.class_name]
+        return None
+
+    def followers(self, environment: str, path: str) -> tuple[str, ...]:
+        """Return the paths of the roles that a role runs longer than: they were started after it."""
+        workflow = self._workflow_of.get(environment)
+        roles = workflow.roles if workflow is not None else ()
+        return tuple(role.path for role in roles if path in role.start_after)
 
     def critical(self, environment: str, path: str) -> bool:
         """Whether a role is critical, as the workflow says that was given to the core for an environment."""

@@ -14,13 +14,16 @@ import attrs
 
 from libecs.fairmq import DEVICE, ON_THE_WAY, DeviceEvent, DeviceState
 from libecs.fsm import TASK, Mode, TaskEvent, TaskState
+from libecs.sim import voices
 from libecs.sim.agenda import Agenda
+from libecs.sim.voices import Voice, draw_voice
 from libecs.wire.node import Exit, ExitCause, TaskSpec
 from libecs.wire.task import (
     DeviceEventType,
     Happened,
     Hello,
     Machine,
+    Metric,
     PeerRole,
     Ping,
     Pong,
@@ -36,6 +39,7 @@ from libecs.wire.task import (
 ANSWERS_KEPT = 16
 
 START_NAMES = frozenset({"START", "RUN"})
+CONFIGURE_NAMES = frozenset({"CONFIGURE", "INIT_DEVICE"})
 EXIT_NAMES = frozenset({"EXIT", "END"})
 
 
@@ -81,6 +85,10 @@ class Behaviour:
     """Life of the process of a basic task or hook; 0 = until it is told to end."""
     code: int = 0
     ignores_term: bool = False
+    voice: Voice | None = None
+    stuck_s: tuple[float, float] = (0.0, 0.0)
+    """Seconds after a start when the user's loop stands still, though the task answers, and for how long; 0, 0 = never.
+    """
 
     @property
     def healthy(self) -> bool:
@@ -132,8 +140,20 @@ class TaskWatcher(Protocol):
     def changed(self, task: ControlledTask) -> None:
         """A task is in another state."""
 
-    def effect(self, task: ControlledTask, id: str, event: str, run: str) -> None:
+    def effect(self, task: ControlledTask, id: str, event: str, run: str, arguments: Mapping[str, str]) -> None:
         """A command has its effect."""
+
+    def signaled(self, process: Process, number: int) -> None:
+        """An executor sends a signal."""
+
+    def orphaned(self, process: Process) -> None:
+        """A shim ends a task that nobody owns."""
+
+    def attached(self, task: ControlledTask) -> None:
+        """A task that somebody else started is dialled."""
+
+    def told(self, task: ControlledTask, metric: Metric) -> None:
+        """A task has told a metric of its run, on a link that was up."""
 
     def ended(self, process: Process) -> None:
         """A process is gone."""
@@ -160,6 +180,8 @@ class Process:
         self.frozen = False
         self.bound = False
         self.last_log = ""
+        self.orphaned = False
+        """Its shim ends it: it has no owner any more."""
         self.told_to_end = False
         """We asked for its end, by a signal or by EXIT."""
         self._on_end = on_end
@@ -252,6 +274,15 @@ class ControlledTask(Process):
         """(peer, name, epoch)."""
         self._answers: OrderedDict[str, Result] = OrderedDict()
         self._busy: _Busy | None = None
+        self.properties: dict[str, str] = {}
+        """What CONFIGURE and RECONFIGURE have told it."""
+        self.stuck = False
+        """The user's loop stands still."""
+        self.stuck_since = 0.0
+        self.on_cut: list[Callable[[], None]] = []
+        """What breaks when this process ends: the links of those who dialled it."""
+        self.stolen = False
+        """Somebody who is no executor took it, and may hold it still."""
         self._told: dict[str, int] = {}
         self._progress = 0
         self._runs = 0
@@ -266,6 +297,11 @@ class ControlledTask(Process):
     def running(self) -> bool:
         """Whether it takes data."""
         return self.state == (DeviceState.RUNNING if self.machine is Machine.FAIRMQ else TaskState.RUNNING)
+
+    @property
+    def holder_epoch(self) -> int:
+        """Epoch of whoever controls it, 0 = nobody."""
+        return self._holder[2] if self._holder is not None else 0
 
     @property
     def busy(self) -> bool:
@@ -302,7 +338,7 @@ class ControlledTask(Process):
         elif peer not in self._said_hello:
             pass  # nothing is answered before Hello
         elif isinstance(message, Ping):
-            self._progress += self.running
+            self._progress += self.running and not self.stuck
             self._send(
                 peer,
                 Pong(number=message.number, state=int(self.state), sequence=self.sequence, progress=self._progress),
@@ -346,6 +382,9 @@ class ControlledTask(Process):
                     return
                 self._send(holder[0], Refused(reason=Refusal.SUPERSEDED, holder=hello.name, epoch=hello.epoch))
             self._holder = (peer, hello.name, hello.epoch)
+        elif self._holder is not None and self._holder[0] == peer:
+            self._holder = None  # it lets go: whoever comes next may have the task
+            self.stolen = False
         self._said_hello[peer] = hello.role
         self._send(
             peer,
@@ -410,11 +449,14 @@ class ControlledTask(Process):
             self._log_and_end(f"died when told {name}", trouble.exit)
             return
         run = message.arguments.get("runNumber", message.arguments.get("run_number", ""))
-        self._watcher.effect(self, message.id, name, run)
+        self._watcher.effect(self, message.id, name, run, message.arguments)
+        self._take_properties(name, message.arguments)
         if name in EXIT_NAMES:
             self.told_to_end = True
         if name in START_NAMES:
             self.run_number = int(run) if run.isdigit() else 0
+        elif name == "STOP":
+            self._tell()
         self._busy = _Busy(message, {peer}, name, target)
         if on_the_way:
             self._set_state(on_the_way)
@@ -452,12 +494,19 @@ class ControlledTask(Process):
             self._set_state(self._error_state)
             self._answer(busy.asked_by, self._result(busy.message, False, error, trigger=Trigger.DEVICE_ERROR))
             return
-        self._set_state(busy.target)
+        if busy.target != self.state:
+            self._set_state(busy.target)
         self._answer(busy.asked_by, self._result(busy.message, True, ""))
         if busy.name in START_NAMES:
             self._started()
         elif self.state in (TaskState.DONE,) if self.machine is Machine.OCC else self.state == DeviceState.EXITING:
             self.later(0.002, lambda: self.end(ended(0)))
+
+    def _take_properties(self, name: str, arguments: Mapping[str, str]) -> None:
+        if name in CONFIGURE_NAMES:
+            self.properties = dict(arguments)
+        elif name == "RECONFIGURE":
+            self.properties.update(arguments)
 
     @property
     def _error_state(self) -> int:
@@ -506,8 +555,41 @@ class ControlledTask(Process):
                 behaviour.end_of_stream_s,
                 in_this_run(lambda: self._broadcast(Happened(type=DeviceEventType.END_OF_STREAM))),
             )
+        if self.run_number and behaviour.voice is not None:
+            self.later(behaviour.voice.every_s, in_this_run(lambda: self._speak(in_this_run, first=True)))
+        after_s, seconds = behaviour.stuck_s
+        self.stuck = False
+        if run == 1 and after_s:
+            self.later(after_s, in_this_run(lambda: self._stand_still(seconds)))
         if run == 1 and behaviour.error_running_s:
             self.later(behaviour.error_running_s, in_this_run(self._fail))
+
+    def _speak(self, in_this_run: Callable[[Callable[[], None]], Callable[[], None]], first: bool = False) -> None:
+        """Tell metrics, and again after a while, until the run is over."""
+        voice = self.behaviour.voice
+        assert voice is not None
+        self._tell()
+        for n in range((voice.flood if first else 0) + (self.random.random() < 0.2)):
+            self._broadcast(voices.line(self.random, n, self.agenda.now.unix_ms))
+        self.later(voice.every_s, in_this_run(lambda: self._speak(in_this_run)))
+
+    def _tell(self) -> None:
+        voice = self.behaviour.voice
+        if voice is None or not self.running or not self.run_number or not self._said_hello:
+            return
+        for metric in voices.metrics(voice, self.random, self.agenda.now.unix_ms):
+            if any(peer in self.peers for peer in self._said_hello):
+                self._watcher.told(self, metric)
+            self._broadcast(metric)
+
+    def _stand_still(self, seconds: float) -> None:
+        self.stuck, self.stuck_since = True, self.agenda.mono_s
+
+        def go_on() -> None:
+            self.stuck = False
+
+        if seconds:
+            self.agenda.after(seconds, go_on)
 
     def _fail(self) -> None:
         self.last_log = "the loop failed"
@@ -524,7 +606,7 @@ def make_behaviour(random: Random, mode: Mode, *, trouble: float) -> Behaviour:
     boot_s = random.uniform(0.005, 0.3)
     step_s = (0.001, random.choice((0.005, 0.05, 0.4)))
     runs_s = random.uniform(0.05, 1.0) if mode is Mode.HOOK else random.choice((0.0, 0.0, 2.0))
-    plain = Behaviour(boot_s=boot_s, step_s=step_s, runs_s=runs_s)
+    plain = Behaviour(boot_s=boot_s, step_s=step_s, runs_s=runs_s, voice=draw_voice(random))
     if random.random() >= trouble:
         if random.random() < 0.1:
             event = random.choice(_EVENTS[mode]) if mode in _EVENTS else ""
@@ -545,6 +627,7 @@ def make_behaviour(random: Random, mode: Mode, *, trouble: float) -> Behaviour:
         "running": lambda: attrs.evolve(plain, dies_running_s=random.uniform(0.1, 3.0), exit=exit),
         "idle": lambda: attrs.evolve(plain, dies_idle_s=random.uniform(0.1, 8.0), exit=exit),
         "stream": lambda: attrs.evolve(plain, end_of_stream_s=random.uniform(0.1, 3.0)),
+        "stuck": lambda: attrs.evolve(plain, stuck_s=(random.uniform(0.1, 2.0), random.choice((0.0, 2.0, 5.0)))),
         "loop": lambda: attrs.evolve(plain, error_running_s=random.uniform(0.1, 3.0)),
         "term": lambda: attrs.evolve(plain, ignores_term=True),
     }

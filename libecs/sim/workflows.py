@@ -48,9 +48,17 @@ HOOK_MOMENTS = (
     "DESTROY",
 )
 
+GAIN = "gain"
+"""A variable of the root, of which a property of every controlled task is made."""
+
 FUNCTIONS = ("sim.Quick()", "sim.Set()", "sim.Slow()", "sim.Slow()", "sim.Fail()", "sim.Never()")
 IDEMPOTENT = frozenset({"sim.Quick"})
 """Functions that say that they may be called again."""
+
+
+def endpoints(workflow: Workflow) -> list[str]:
+    """Return where the attached tasks of a workflow are."""
+    return [task_class.endpoint for task_class in workflow.classes.values() if task_class.endpoint]
 
 
 def make_workflow(
@@ -80,6 +88,8 @@ def make_workflow(
         builder.call(random.choice(parents), f"call{n}")
     for n in range(random.choice((0, 0, 1, 2))):
         builder.hook(random.choice(parents), f"hook{n}")
+    if random.random() < 0.15:
+        builder.attached(random.choice(parents), "hall0", f"tcp://hall:{name}")
     if random.random() < 0.2:
         builder.order()
     return Workflow(name=name, roles=builder.pre_order(), classes=builder.classes, revision="local")
@@ -117,6 +127,7 @@ class _Builder:
             critical=critical,
             task=task,
             call=call,
+            defaults={GAIN: "1"} if parent < 0 else {},
             constraints=constraints,
             bind=bind,
         )
@@ -132,13 +143,7 @@ class _Builder:
             mode = random.choice((Mode.DIRECT, Mode.FAIRMQ))
         with_channel = mode in (Mode.DIRECT, Mode.FAIRMQ) and random.random() < 0.4
         bind = (Channel(name="data", type="push"),) if with_channel else ()
-        self.classes[name] = TaskClass(
-            name=name,
-            mode=mode,
-            command=f"/usr/bin/{name}",
-            properties={"rate": str(random.randint(1, 9))} if mode is not Mode.BASIC else {},
-            bind=bind,
-        )
+        self.classes[name] = self._class(name, mode, bind)
         self.add(
             parent,
             name,
@@ -148,6 +153,35 @@ class _Builder:
             constraints=self._pin(),
             bind=bind,
         )
+
+    def _class(self, name: str, mode: Mode, bind: tuple[Channel, ...]) -> TaskClass:
+        random = self.random
+        basic = mode is Mode.BASIC
+        texts = random.choice(((), ("{{ run_number }}",), ("{{ run_dir }}", "of {{ run_number }}"))) if basic else ()
+        return TaskClass(
+            name=name,
+            mode=mode,
+            command=f"/usr/bin/{name}",
+            arguments=texts,
+            properties={} if basic else {"rate": str(random.randint(1, 9)), GAIN: f"{{{{ {GAIN} }}}}"},
+            bind=bind,
+            liveness=not basic and random.random() < 0.3,
+            reconfigure=random.choice(("live", "live", "reset")),
+            on_exit="error" if basic and random.random() < 0.3 else "",
+            stop=random.choice(("", "SIGINT")) if basic else "",
+        )
+
+    def attached(self, parent: int, name: str, endpoint: str) -> None:
+        """Add a task that somebody else starts."""
+        self.classes[name] = TaskClass(
+            name=name,
+            mode=Mode.DIRECT,
+            properties={"rate": "1", GAIN: f"{{{{ {GAIN} }}}}"},
+            endpoint=endpoint,
+            reconfigure=self.random.choice(("live", "reset")),
+        )
+        critical = self.random.random() < 0.3 and not self.only_non_critical_trouble
+        self.add(parent, name, RoleKind.TASK, critical=critical, task=TaskTraits(class_name=name, mode=Mode.DIRECT))
 
     def call(self, parent: int, name: str) -> None:
         random = self.random

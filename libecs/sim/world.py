@@ -9,22 +9,26 @@ from typing import Protocol
 import attrs
 
 from libecs.engine.effects import Connected, Disconnected, Effect, Engine, Now, Received
+from libecs.engine.records import CONDEMNED
 from libecs.fsm import Mode
 from libecs.sim.agenda import Agenda
 from libecs.sim.checker import Checker
 from libecs.sim.clients import Client, Shared
 from libecs.sim.core import CoreProcess
+from libecs.sim.coverage import count
+from libecs.sim.hall import Hall
 from libecs.sim.history import History, Violation
+from libecs.sim.intruders import OldCore
 from libecs.sim.nemesis import Nemesis
-from libecs.sim.network import Network, Pair
+from libecs.sim.network import Connection, Network, Pair
 from libecs.sim.node import Node
-from libecs.sim.process import EngineProcess
+from libecs.sim.process import Disk, EngineProcess
 from libecs.sim.scenario import Scenario, draw
 from libecs.sim.services import Services
-from libecs.sim.tasks import Behaviour, Process, make_behaviour
-from libecs.sim.workflows import IDEMPOTENT, make_workflow
+from libecs.sim.tasks import Behaviour, ControlledTask, Process, make_behaviour
+from libecs.sim.workflows import IDEMPOTENT, endpoints, make_workflow
 from libecs.wire.client import CLIENT, Destroy, Environments, Finished
-from libecs.wire.node import NODE, TaskSpec
+from libecs.wire.node import NODE, TaskSpec, Welcome
 
 Records = Mapping[str, Mapping[str, bytes]]
 
@@ -56,6 +60,8 @@ class Outcome:
     operations: int
     runs: int
     effects: int
+    counts: Mapping[str, int]
+    """What happened how often, see `coverage`."""
 
     @property
     def ok(self) -> bool:
@@ -82,6 +88,7 @@ class NodeLink:
         self.world = world
         self.node = node
         self.pair: Pair | None = None
+        self.telemetry: Connection | None = None
         self.down = False
         """No connection is possible."""
         self.to_core_blocked = False
@@ -107,18 +114,31 @@ class NodeLink:
         node.put(Connected("core"))
         world.core.put(Connected(node.name))
 
+        self.telemetry = Connection(
+            world.network, NODE, world.network.telemetry_faults, f"{node.name}>core", self._to_core
+        )
+
+    def tell(self, message: object) -> None:
+        """Send telemetry, on a link of its own: it overtakes nothing and is overtaken."""
+        if self.telemetry is not None and self.pair is not None:
+            self.telemetry.send(message)
+
     def _to_core(self, message: object) -> None:
         self.world.heard[self.node.name] = self.world.agenda.mono_s
         self.world.core.put(Received(self.node.name, message))
 
     def _to_node(self, message: object) -> None:
         self.world.checker.commanded(message)
+        if isinstance(message, Welcome):
+            self.world.welcomed.add(self.node.name)
         self.node.put(Received("core", message))
 
     def apply(self) -> None:
         """Make an open connection as silent as the partition wants."""
         if self.pair is not None:
             self.pair.block(to_a=self.to_core_blocked, to_b=self.to_node_blocked)
+        if self.telemetry is not None:
+            self.telemetry.blocked = self.to_core_blocked
 
     def cut(self, reason: str) -> None:
         """Break the connection: both ends learn of it soon, those that live."""
@@ -126,6 +146,8 @@ class NodeLink:
         if pair is None:
             return
         pair.cut()
+        if self.telemetry is not None:
+            self.telemetry.cut()
         self.pair = None
         world.agenda.after(world.link_random.uniform(0.1, 0.3), self.dial)
         world.history.add(node.name, "disconnected", reason)
@@ -154,6 +176,12 @@ class World:
         """Node to when the core was last handed a message of it."""
         self.core_awake_s = 0.0
         """Since when the core lives and runs."""
+        self.clock_jumped = False
+        self.old_cores: list[OldCore] = []
+        self.lost_disks = 0
+        self.gated = False
+        self.welcomed: set[str] = set()
+        """Nodes that the present life of the core has taken in."""
         self._behaviour_random = self._random("behaviour")
         names = [f"node{n}" for n in range(1, scenario.nodes + 1)]
         workflow_random = self._random("workflows")
@@ -183,6 +211,8 @@ class World:
             answer=lambda life, input: self.core.put(input) if life == self.core.life else None,
             on_critical_failure=self.checker.called,
         )
+        self.hall = Hall(self.agenda, self.history, self._random("hall"), self.checker)
+        self.hall.furnish(endpoint for workflow in workflows.values() for endpoint in endpoints(workflow))
         self.nodes: list[Node] = []
         self.links: dict[str, NodeLink] = {}
         for name in names:
@@ -218,6 +248,9 @@ class World:
             behave=self._behave,
             watcher=self.checker,
             send_core=self._node_sends,
+            tell_core=lambda node, message: self.links[node.name].tell(message),
+            hall=self.hall,
+            orphan_s=self.scenario.orphan_s,
         )
         self.nodes.append(node)
         self.links[name] = NodeLink(self, node)
@@ -235,6 +268,7 @@ class World:
             send=lambda peer, message: self._client_links[peer].to_a.send(message),
             on_answer=self._answered,
             on_snapshot=self._snapshot,
+            on_metrics=self.checker.accounts.shown,
         )
         self._client_links[name] = Pair(
             self.network,
@@ -242,13 +276,22 @@ class World:
             self.network.client_faults,
             "core",
             name,
-            lambda message: self.core.put(Received(name, message)),
+            lambda message: self._client_says(name, message),
             client.receive,
         )
         self.clients.append(client)
         return client
 
     # links
+
+    def _client_says(self, name: str, message: object) -> None:
+        """Hand a client's message to the core. A core that lost its records is not opened to clients before its nodes
+        have come: they know which of its ids are used.
+        """
+        if self.gated and len(self.welcomed) == len(self.nodes):
+            self.gated = False
+        if not self.gated:
+            self.core.put(Received(name, message))
 
     def _core_sends(self, peer: str, message: object) -> None:
         link = self.links.get(peer)
@@ -299,10 +342,35 @@ class World:
     def _core_is_born(self) -> None:
         self.core_awake_s = self.agenda.mono_s
 
+    def two_cores(self) -> None:
+        """The core is stopped, another one takes its place, and then the old one goes on."""
+        engine = self.core.engine
+        if engine is None or self.core.stopped:
+            return
+        old = OldCore(self, engine, self.nemesis.random)
+        self.old_cores.append(old)
+        self.core.die("it is stopped for so long that another one takes over")
+        self.agenda.after(self.nemesis.random.choice((2.0, 5.0)), old.wake)
+        if self.nemesis.random.random() < 0.5:
+            node = self.nemesis.random.choice(self.nodes)
+            self.agenda.after(self.nemesis.random.uniform(5.0, 7.0), lambda: old.refuse(node))
+
+    def lose_disk(self, process: EngineProcess) -> None:
+        """A process dies, and its records with it."""
+        process.die("its disk is lost")
+        process.disk = Disk()
+        self.lost_disks += 1
+        if process is self.core:
+            self.gated = True
+            self.checker.core_forgot()
+        else:
+            self.checker.executor_forgot(process.name)
+
     def _process_died(self, process: EngineProcess) -> None:
         for link in self.links.values():
             if process is self.core or process is link.node:
                 link.cut("peer died")
+                self.welcomed.discard(link.node.name)
         self.nemesis.started_again(process)
 
     def _behave(self, spec: TaskSpec) -> Behaviour:
@@ -322,6 +390,14 @@ class World:
     def disturbed_tasks(self, processes: list[Process]) -> None:
         """The nemesis lays hands on tasks: note it as an excuse."""
         self.checker.disturbed(processes)
+
+    def controlled(self, environment: str) -> list[ControlledTask]:
+        """Return the live controlled tasks of an environment, attached ones too."""
+        return [
+            process
+            for process in (*(one for node in self.nodes for one in node.living()), *self.hall.living())
+            if isinstance(process, ControlledTask) and process.spec.environment == environment
+        ]
 
     # clients
 
@@ -359,6 +435,7 @@ class World:
             operations=len(self.shared.operations),
             runs=len(self.checker.runs),
             effects=len(self.checker.effects.counts),
+            counts=count(self),
         )
 
     def _run_until(self, mono_s: float) -> None:
@@ -403,10 +480,17 @@ class World:
         begun_s = self.agenda.mono_s
         while self.agenda.mono_s - begun_s < self.scenario.settle_s and not self._too_long:
             self._run_until(self.agenda.mono_s + 0.5)
-            if self._janitor.all_answered and not any(node.living() for node in self.nodes):
+            if self._janitor.all_answered and not any(self._left(node) for node in self.nodes):
                 self._run_until(self.agenda.mono_s + 1.0)
                 return
         self.history.broken("liveness", "not everything is destroyed in time")
+
+    def _left(self, node: Node) -> bool:
+        return any(process.spec.environment not in self.checker.orphans for process in node.living())
+
+    def core_asked_to_end(self, task: str) -> bool:
+        """Whether the core, in the life after it lost its records, had a reason to end a task: it has condemned it."""
+        return task in self.core.disk.records.get(CONDEMNED, {})
 
 
 def play(seed: int, engines: Engines, *, keepalives: bool = False) -> Outcome:
