@@ -241,9 +241,6 @@ class ExecutorEngine:
     def _launch(self, spec: node.TaskSpec) -> None:
         known = self._desk.tasks.get(spec.task)
         if known is not None:
-            if spec.mode is Mode.BASIC and known.is_idle and spec != known.spec:
-                known.spec = spec  # reconfigured: its next START takes it
-                self._desk.save(known)
             self._outbox.touch(known)
             return
         if spec.task in self._desk.gone:

@@ -70,6 +70,8 @@ class HeldTask:
     sequence: int = -1
     """Of the last StateChanged; -1 = never heard of."""
     welcomed: bool = False
+    taken: bool = False
+    """Somebody else has taken its control."""
     heard: float = 0.0
     """Monotonic time of the last sign of life."""
     progress: int = 0
@@ -120,11 +122,6 @@ class HeldTask:
         stopping = going is not None and going.event is TaskEvent.STOP
         in_run = self.state in (TaskState.RUNNING, TaskState.PAUSED, TaskState.ERROR)
         return self.run if in_run or stopping else 0
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it has no process, none on its way, and nothing to do."""
-        return not self.alive and not self.spawning and self.going is None and self.killing is None
 
     @property
     def machine(self) -> Machine:

@@ -28,7 +28,10 @@ def _welcome(desk: Desk, held: HeldTask, message: task.Welcome) -> None:
         desk.outbox.touch(held)
         return
     first = not held.welcomed
-    held.welcomed = True
+    given_back = held.taken
+    held.welcomed, held.taken = True, False
+    if given_back:
+        held.error = ""
     held.run = message.run or held.run
     broken = attached.welcomed(held, message) if held.spec.attached else ""
     held.pid = held.pid or message.pid
@@ -42,7 +45,7 @@ def _welcome(desk: Desk, held: HeldTask, message: task.Welcome) -> None:
     if attached.is_coming_home(held):
         attached.come_home(desk, held)
     elif held.phase in (Phase.STARTING, Phase.SUSPECT):
-        if held.state is TaskState.STANDBY or held.adopted or held.spec.attached:
+        if held.state is TaskState.STANDBY or held.adopted or held.spec.attached or given_back:
             held.phase = Phase.ACTIVE
         elif held.state in (TaskState.ERROR, TaskState.DONE):
             held.error = held.error or f"reached {held.state.name} while it was starting"
@@ -100,13 +103,15 @@ def _happened(desk: Desk, held: HeldTask, message: task.Happened) -> None:
 
 
 def _refused(desk: Desk, held: HeldTask, message: task.Refused) -> None:
-    if message.reason is task.Refusal.STALE and desk.take_epoch(message.epoch + 1):
+    unheard = held.sequence < 0  # else somebody has taken it from us, and we give way
+    if unheard and message.reason is task.Refusal.STALE and desk.take_epoch(message.epoch + 1):
         desk.greet(held)
         return
     if held.spec.attached and attached.claim(held, message):
         desk.greet(held)
         return
     held.welcomed = False
+    held.taken = True
     held.error = f"is controlled by {message.holder or 'somebody else'} ({message.reason.name})"
     held.phase = Phase.SUSPECT
     desk.outbox.touch(held)

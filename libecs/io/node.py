@@ -12,6 +12,7 @@ import attrs
 from libecs.engine.effects import Close, Forget, MakeFolder, Open, Send, Signal, Spawn
 from libecs.engine.executor import ExecutorEngine, ExecutorSettings
 from libecs.engine.outbox import CORE, TELEMETRY
+from libecs.io.cgroups import Cgroups
 from libecs.io.loop import EngineLoop
 from libecs.io.memory import MemoryLink
 from libecs.io.process import Foreign, ShimSupervisor
@@ -77,6 +78,7 @@ class EmbeddedNode:
             environment=options.environment,
             options=options.shim_options,
             socket_folder=Path(settings.socket_folder),
+            cgroups=Cgroups.find(f"ecs-{settings.instance}-{self.name}"),
         )
         self.tasks = TaskLinks(context, self.loop.put, identity=f"{self.name}/{secrets.token_hex(4)}")
 

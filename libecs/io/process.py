@@ -24,6 +24,8 @@ from libecs.engine.effects import Adopt, Forget, Input, MakeFolder, ProcessEnded
 from libecs.errors import NotFound
 from libecs.fsm import Mode
 from libecs.io import procfs, survivors
+from libecs.io.cgroups import Cgroups
+from libecs.io.child import Child, shown
 from libecs.io.procfs import TASK_MARKER, ProcessId
 from libecs.io.tails import Tails
 from libecs.io.taskfolder import PidRecord, ShimOptions, TaskFolder, parse_pid_record
@@ -71,27 +73,6 @@ class Foreign:
     pids: tuple[int, ...]
 
 
-@attrs.define(eq=False)
-class _Child:
-    """A task's process, its shim, and the descriptors that tell of them."""
-
-    spec: TaskSpec
-    folder: TaskFolder
-    shim: int = 0
-    shim_fd: int = -1
-    pipe_fd: int = -1
-    first_words: bytes = b""
-    process: ProcessId | None = None
-    process_fd: int = -1
-    """Open once the shim is gone and the task is not."""
-    forgotten: bool = False
-    ended: bool = False
-
-    @property
-    def task(self) -> str:
-        return self.spec.task
-
-
 class ShimSupervisor:
     """The processes of one node. All methods are for the event loop's thread and return at once, if not `async`."""
 
@@ -106,6 +87,7 @@ class ShimSupervisor:
         environment: Mapping[str, str],
         options: ShimOptions | None = None,
         socket_folder: Path | None = None,
+        cgroups: Cgroups | None = None,
     ) -> None:
         """Call inside of a running event loop.
 
@@ -118,6 +100,7 @@ class ShimSupervisor:
             environment: what tasks inherit, see `clean_environment`.
             options: for the shims.
             socket_folder: where tasks bind their control sockets; it is opened for tasks of other users.
+            cgroups: where tasks with limits go; None = they get resource limits.
         """
         self._put = put
         self._prefix = f"{instance}/{node}/"
@@ -127,15 +110,17 @@ class ShimSupervisor:
         self._environment = dict(environment)
         self._options = options or ShimOptions()
         self._socket_folder = socket_folder
+        self._cgroups = cgroups
         self._loop = asyncio.get_running_loop()
-        self._children: dict[str, _Child] = {}
-        self._leaving: set[_Child] = set()
+        self._children: dict[str, Child] = {}
+        self._leaving: set[Child] = set()
         self._queue: deque[Spawn] = deque()
         self._scheduled = False
         self._closed = False
         self.left = False
         """After `close`: tasks go on without us."""
         self._forgotten = 0
+        self._told_of_cpu = False
         self._all_ended = asyncio.Event()
         self._tails = Tails(put)
         self._tasks_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -152,7 +137,7 @@ class ShimSupervisor:
         """Send a signal to the process group of a task; to nobody if the task is not there."""
         child = self._children.get(effect.task)
         if child is not None:
-            self._signal_group(child, effect.number)
+            child.signal_group(effect.number)
 
     def forget(self, effect: Forget) -> None:
         """Remove what is on disk for a task. If it runs against expectation, it is ended, and nothing is said of it."""
@@ -172,7 +157,7 @@ class ShimSupervisor:
         with contextlib.suppress(OSError):
             child.folder.path.rename(moved)
             child.folder = TaskFolder(moved)
-        self._order_end(child)
+        child.order_end()
 
     def make_folder(self, effect: MakeFolder) -> None:
         """Make a folder for a run. Tasks of other users may write there too, if there are any."""
@@ -227,8 +212,9 @@ class ShimSupervisor:
             folder.remove()
         if spec.command.user and effect.endpoint:
             self._let_in(spec.command.user)
-        folder.create(spec, self._task_environment(effect), self._options, alive="../../alive")
-        self._tails.follow(spec.task, folder.path, _shown(spec))
+        group = self._group(spec)
+        folder.create(spec, self._task_environment(effect), self._options, alive="../../alive", cgroup=group)
+        self._tails.follow(spec.task, folder.path, shown(spec))
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             pid = os.posix_spawn(
@@ -243,10 +229,25 @@ class ShimSupervisor:
             raise
         finally:
             os.close(write_fd)
-        child = _Child(spec, folder, shim=pid, pipe_fd=read_fd)
+        child = Child(spec, folder, shim=pid, pipe_fd=read_fd)
         self._children[spec.task] = child
         self._loop.add_reader(read_fd, self._read_pipe, child)
         self._watch_shim(child, os.pidfd_open(pid))  # not reaped yet, so it is the one
+
+    def _group(self, spec: TaskSpec) -> str:
+        """Return the control group that a task is to join, "" for none."""
+        limits = spec.limits
+        if limits.memory_mb <= 0 and limits.cpu <= 0:
+            return ""
+        if self._cgroups is not None:
+            try:
+                return os.fspath(self._cgroups.make(spec.task, limits))
+            except OSError as error:
+                logger.warning("no control group for task %s: %s", spec.task, error)
+        if limits.cpu > 0 and not self._told_of_cpu:
+            self._told_of_cpu = True
+            logger.warning("limits of CPU (of task %s and maybe others) need control groups: not enforced", spec.task)
+        return ""
 
     def _let_in(self, user: str) -> None:
         """Allow a task of another user to bind its control socket, and nobody to see or remove those of others."""
@@ -268,11 +269,11 @@ class ShimSupervisor:
 
     # watching
 
-    def _watch_shim(self, child: _Child, fd: int) -> None:
+    def _watch_shim(self, child: Child, fd: int) -> None:
         child.shim_fd = fd
         self._loop.add_reader(fd, self._shim_ended, child)
 
-    def _read_pipe(self, child: _Child) -> None:
+    def _read_pipe(self, child: Child) -> None:
         try:
             data = os.read(child.pipe_fd, 4096)
         except BlockingIOError:
@@ -284,18 +285,18 @@ class ShimSupervisor:
         if record := parse_pid_record(child.first_words):
             self._started(child, record)
 
-    def _close_pipe(self, child: _Child) -> None:
+    def _close_pipe(self, child: Child) -> None:
         if child.pipe_fd >= 0:
             self._loop.remove_reader(child.pipe_fd)
             os.close(child.pipe_fd)
             child.pipe_fd = -1
 
-    def _started(self, child: _Child, record: PidRecord) -> None:
+    def _started(self, child: Child, record: PidRecord) -> None:
         child.process = record.task
         if not child.forgotten:
             self._put(ProcessStarted(task=child.task, pid=record.task.pid))
 
-    def _shim_ended(self, child: _Child) -> None:
+    def _shim_ended(self, child: Child) -> None:
         self._loop.remove_reader(child.shim_fd)
         os.close(child.shim_fd)
         child.shim_fd = -1
@@ -310,7 +311,7 @@ class ShimSupervisor:
         logger.warning("the shim of task %s was killed", child.task)
         self._watch_task(child)
 
-    def _watch_task(self, child: _Child) -> None:
+    def _watch_task(self, child: Child) -> None:
         """Watch the task itself: its shim is gone."""
         if child.process is None:
             self._find_process(child)
@@ -325,9 +326,9 @@ class ShimSupervisor:
         child.process_fd = fd
         self._loop.add_reader(fd, self._task_ended, child)
         if child.forgotten or self._closed:
-            self._order_end(child)  # the order to its shim came too late
+            child.order_end()  # the order to its shim came too late
 
-    def _find_process(self, child: _Child) -> None:
+    def _find_process(self, child: Child) -> None:
         """Look for a task whose shim could not say its pid."""
         record = child.folder.read_pid()
         if record is not None:
@@ -339,27 +340,25 @@ class ShimSupervisor:
                 self._put(ProcessStarted(task=child.task, pid=pid))
                 return
 
-    def _task_ended(self, child: _Child) -> None:
+    def _task_ended(self, child: Child) -> None:
         if child.process_fd >= 0:
             self._loop.remove_reader(child.process_fd)
             os.close(child.process_fd)
             child.process_fd = -1
-        self._kill_marked(child)
+        self._kill_rest(child.task)
         self._ended(child, Exit(cause=ExitCause.UNKNOWN, text="its shim was killed before"))
 
-    def _kill_marked(self, child: _Child) -> None:
+    def _kill_rest(self, task: str) -> None:
         """End what a task without a shim leaves behind. With one, the shim does it."""
-        for pid in procfs.marked_processes(self._prefix + child.task).get("", ()):
-            with contextlib.suppress(OSError):
-                fd = os.pidfd_open(pid)
-                try:
-                    if pid in procfs.marked_processes(self._prefix + child.task).get("", ()):
-                        signal.pidfd_send_signal(fd, signal.SIGKILL)
-                finally:
-                    os.close(fd)
+        if self._cgroups is not None:
+            self._cgroups.kill(task)
+        procfs.kill_marked(self._prefix + task)
 
-    def _ended(self, child: _Child, exit: Exit) -> None:
+    def _ended(self, child: Child, exit: Exit) -> None:
         child.ended = True
+        if self._cgroups is not None:
+            exit = attrs.evolve(exit, text=self._cgroups.verdict(child.task) or exit.text)
+            self._cgroups.remove(child.task)
         if child.forgotten:
             self._leaving.discard(child)
             child.folder.remove()
@@ -372,22 +371,6 @@ class ShimSupervisor:
         if self._closed and not self._living():
             self._all_ended.set()
 
-    # signals
-
-    def _signal_group(self, child: _Child, number: int) -> None:
-        if child.process is None or child.ended or not child.process.is_alive():
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.process.pid, number)
-
-    def _order_end(self, child: _Child) -> None:
-        """Have the shim end its task: SIGTERM, SIGINT, SIGKILL. Without a shim, SIGKILL at once."""
-        if child.shim_fd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(child.shim_fd, signal.SIGTERM)
-        else:
-            self._signal_group(child, signal.SIGKILL)
-
     # the lives before this one
 
     async def adopt(self) -> tuple[Foreign, ...]:
@@ -399,23 +382,26 @@ class ShimSupervisor:
         looks = [await survivors.look(path) for path in sorted(self._tasks_folder.iterdir())]
         found = [look for look in looks if look is not None]
         self._put(Adopt(survivors=tuple(look.survivor() for look in found)))
-        children = [_adopted(look) for look in found]
+        children = [Child.adopted(look) for look in found]
         for child in children:
             self._children[child.task] = child
             if not child.ended:
-                self._tails.follow(child.task, child.folder.path, _shown(child.spec), from_end=True)
+                self._tails.follow(child.task, child.folder.path, shown(child.spec), from_end=True)
                 self._resume_watch(child)
-        known = {child.task for child in children}
+        known = {child.task: child for child in children}
+        marked = procfs.marked_processes(self._prefix)
+        for child in children:
+            if child.ended and child.task in marked:
+                logger.warning("task %s has ended, and what it left is ended: %s", child.task, marked[child.task])
+                self._kill_rest(child.task)
         foreign = tuple(
-            Foreign(task=task, pids=tuple(pids))
-            for task, pids in sorted(procfs.marked_processes(self._prefix).items())
-            if task not in known
+            Foreign(task=task, pids=tuple(pids)) for task, pids in sorted(marked.items()) if task not in known
         )
         for one in foreign:
             logger.warning("task %s runs (pid %s) and is not known here", one.task, one.pids)
         return foreign
 
-    def _resume_watch(self, child: _Child) -> None:
+    def _resume_watch(self, child: Child) -> None:
         if child.shim_fd >= 0:
             self._watch_shim(child, child.shim_fd)
         else:
@@ -423,7 +409,7 @@ class ShimSupervisor:
 
     # the end
 
-    def _living(self) -> list[_Child]:
+    def _living(self) -> list[Child]:
         return [child for child in (*self._children.values(), *self._leaving) if not child.ended]
 
     async def close(self, *, stop: bool) -> None:
@@ -451,7 +437,7 @@ class ShimSupervisor:
 
     async def _stop_all(self) -> None:
         for child in self._living():
-            self._order_end(child)
+            child.order_end()
         patience_s = self._options.term_s + self._options.int_s + 2.0
         for number in (0, signal.SIGKILL):
             if not self._living():
@@ -459,26 +445,9 @@ class ShimSupervisor:
             if number:
                 for child in self._living():
                     logger.warning("task %s did not end in %g s and is killed", child.task, patience_s)
-                    self._signal_group(child, number)
+                    child.signal_group(number)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._all_ended.wait(), _GIVE_UP_S if number else patience_s)
-
-
-def _shown(spec: TaskSpec) -> list[str]:
-    """Return the output files of a task whose lines somebody wants to see."""
-    command = spec.command
-    return [name for name, wish in (("stdout", command.stdout), ("stderr", command.stderr)) if wish != "none"]
-
-
-def _adopted(found: survivors.Found) -> _Child:
-    return _Child(
-        found.spec,
-        found.folder,
-        shim=found.shim,
-        shim_fd=found.shim_fd,
-        process=found.process,
-        ended=found.exit is not None,
-    )
 
 
 def _hold_fifo(path: Path) -> int:

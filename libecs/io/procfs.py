@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import attrs
 
 TASK_MARKER = "ECS_TASK_ID"
 """Environment variable of every task: `instance/node/task`. Its children inherit it."""
+_KILL_ROUNDS = 20
+"""Who forks faster than this is not caught by looking."""
 
 
 @attrs.frozen
@@ -72,6 +75,33 @@ def marked_processes(prefix: str) -> Mapping[str, list[int]]:
                     name = variable[len(start) :].decode("utf-8", "replace")
                     found.setdefault(name, []).append((os.getsid(pid) != pid, pid))
     return {name: [pid for _, pid in sorted(pids)] for name, pids in found.items()}
+
+
+def kill_marked(marker: str) -> int:
+    """Kill all processes that carry exactly this marker, and what they start meanwhile; return how many there were.
+
+    None of them is left when this returns, or it is stuck in the kernel.
+    """
+    killed: set[int] = set()
+    for _ in range(_KILL_ROUNDS):
+        pids = [pid for pid in marked_processes(marker).get("", ()) if pid not in killed]
+        if not pids:
+            break
+        for pid in pids:
+            killed.add(pid)
+            with contextlib.suppress(OSError):
+                fd = os.pidfd_open(pid)
+                try:
+                    if _is_marked(pid, marker):  # looked at after opening: the descriptor can't mean anybody else
+                        signal.pidfd_send_signal(fd, signal.SIGKILL)
+                finally:
+                    os.close(fd)
+    return len(killed)
+
+
+def _is_marked(pid: int, marker: str) -> bool:
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        return f"{TASK_MARKER}={marker}".encode() in file.read().split(b"\0")
 
 
 def processes_with_arguments(*arguments: str) -> list[int]:

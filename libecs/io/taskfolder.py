@@ -23,6 +23,7 @@ import attrs
 
 from libecs.engine import lines
 from libecs.errors import DecodeError
+from libecs.io.cgroups import MIB
 from libecs.io.procfs import ProcessId
 from libecs.wire.codec import pack_value, unpack_value
 from libecs.wire.node import Exit, ExitCause, TaskSpec
@@ -69,15 +70,28 @@ class TaskFolder:
         return _TASK_ID.fullmatch(task) is not None
 
     def create(
-        self, spec: TaskSpec, environment: Iterable[tuple[str, str]], options: ShimOptions, *, alive: str
+        self,
+        spec: TaskSpec,
+        environment: Iterable[tuple[str, str]],
+        options: ShimOptions,
+        *,
+        alive: str,
+        cgroup: str = "",
     ) -> None:
-        """Make the folder with all that a shim needs. `alive` is the FIFO, relative to the folder.
+        """Make the folder with all that a shim needs.
+
+        Args:
+            spec: of the task.
+            environment: of the task.
+            options: for the shim.
+            alive: the FIFO, relative to the folder.
+            cgroup: folder of the control group that enforces the task's limits; "" = resource limits do.
 
         Raises:
             ValueError: an argument or a variable holds a NUL.
             OSError: it exists, or cannot be written.
         """
-        text = shim_spec(spec, environment, options)
+        text = shim_spec(spec, environment, options, cgroup)
         os.mkdir(self.path, 0o700)
         _write(self.path / "task.bin", pack_value(spec))
         _write(self.path / "spec.bin", text)
@@ -110,7 +124,11 @@ class TaskFolder:
             return None
         except ValueError:
             return Exit(cause=ExitCause.UNKNOWN, text="exit.json cannot be read")
-        return exit_of_note(note)
+        exit = exit_of_note(note)
+        if exit.cause in (ExitCause.SIGNALED, ExitCause.EXITED) and (exit.code or exit.signal):
+            with contextlib.suppress(DecodeError, OSError):
+                exit = attrs.evolve(exit, text=memory_note(self.read_spec(), note))
+        return exit
 
     def last_log(self) -> str:
         """Return the last line with text of stderr, else of stdout, else ""; fit for a terminal."""
@@ -130,7 +148,15 @@ class TaskFolder:
             return ""
 
 
-def shim_spec(spec: TaskSpec, environment: Iterable[tuple[str, str]], options: ShimOptions) -> bytes:
+def memory_note(spec: TaskSpec, note: Mapping[str, Any]) -> str:
+    """Return what can be said of the memory of a limited task that ended badly; why it ended, it knows best."""
+    limit, used = spec.limits.memory_mb, note.get("max_rss_kb")
+    if limit <= 0 or not isinstance(used, int):
+        return ""
+    return f"its memory limit is {limit:g} MB, it had used {used / 1024:.0f} MB at most"
+
+
+def shim_spec(spec: TaskSpec, environment: Iterable[tuple[str, str]], options: ShimOptions, cgroup: str = "") -> bytes:
     """Return the bytes of spec.bin. Raises ValueError for a text with a NUL in it."""
     command = spec.command
     entries = ["ecs-shim=1"]
@@ -142,6 +168,13 @@ def shim_spec(spec: TaskSpec, environment: Iterable[tuple[str, str]], options: S
         entries.append(f"user={command.user}")
     entries += ["stdout=stdout", "stderr=stderr"]
     entries += [f"{name}_cap={options.output_cap_bytes}" for name in ("stdout", "stderr")]
+    if cgroup:
+        entries.append(f"cgroup={cgroup}")
+    elif spec.limits.memory_mb > 0:
+        # Of a process's own writable memory. The address space (RLIMIT_AS) would count shared memory and mapped files,
+        # which tasks that exchange data have many times more of than the machine has memory.
+        size = int(spec.limits.memory_mb * MIB)
+        entries.append(f"rlimit=data:{size}:{size}")
     if options.open_files is not None:
         entries.append("rlimit=nofile:{}:{}".format(*options.open_files))
     entries += [f"term_s={options.term_s:g}", f"int_s={options.int_s:g}", f"orphan_s={options.orphan_s:g}"]

@@ -13,6 +13,7 @@
  *     stderr=PATH           the same; may be the same file
  *     stdout_cap=BYTES      a longer file is cut to its last 4 KiB and a line that says so; default 0, no limit
  *     stderr_cap=BYTES
+ *     cgroup=PATH           folder of a control group (version 2) that the task joins; default none
  *     rlimit=NAME:SOFT:HARD as core cpu data fsize memlock nofile nproc rss stack; numbers or "unlimited"
  *     term_s=SECONDS        from SIGTERM to SIGINT when the task is ended; default 2
  *     int_s=SECONDS         from SIGINT to SIGKILL; default 3
@@ -25,9 +26,10 @@
  *     FOLDER/pid            once the program runs: {"shim_pid", "shim_start", "task_pid", "task_start", "boot_id"}; the
  *                           starts are clock ticks since boot as in /proc/PID/stat. The same line goes to the shim's
  *                           stdout, which is closed then: a pipe there tells the launcher that the task runs.
- *     FOLDER/exit.json      at the end: {"code", "signal", "cause", "by", "at_ms"}; code or signal is null, or both if it
- *                           is not known; by is "itself", "order" (SIGTERM to the shim), "orphan", or "launch" (there
- *                           was never a task: code 127 no such program, 126 anything else); at_ms is Unix time.
+ *     FOLDER/exit.json      at the end: {"code", "signal", "cause", "by", "at_ms", "max_rss_kb"}; code or signal is null,
+ *                           or both if it is not known; by is "itself", "order" (SIGTERM to the shim), "orphan", or
+ *                           "launch" (there was never a task: code 127 no such program, 126 anything else); at_ms is
+ *                           Unix time; max_rss_kb is the most memory that the task had at a time.
  *
  * The owner holds a write end of the FIFO FOLDER/alive, made before the shim starts (not needed if orphan_s is -1). When
  * the last writer is gone, orphan_s begins to run; a new writer stops it.
@@ -73,7 +75,8 @@ struct output {
     const char* path;
     uint64_t cap;
     int fd;
-    uint64_t dropped;
+    uint64_t dropped; /* bytes of the task's */
+    int head;         /* bytes of our line that says so */
     off_t seen;
 };
 
@@ -87,6 +90,7 @@ struct spec {
     char** environment;
     const char* cwd;
     const char* user;
+    const char* cgroup;
     const char* group_names[MAX_GROUPS];
     int n_group_names;
     struct output outputs[2];
@@ -111,6 +115,7 @@ struct shim {
     pid_t task;
     bool task_ended;
     siginfo_t status;
+    long max_rss_kb; /* of the task, once it has ended */
     const char* by;
     enum stage stage;
     int64_t stage_until_ms;
@@ -164,14 +169,16 @@ static const char* json_text(char* to, size_t size, const char* text) {
     return to;
 }
 
-static int write_exit(int folder, int code, int signal, const char* by, const char* cause) {
+static int write_exit(int folder, int code, int signal, const char* by, const char* cause, long max_rss_kb) {
     char text[1024], safe[768], code_text[16] = "null", signal_text[16] = "null";
     if (code >= 0)
         snprintf(code_text, sizeof code_text, "%d", code);
     if (signal > 0)
         snprintf(signal_text, sizeof signal_text, "%d", signal);
-    snprintf(text, sizeof text, "{\"code\": %s, \"signal\": %s, \"cause\": \"%s\", \"by\": \"%s\", \"at_ms\": %lld}\n",
-             code_text, signal_text, json_text(safe, sizeof safe, cause), by, (long long)now_ms(CLOCK_REALTIME));
+    snprintf(text, sizeof text,
+             "{\"code\": %s, \"signal\": %s, \"cause\": \"%s\", \"by\": \"%s\", \"at_ms\": %lld, \"max_rss_kb\": %ld}\n",
+             code_text, signal_text, json_text(safe, sizeof safe, cause), by, (long long)now_ms(CLOCK_REALTIME),
+             max_rss_kb);
     return write_file(folder, "exit.json", text);
 }
 
@@ -184,7 +191,7 @@ static _Noreturn void fail(int folder, int code, const char* format, ...) {
     va_start(arguments, format);
     vsnprintf(cause, sizeof cause, format, arguments);
     va_end(arguments);
-    if (folder < 0 || write_exit(folder, code, 0, "launch", cause) != 0) {
+    if (folder < 0 || write_exit(folder, code, 0, "launch", cause, 0) != 0) {
         fprintf(stderr, "ecs-shim: %s\n", cause);
         exit(1);
     }
@@ -292,6 +299,8 @@ static void read_entry(int folder, struct spec* spec, const char* key, char* val
         spec->outputs[0].cap = read_bytes(folder, key, value);
     else if (strcmp(key, "stderr_cap") == 0)
         spec->outputs[1].cap = read_bytes(folder, key, value);
+    else if (strcmp(key, "cgroup") == 0)
+        spec->cgroup = value;
     else if (strcmp(key, "rlimit") == 0)
         read_limit(folder, spec, value);
     else if (strcmp(key, "term_s") == 0)
@@ -404,6 +413,17 @@ static bool set_up_child(const struct spec* spec, volatile struct mishap* mishap
     mishap->what = "connect its stdin and outputs";
     if (nothing < 0 || dup2(nothing, 0) < 0 || dup2(spec->outputs[0].fd, 1) < 0 || dup2(spec->outputs[1].fd, 2) < 0)
         return false;
+    if (spec->cgroup != NULL) {
+        char path[4096];
+        mishap->what = "join control group";
+        mishap->which = spec->cgroup;
+        snprintf(path, sizeof path, "%s/cgroup.procs", spec->cgroup);
+        int procs = open(path, O_WRONLY | O_CLOEXEC);
+        if (procs < 0 || write(procs, "0", 1) != 1)
+            return false;
+        close(procs);
+        mishap->which = "";
+    }
     mishap->what = "set its limits";
     for (int i = 0; i < spec->n_limits; i++)
         if (setrlimit((__rlimit_resource_t)spec->limits[i].resource, &spec->limits[i].values) != 0)
@@ -467,7 +487,8 @@ static void launch(struct shim* shim) {
         fail(shim->folder, 126, "cannot make a process: %s", strerror(errno));
     if (mishap.number != 0) {
         waitpid(child, NULL, 0);
-        fail(shim->folder, mishap.number == ENOENT ? 127 : 126, "cannot %s%s%s: %s", mishap.what,
+        bool no_program = mishap.number == ENOENT && strcmp(mishap.what, "execute") == 0;
+        fail(shim->folder, no_program ? 127 : 126, "cannot %s%s%s: %s", mishap.what,
              mishap.which[0] != '\0' ? " " : "", mishap.which, strerror(mishap.number));
     }
     shim->task = child;
@@ -567,8 +588,9 @@ static bool cut_output(struct output* output) {
     const char* end = memrchr(kept + skipped, '\n', (size_t)size - skipped);
     if (end != NULL)
         size = end + 1 - kept;
-    output->dropped += (uint64_t)status.st_size - ((size_t)size - skipped);
-    int head =
+    int64_t dropped = (int64_t)status.st_size - output->head - ((int64_t)size - (int64_t)skipped);
+    output->dropped += dropped > 0 ? (uint64_t)dropped : 0;
+    int head = output->head =
         snprintf(text, 160, "[ecs-shim: more than %llu bytes of output; %llu bytes before this line were dropped]\n",
                  (unsigned long long)output->cap, (unsigned long long)output->dropped);
     memcpy(text + head, kept + skipped, (size_t)size - skipped);
@@ -663,7 +685,10 @@ static bool nothing_left(struct shim* shim) {
             shim->task_ended = true;
             shim->status = info;
         }
-        waitpid(info.si_pid, NULL, 0);
+        struct rusage usage = {0};
+        wait4(info.si_pid, NULL, 0, &usage);
+        if (info.si_pid == shim->task)
+            shim->max_rss_kb = usage.ru_maxrss;
     }
 }
 
@@ -687,7 +712,7 @@ static void tell_end(struct shim* shim) {
         snprintf(cause + used, sizeof cause - used, "; ended because its owner was gone for %g s", shim->spec.orphan_s);
     else if (strcmp(shim->by, "order") == 0)
         snprintf(cause + used, sizeof cause - used, "; ended by order");
-    write_exit(shim->folder, code, signal, shim->by, cause);
+    write_exit(shim->folder, code, signal, shim->by, cause, shim->max_rss_kb);
 }
 
 /* --- the loop ------------------------------------------------------------------------------------------------ */

@@ -62,16 +62,16 @@ class Exit:
     code: int = 0
     signal: int = 0
     text: str = ""
-    """Why a launch failed, in words."""
+    """Why a launch failed, or what else is known of the end, in words."""
     wanted: bool = False
     """We told it to end."""
 
     def describe(self) -> str:
         """Return the end in words, for people."""
         if self.cause is ExitCause.EXITED:
-            return f"exited with code {self.code}"
+            return f"exited with code {self.code}" + (f" ({self.text})" if self.text else "")
         if self.cause is ExitCause.SIGNALED:
-            return f"killed by signal {self.signal}"
+            return f"killed by signal {self.signal}" + (f" ({self.text})" if self.text else "")
         if self.cause is ExitCause.LAUNCH_FAILED:
             return f"could not be started: {self.text}"
         if self.cause is ExitCause.ORPHANED:

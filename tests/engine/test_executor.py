@@ -459,30 +459,6 @@ def test_a_task_that_stands_still_and_then_falls_silent_heals_in_two_steps() -> 
 # reconfigure
 
 
-def test_a_program_takes_its_new_command_line_at_its_next_start() -> None:
-    rig = Rig()
-    rig.launch(Mode.BASIC)
-    rig.transit(TaskEvent.CONFIGURE, id="c1")
-    fresh = spec(Mode.BASIC, command=node.Command(argv=("dig", "--threshold", "20")))
-
-    rig.core(node.Launch(session=9, epoch=5, tasks=(fresh,)))
-    again = Rig(rig.records)
-    again.out.clear()
-    again.transit(TaskEvent.START, id="c2")
-
-    assert again.took(Spawn)[0].spec.command.argv == ("dig", "--threshold", "20")
-
-
-def test_a_program_that_runs_keeps_its_command_line() -> None:
-    rig = Rig()
-    run_basic(rig)
-    rig.put(ProcessStarted(task="t", pid=5))
-
-    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(Mode.BASIC, command=node.Command(argv=("x",))),)))
-
-    assert rig.engine.tasks["t"].spec.command.argv == ("/bin/true",)
-
-
 def configured(rig: Rig, mode: Mode = Mode.DIRECT) -> None:
     rig.launch(mode)
     state = TaskState.CONFIGURED if mode is Mode.DIRECT else DeviceState.READY
@@ -553,6 +529,21 @@ def test_end_of_stream_and_refusals_reach_the_core() -> None:
     rig.task(task.Refused(reason=task.Refusal.SUPERSEDED, holder="peanut", epoch=9))
 
     assert rig.took(node.Update)[0].tasks[0].error == "is controlled by peanut (SUPERSEDED)"
+
+
+def test_a_task_that_was_taken_and_given_back_is_as_before() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.task(task.StateChanged(state=TaskState.CONFIGURED, sequence=2))
+    rig.task(task.Refused(reason=task.Refusal.SUPERSEDED, holder="peanut", epoch=9))
+    rig.out.clear()
+    rig.wait(1.5)
+    assert len(rig.took(task.Hello)) >= 1
+
+    rig.welcome(state=TaskState.CONFIGURED, sequence=2)
+
+    (status,) = rig.took(node.Update)[-1].tasks
+    assert (status.phase, status.state, status.error) == (Phase.ACTIVE, TaskState.CONFIGURED, "")
 
 
 def test_our_own_pause_is_nobody_elses_fault() -> None:
@@ -991,6 +982,22 @@ def test_an_attached_process_that_was_started_anew_is_broken_until_it_is_recover
     (answer,) = rig.took(node.Answer)
     assert (answer.done, answer.state) == (("t",), TaskState.STANDBY)
     assert rig.engine.tasks["t"].state is TaskState.STANDBY
+
+
+def test_an_attached_task_is_taken_from_who_held_it_before_but_not_from_who_takes_it_later() -> None:
+    rig = Rig()
+    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(attached=True, endpoint="tcp://pi:47100"),)))
+    rig.out.clear()
+    rig.task(task.Refused(reason=task.Refusal.CONFLICT, holder="n1/9", epoch=41))
+    assert [hello.epoch for hello in rig.took(task.Hello)] == [42]
+    rig.welcome()
+    rig.out.clear()
+
+    rig.task(task.Refused(reason=task.Refusal.SUPERSEDED, holder="other", epoch=43))
+    rig.task(task.Refused(reason=task.Refusal.STALE, holder="other", epoch=43))
+
+    assert rig.took(task.Hello) == []
+    assert rig.engine.tasks["t"].error == "is controlled by other (STALE)"
 
 
 def test_one_process_is_not_attached_twice_but_taken_over_from_who_lets_it_go() -> None:

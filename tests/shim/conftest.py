@@ -31,6 +31,8 @@ class Shim:
     """What the shim said on its stdout: pids and starts; empty if there was never a task."""
     owner: int | None
     """Write end of the FIFO."""
+    max_rss_kb: int = -1
+    """Of exit.json, after `end`."""
 
     @property
     def task_pid(self) -> int:
@@ -47,9 +49,10 @@ class Shim:
         self.owner = os.open(self.folder / "alive", os.O_WRONLY | os.O_NONBLOCK)
 
     def end(self) -> dict[str, Any]:
-        """Wait for the end and return exit.json without its time."""
+        """Wait for the end and return exit.json without its time and memory."""
         assert self.process.wait(TIMEOUT_S) == 0
         told = json.loads((self.folder / "exit.json").read_text())
+        self.max_rss_kb = told.pop("max_rss_kb")
         assert told.pop("at_ms") > 1_600_000_000_000
         return dict(told)
 

@@ -9,6 +9,8 @@ import re
 import resource
 import signal
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,44 @@ def test_limits_are_set(launch: Launch) -> None:
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
 
 
+@pytest.fixture
+def control_group() -> Iterator[Path]:
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    group = next((Path(m[4]) / f"ecs-test-{os.getpid()}" for m in mounts if "cgroup2" in m), None)
+    try:
+        assert group is not None
+        group.mkdir()
+    except (AssertionError, OSError):
+        pytest.skip("control groups can't be made here")
+    yield group
+    group.rmdir()
+
+
+def test_a_task_joins_its_control_group_with_all_that_it_starts(launch: Launch, control_group: Path) -> None:
+    shim = launch(*sh("cat /proc/self/cgroup; exec sleep 1000"), cgroup=control_group)
+
+    shim.wait_for_text("out", f"/{control_group.name}\n")
+    assert (control_group / "cgroup.procs").read_text().split() == [str(shim.task_pid)]
+    shim.process.send_signal(signal.SIGTERM)
+    shim.end()
+
+
+def test_a_control_group_that_is_not_there_is_no_launch(launch: Launch, tmp_path: Path) -> None:
+    told = launch("true", cgroup=tmp_path).end()
+
+    assert (told["by"], told["code"]) == ("launch", 126)
+    assert told["cause"] == f"cannot join control group {tmp_path}: No such file or directory"
+
+
+def test_the_memory_that_a_task_had_is_told(launch: Launch) -> None:
+    small, large = launch("true"), launch(sys.executable, "-c", "x = b'x' * 50_000_000")
+
+    for shim in (small, large):
+        shim.end()
+
+    assert 0 < small.max_rss_kb < 48_000 < large.max_rss_kb < 200_000
+
+
 def test_outputs_are_appended_to_and_may_be_one_file(launch: Launch) -> None:
     shim = launch(*sh("echo out; echo err >&2"), stdout="log", stderr="log")
 
@@ -218,7 +258,7 @@ def test_others_than_root_cannot_switch(program: Path, tmp_path: Path) -> None:
         (["/no/such/program"], {}, 127, "cannot execute /no/such/program: No such file or directory"),
         (["/etc/passwd"], {}, 126, "cannot execute /etc/passwd: Permission denied"),
         (["/"], {}, 126, "cannot execute /: Permission denied"),
-        (["true"], {"cwd": "/no/such"}, 127, "cannot enter folder /no/such: No such file or directory"),
+        (["true"], {"cwd": "/no/such"}, 126, "cannot enter folder /no/such: No such file or directory"),
         (["true"], {"user": "no-such-user"}, 126, "unknown user no-such-user"),
         (["true"], {"group": "no-such-group"}, 126, "unknown group no-such-group"),
         (["true"], {"stdout": "/no/such/file"}, 126, "cannot open /no/such/file: No such file or directory"),
@@ -524,6 +564,25 @@ def test_output_over_its_cap_is_cut_to_its_last_lines(launch: Launch) -> None:
     assert "line " in rest
     lines = [line for line in text.splitlines() if "ecs-shim" not in line]
     assert all(re.fullmatch(r"line \d+", line) for line in lines[:-1])  # cut between lines, never inside one
+
+
+def test_the_line_about_a_cut_tells_exactly_what_is_missing(launch: Launch, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    shim = launch(*sh(f"seq 1 5000; read x < {go}; seq 5001 10000; read x < {go}"), stdout_cap=20000)
+    told = "".join(f"{number}\n" for number in range(1, 10001))
+    cuts = set()
+    for last in ("5000", "10000"):
+        shim.wait_for_text("out", f"\n{last}\n")
+        while True:
+            head, _, rest = shim.wait_for_text("out", "dropped]\n").partition("\n")
+            (number,) = re.findall(r"; (\d+) bytes before this line", head) or [""]
+            if rest.endswith(f"\n{last}\n") and number and int(number) not in cuts:
+                break
+        cuts.add(int(number))
+        assert told[int(number) :].startswith(rest)
+        go.write_text("go\n")
+    shim.end()
 
 
 def test_output_below_its_cap_is_left_alone(launch: Launch) -> None:
