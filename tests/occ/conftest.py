@@ -39,9 +39,8 @@ class Site:
         return {"PYTHONPATH": str(self.path), "PYTHONSAFEPATH": "1", "LD_LIBRARY_PATH": libraries}
 
 
-@pytest.fixture(scope="session")
-def site() -> Site:
-    """The packages under test: of $ECS_TEST_SITE, else the installed ones, else those of build/dev.
+def find_site() -> Site:
+    """Return the packages under test: of $ECS_TEST_SITE, else the installed ones, else those of build/dev.
 
     (build/dev: `meson setup build/dev; DESTDIR=$PWD/build/dev/root meson install -C build/dev`.)
     """
@@ -55,11 +54,16 @@ def site() -> Site:
 
 
 @pytest.fixture(scope="session")
-def obedient(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The task of obedient.c, compiled against the package as a user would; or $OCC_TEST_OBEDIENT, made otherwise."""
+def site() -> Site:
+    """The packages under test."""
+    return find_site()
+
+
+def compile_obedient(site: Site, folder: Path) -> Path:
+    """Return the task of obedient.c, compiled as a user would; or $OCC_TEST_OBEDIENT, made otherwise."""
     if told := os.environ.get("OCC_TEST_OBEDIENT"):
         return Path(told)
-    program = tmp_path_factory.mktemp("bin") / "obedient"
+    program = folder / "obedient"
     flags = subprocess.run(
         ["pkg-config", "--cflags", "--libs", "occ"],
         env=os.environ | {"PKG_CONFIG_PATH": str(site.path / "occ" / "lib" / "pkgconfig")},
@@ -70,6 +74,12 @@ def obedient(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-o", program, HERE / "obedient.c"]
     subprocess.run([*command, *flags], check=True)
     return program
+
+
+@pytest.fixture(scope="session")
+def obedient(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The obedient task in C."""
+    return compile_obedient(site, tmp_path_factory.mktemp("bin"))
 
 
 @pytest.fixture

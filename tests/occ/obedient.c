@@ -1,6 +1,7 @@
 /* A task for tests: it does what its properties say, and writes a line into $TRACE at each call.
  *
  *     fail=MOMENT       the callback of that name fails        hang=MOMENT   it hangs until $RELEASE exists
+ *     leave=MOMENT      it calls exit(3)                       die=MOMENT    it calls _exit(4)
  *     end_after=N       END_OF_STREAM at turn N                show=KEY      each line ends with the value of KEY
  *     break_after=N     iterate_running fails at turn N        busy=yes      iterate_running does not wait
  *     tell=yes          each callback tells a line and a metric of its name; iterate_running the metric `turns`
@@ -48,6 +49,10 @@ static int at(occ_t* occ, const char* moment, const char* more) {
     }
     while (strcmp(occ_property(occ, "hang", ""), moment) == 0 && access(getenv("RELEASE"), F_OK) != 0)
         usleep(1000);
+    if (strcmp(occ_property(occ, "leave", ""), moment) == 0)
+        exit(3);
+    if (strcmp(occ_property(occ, "die", ""), moment) == 0)
+        _exit(4);
     if (strcmp(occ_property(occ, "fail", ""), moment) == 0)
         return occ_fail(occ, "told to fail in %s", moment);
     return strcmp(occ_property(occ, "fail_silently", ""), moment) == 0 ? 7 : 0;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,10 @@ class Obedient(occ.Task):
             self.log(f"at {moment}")
         while self.properties.get("hang") == moment and not Path(os.environ["RELEASE"]).exists():
             time.sleep(0.001)
+        if self.properties.get("leave") == moment:
+            sys.exit(3)
+        if self.properties.get("die") == moment:
+            os._exit(4)
         if self.properties.get("fail") == moment:
             raise ValueError(f"told to fail in {moment}")
         if self.properties.get("fail_silently") == moment:

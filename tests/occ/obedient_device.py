@@ -30,6 +30,10 @@ class ObedientDevice(FairMQDevice):
             self.log(f"at {moment}")
         while self.properties.get("hang") == moment and not Path(os.environ["RELEASE"]).exists():
             time.sleep(0.001)
+        if self.properties.get("leave") == moment:
+            sys.exit(3)
+        if self.properties.get("die") == moment:
+            os._exit(4)
         if self.properties.get("fail") == moment:
             raise ValueError(f"told to fail in {moment}")
 
