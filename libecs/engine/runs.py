@@ -15,14 +15,10 @@ from libecs.engine import autostop
 from libecs.engine.context import Context
 from libecs.engine.environment import Environment
 from libecs.fsm import EnvEvent
-from libecs.wire.client import RunCondition, RunInfo, RunSpan
+from libecs.wire.client import RunCondition, RunInfo
 
 RUN_DIR = "run_dir"
 CLEANUP_COUNT = "__fmq_cleanup_count"
-STALLED = "stalled: "
-"""How the reasons of spans begin that may end before the run does."""
-MAX_SPANS = 1000
-"""Spans of one run that are on record; who sees so many does not read more."""
 _RUN_TIMES = ("run_start_completion_time_ms", "run_end_time_ms", "run_end_completion_time_ms")
 
 
@@ -126,54 +122,6 @@ def end_at_teardown(env: Environment, ctx: Context) -> None:
         end_completed(env, ctx)
         env.update(end_reason=env.record.end_reason or "DESTROYED")
         forget(env, ctx)
-
-
-def degrade(env: Environment, ctx: Context, path: str, reason: str) -> None:
-    """A part that does not stop the run is missing from now on, until `restore` or the end."""
-    if not env.record.run_number:
-        return
-    run = ctx.run(env.record.run_number)
-    condition = RunCondition.DEGRADED if run.condition is RunCondition.UNDEFINED else run.condition
-    spans = _spans(env, run)
-    if path in spans:
-        if run.degraded[spans[path]].reason.startswith(STALLED) is reason.startswith(STALLED):
-            return  # told again, to a new life of the core
-        restore(env, ctx, path)
-        run = ctx.run(env.record.run_number)
-    if len(run.degraded) < MAX_SPANS:
-        spans[path] = len(run.degraded)
-        span = RunSpan(start_ms=ctx.now.unix_ms, end_ms=0, role=path, reason=reason)
-        ctx.save_run(attrs.evolve(run, condition=condition, degraded=(*run.degraded, span)))
-    elif condition is not run.condition:
-        _change(env, ctx, condition=condition)
-
-
-def restore(env: Environment, ctx: Context, path: str) -> None:
-    """A part that was missing is back."""
-    if not env.record.run_number:
-        return
-    run = ctx.run(env.record.run_number)
-    number = _spans(env, run).pop(path, None)
-    if number is not None:
-        spans = list(run.degraded)
-        spans[number] = attrs.evolve(spans[number], end_ms=ctx.now.unix_ms)
-        _change(env, ctx, degraded=tuple(spans))
-
-
-def is_stalled(env: Environment, ctx: Context, path: str) -> bool:
-    """Whether the record of the run says that a task is stalled now."""
-    if not env.record.run_number:
-        return False
-    run = ctx.run(env.record.run_number)
-    number = _spans(env, run).get(path)
-    return number is not None and run.degraded[number].reason.startswith(STALLED)
-
-
-def _spans(env: Environment, run: RunInfo) -> dict[str, int]:
-    """Return the open spans; after a restart they are those of the record that have no end."""
-    if env.spans is None:
-        env.spans = {span.role: number for number, span in enumerate(run.degraded) if not span.end_ms}
-    return env.spans
 
 
 def _variables(env: Environment) -> dict[str, str]:

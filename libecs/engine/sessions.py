@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from libecs.engine import launching, runs, steps, transits
+from libecs.engine import launching, spans, steps, transits
 from libecs.engine.context import Context
 from libecs.engine.effects import Persist, Send
 from libecs.engine.environment import Environment
@@ -180,7 +180,9 @@ class Sessions:
                 continue
             task = env.tasks[name]
             was_dead, was_over = task.dead, task.end_of_stream
-            was_stalled = task.stalled or (task.as_of < 0 and runs.is_stalled(env, self._hub, task.path))
+            was_stalled = task.stalled or (task.as_of < 0 and spans.is_open(env, self._hub, task.path, spans.STALLED))
+            if task.as_of < 0:
+                spans.restore(env, self._hub, task.path, spans.UNKNOWN)
             if env.learn(task, status, sequence):
                 touched[env.id] = env
                 if task.end_of_stream and not was_over:
@@ -196,9 +198,9 @@ class Sessions:
         number = env.record.run_number
         self._hub.event("task.stalled", env.id, role=task.path, ok=not task.stalled, text=task.error, run_number=number)
         if task.stalled:
-            runs.degrade(env, self._hub, task.path, f"{runs.STALLED}{task.why()}")
+            spans.degrade(env, self._hub, task.path, f"{spans.STALLED}{task.why()}")
         else:
-            runs.restore(env, self._hub, task.path)
+            spans.restore(env, self._hub, task.path, spans.STALLED)
 
     def _consider(self, env: Environment, task: Task, was_dead: bool) -> None:
         """A task changed: that may end a step, or the run."""
@@ -212,7 +214,7 @@ class Sessions:
                 return
         if task.dead and not was_dead and not task.hook:
             if not task.critical:
-                runs.degrade(env, self._hub, task.path, task.why())
+                spans.degrade(env, self._hub, task.path, task.why())
             env.broken(self._hub, task)
 
     def _answered(self, one: Node, message: node.Answer) -> None:
@@ -325,6 +327,14 @@ class Sessions:
             for task in env.by_node.get(name, ()):
                 task.lost = lost
                 env.show(task)
+                if task.hook or task.dead:
+                    continue
+                if lost:
+                    spans.degrade(env, self._hub, task.path, f"{spans.UNKNOWN}node {name} does not answer")
+                    continue
+                spans.restore(env, self._hub, task.path, spans.UNKNOWN)
+                if task.stalled:
+                    spans.degrade(env, self._hub, task.path, f"{spans.STALLED}{task.why()}")
 
 
 def _keepalive(seen: int) -> Callable[[int, int], object]:

@@ -7,7 +7,7 @@ import hashlib
 import attrs
 import pytest
 
-from libecs.engine import runs
+from libecs.engine import spans
 from libecs.engine.core import CoreSettings
 from libecs.fsm import EnvState, Mode, TaskEvent
 from libecs.wire.client import RunCondition
@@ -196,6 +196,64 @@ def test_a_task_that_stalls_and_then_dies_has_two_spans() -> None:
     assert second.end_ms == 0
 
 
+def test_a_run_knows_when_it_knew_nothing_of_a_task() -> None:
+    bench = Bench(workflow(task("a", node="n1"), task("b", node="n2")), nodes=("n1", "n2"))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    bench.nodes["n2"].silent = True
+    bench.wait(4.0)
+    (span,) = bench.run_info(1).degraded
+    assert (span.role, span.end_ms, span.reason) == ("w.b", 0, "unknown: node n2 does not answer")
+
+    bench.nodes["n2"].silent = False
+    bench.wait(1.0)
+    bench.control("STOP_ACTIVITY")
+
+    run = bench.run_info(1)
+    assert run.degraded[0].end_ms > span.start_ms
+    assert (run.condition, len(run.degraded)) == (RunCondition.DEGRADED, 1)
+
+
+def test_what_was_unknown_before_a_restart_is_known_when_its_node_tells_it() -> None:
+    bench = Bench(workflow(task("a")))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    bench.nodes["n1"].silent = True
+    bench.wait(4.0)
+    bench.nodes["n1"].silent = False
+
+    bench.restart()
+
+    (span,) = bench.run_info(1).degraded
+    assert span.end_ms
+
+
+def test_a_stalled_task_of_a_node_that_was_away_is_stalled_still() -> None:
+    bench = Bench(workflow(task("a")))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    bench.change("w.a", stalled=True)
+    bench.nodes["n1"].silent = True
+    bench.wait(4.0)
+    bench.nodes["n1"].silent = False
+    bench.wait(1.0)
+
+    found = [(span.reason.partition(":")[0], bool(span.end_ms)) for span in bench.run_info(1).degraded]
+    assert found == [("stalled", True), ("unknown", True), ("stalled", False)]
+
+
+def test_the_dead_stay_dead_when_their_node_is_silent() -> None:
+    bench = Bench(workflow(task("a"), task("b", critical=False, node="n2")), nodes=("n1", "n2"))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    bench.kill("w.b", signal=9)
+    bench.restart()
+    bench.nodes["n2"].silent = True
+    bench.wait(4.0)
+
+    assert [(span.role, span.end_ms) for span in bench.run_info(1).degraded if span.role == "w.b"] == [("w.b", 0)]
+
+
 def test_a_stall_outside_of_a_run_is_said_only() -> None:
     bench = Bench(workflow(task("a")))
     bench.create()
@@ -207,7 +265,7 @@ def test_a_stall_outside_of_a_run_is_said_only() -> None:
 
 
 def test_spans_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "MAX_SPANS", 3)
+    monkeypatch.setattr(spans, "MAX_SPANS", 3)
     bench = Bench(workflow(task("a")))
     bench.create()
     bench.control("START_ACTIVITY")

@@ -1,0 +1,71 @@
+"""What was missing in a run, from when to when: the spans of its record.
+
+A role has at most one open span. What may come back ends with it: a task that stalls, or of which nobody knows because
+its node is silent. A task that is dead is missing until the end of the run.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from libecs.engine.context import Context
+from libecs.engine.environment import Environment
+from libecs.wire.client import RunCondition, RunInfo, RunSpan
+
+STALLED = "stalled: "
+UNKNOWN = "unknown: "
+"""How the reasons of spans begin that may end before the run does."""
+MAX_SPANS = 1000
+"""Spans of one run that are on record; who sees so many does not read more."""
+
+
+def degrade(env: Environment, ctx: Context, path: str, reason: str) -> None:
+    """A part that does not stop the run is missing from now on, until `restore` or the end."""
+    if not env.record.run_number:
+        return
+    run = ctx.run(env.record.run_number)
+    spans = _open(env, run)
+    if path in spans:
+        kind = _kind(run.degraded[spans[path]].reason)
+        if kind in ("", _kind(reason)):
+            return  # dead is dead, and the rest was told again, to a new life of the core
+        restore(env, ctx, path, kind)
+        run = ctx.run(env.record.run_number)
+    condition = RunCondition.DEGRADED if run.condition is RunCondition.UNDEFINED else run.condition
+    degraded = run.degraded
+    if len(degraded) < MAX_SPANS:
+        spans[path] = len(degraded)
+        degraded = (*degraded, RunSpan(start_ms=ctx.now.unix_ms, end_ms=0, role=path, reason=reason))
+    if degraded is not run.degraded or condition is not run.condition:
+        ctx.save_run(attrs.evolve(run, condition=condition, degraded=degraded))
+
+
+def restore(env: Environment, ctx: Context, path: str, kind: str) -> None:
+    """A part that was missing is back, if that is why it was missing."""
+    if not is_open(env, ctx, path, kind):
+        return
+    run = ctx.run(env.record.run_number)
+    number = _open(env, run).pop(path)
+    spans = list(run.degraded)
+    spans[number] = attrs.evolve(spans[number], end_ms=ctx.now.unix_ms)
+    ctx.save_run(attrs.evolve(run, degraded=tuple(spans)))
+
+
+def is_open(env: Environment, ctx: Context, path: str, kind: str) -> bool:
+    """Whether the record of the run says that a part is missing now for this reason."""
+    if not env.record.run_number:
+        return False
+    run = ctx.run(env.record.run_number)
+    number = _open(env, run).get(path)
+    return number is not None and _kind(run.degraded[number].reason) == kind
+
+
+def _kind(reason: str) -> str:
+    return next((kind for kind in (STALLED, UNKNOWN) if reason.startswith(kind)), "")
+
+
+def _open(env: Environment, run: RunInfo) -> dict[str, int]:
+    """Return the open spans; after a restart they are those of the record that have no end."""
+    if env.spans is None:
+        env.spans = {span.role: number for number, span in enumerate(run.degraded) if not span.end_ms}
+    return env.spans
