@@ -26,6 +26,7 @@ from libecs.fsm import EnvEvent, EnvState, TaskState
 from libecs.language.functions import FunctionTable
 from libecs.wire.client import Finished
 from libecs.wire.node import Phase, TaskStatus
+from libecs.workflow.channels import Wiring
 from libecs.workflow.launch import Launcher
 from libecs.workflow.role import Role, TaskClass, Workflow
 
@@ -65,8 +66,8 @@ class Environment:
         """What the present step has told nodes and tells them again; None = it tells them nothing."""
         self.hooks: dict[str, int] = {}
         """Hook task id of the present step to role."""
-        self.channels: Mapping[str, Mapping[str, str]] | None = None
-        """Role path to channel properties, once they are resolved."""
+        self.wiring: Wiring | None = None
+        """What tasks are told of their channels; None = nobody has asked since they were placed."""
         self.launcher: Launcher | None = None
         self.changed = True
         self.moved: dict[str, TaskState] = {}
@@ -190,7 +191,7 @@ class Environment:
         assert self.workflow is not None
         old = self.tasks
         self.placed = {one.role: one for one in placed}
-        self.tasks, self.by_role, self.by_node, self.channels = {}, {}, {}, None
+        self.tasks, self.by_role, self.by_node, self.wiring = {}, {}, {}, None
         for index, one in self.placed.items():
             role = self.workflow.roles[index]
             assert role.task is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import signal
 from collections.abc import Mapping
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from libecs.engine.effects import Call
@@ -20,6 +22,7 @@ from libecs.workflow.role import Moment
 
 if TYPE_CHECKING:
     from libecs.engine.environment import Environment
+    from libecs.engine.placement import Placed
     from libecs.engine.plan import Step
     from libecs.engine.task import Task
 
@@ -134,10 +137,10 @@ def configuration(
 
 def channel_properties(env: Environment, task: Task) -> Mapping[str, str]:
     """Return what a task is told of its channels. Raises TemplateError."""
-    if env.channels is None:
+    if env.wiring is None:
         workflow, _ = env.expanded
-        env.channels = channels.resolve(workflow, _endpoints(env))
-    return env.channels.get(task.path, {})
+        env.wiring = channels.Wiring(workflow, partial(_endpoint, env.placed))
+    return env.wiring.properties(task.role) or {}
 
 
 def exit_s(env: Environment, task: Task) -> float:
@@ -149,7 +152,9 @@ def digest(properties: Mapping[str, str]) -> str:
     """Return the SHA-256 of properties, whatever their order; without the environment's id, so that equal ones compare
     equal in another environment.
     """
-    text = "\0".join(f"{name}\0{properties[name]}" for name in sorted(properties) if name != ENVIRONMENT_ID)
+    told = dict(properties)
+    told.pop(ENVIRONMENT_ID, None)
+    text = "\0".join(chain.from_iterable(sorted(told.items())))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -216,18 +221,15 @@ def _has(env: Environment, index: int, name: str) -> bool:
     return launcher.stack(index).get(name) is not None
 
 
-def _endpoints(env: Environment) -> dict[tuple[str, str], channels.Endpoint]:
-    workflow, _ = env.expanded
-    return {
-        (workflow.roles[index].path, name): _endpoint(address, placed.host)
-        for index, placed in env.placed.items()
-        for name, address in placed.endpoints.items()
-    }
-
-
-def _endpoint(address: str, host: str) -> channels.Endpoint:
-    """A task on a loopback host binds there and nowhere else: what nobody else may reach is not offered to them."""
-    if address.startswith("tcp://") and not host.startswith("127."):
+def _endpoint(placed: Mapping[int, Placed], index: int, name: str) -> channels.Endpoint | None:
+    """Return where an inbound channel is. A task on a loopback host binds there and nowhere else: what nobody else may
+    reach is not offered to them.
+    """
+    one = placed.get(index)
+    address = one.endpoints.get(name) if one is not None else None
+    if one is None or address is None:
+        return None
+    if address.startswith("tcp://") and not one.host.startswith("127."):
         return channels.Endpoint(bind=f"tcp://*:{address.rpartition(':')[2]}", connect=address)
     return channels.Endpoint(bind=address, connect=address)
 

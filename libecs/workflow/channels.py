@@ -6,7 +6,7 @@ Inbound channels bind to an address that placement gives them; outbound ones nam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 
@@ -100,40 +100,46 @@ def check(workflow: Workflow) -> None:
                 raise _unmatched(workflow, role, channel, table)
 
 
-def resolve(workflow: Workflow, endpoints: Mapping[tuple[str, str], Endpoint]) -> dict[str, dict[str, str]]:
-    """Return the channel properties of every controlled task, by role path.
-
-    Args:
-        workflow: an expanded workflow.
-        endpoints: (role path, channel name) to addresses, for the inbound channels of all tasks that run.
+class Wiring:
+    """The channel properties of the controlled tasks of one workflow, made for each task when it is asked for.
 
     Only `rateLogging` may still hold {{ }}. A task whose inbound channels have no endpoint does not run (a
-    non-critical one that could not be placed), and is left out. A non-critical task is not told of a channel whose
+    non-critical one that could not be placed), and is told of none. A non-critical task is not told of a channel whose
     other end does not run.
-
-    Raises:
-        TemplateError: an outbound channel leads nowhere, or, of a critical task, to a task that does not run.
     """
-    table = bound(workflow)
-    addresses = _addresses(workflow, endpoints)
-    write = _PropertyWriter()
-    result: dict[str, dict[str, str]] = {}
-    for role in workflow.roles:
+
+    def __init__(self, workflow: Workflow, endpoint: Callable[[int, str], Endpoint | None]) -> None:
+        """`endpoint`: gives role index and channel name the addresses of an inbound channel, None if it has none."""
+        self._workflow = workflow
+        self._endpoint = endpoint
+        self._write = _PropertyWriter()
+        self._tasks = {role.path: index for index, role in enumerate(workflow.roles) if has_channels(role)}
+        self._aliases = {
+            f"::{channel.global_}": (index, channel)
+            for index in self._tasks.values()
+            for channel in workflow.roles[index].bind
+            if channel.global_
+        }
+
+    def properties(self, index: int) -> dict[str, str] | None:
+        """Return what role number `index` is told of its channels; None if it gets no channels or does not run.
+
+        Raises:
+            TemplateError: an outbound channel leads nowhere, or, of a critical task, to a task that does not run.
+        """
+        role = self._workflow.roles[index]
         if not has_channels(role):
-            continue
-        if any((role.path, channel.name) not in endpoints for channel in role.bind):
-            continue
+            return None
         properties: dict[str, str] = {}
         for channel in role.bind:
-            address = channel.target or endpoints[role.path, channel.name].bind
-            write(properties, channel, "bind", address, channel.transport)
+            endpoint = self._endpoint(index, channel.name)
+            if endpoint is None:
+                return None
+            self._write(properties, channel, "bind", channel.target or endpoint.bind, channel.transport)
         for channel in role.connect:
             address, transport = channel.target, channel.transport
             if not is_address(address):
-                entry = table.get(channel.target)
-                if entry is None:
-                    raise _unmatched(workflow, role, channel, table)
-                address, transport = addresses.get(channel.target, ""), entry.channel.transport
+                address, transport = self._other_end(role, channel)
                 if not address and not role.critical:
                     continue
                 if not address:
@@ -143,9 +149,38 @@ def resolve(workflow: Workflow, endpoints: Mapping[tuple[str, str], Endpoint]) -
                         line=role.line,
                         path=role.path,
                     )
-            write(properties, channel, "connect", address, transport)
-        result[role.path] = properties
-    return result
+            self._write(properties, channel, "connect", address, transport)
+        return properties
+
+    def _other_end(self, role: Role, channel: Channel) -> tuple[str, str]:
+        """Return address ("" = it does not run) and transport of what an outbound channel connects to."""
+        index, inbound = self._aliases.get(channel.target, (-1, None))
+        if inbound is None:
+            path, _, name = channel.target.rpartition(":")
+            index = self._tasks.get(path, -1)
+            known = self._workflow.roles[index].bind if index >= 0 else ()
+            inbound = next((one for one in known if one.name == name), None)
+        if inbound is None:
+            raise _unmatched(self._workflow, role, channel, bound(self._workflow))
+        endpoint = self._endpoint(index, inbound.name)
+        if endpoint is None:
+            return "", inbound.transport
+        return _reachable(inbound.target, endpoint) if inbound.target else endpoint.connect, inbound.transport
+
+
+def resolve(workflow: Workflow, endpoints: Mapping[tuple[str, str], Endpoint]) -> dict[str, dict[str, str]]:
+    """Return the channel properties of every controlled task that runs, by role path: see Wiring.
+
+    Args:
+        workflow: an expanded workflow.
+        endpoints: (role path, channel name) to addresses, for the inbound channels of all tasks that run.
+
+    Raises:
+        TemplateError: an outbound channel leads nowhere, or, of a critical task, to a task that does not run.
+    """
+    wiring = Wiring(workflow, lambda index, name: endpoints.get((workflow.roles[index].path, name)))
+    made = ((role.path, wiring.properties(index)) for index, role in enumerate(workflow.roles))
+    return {path: properties for path, properties in made if properties is not None}
 
 
 def channel_properties(channel: Channel, method: str, address: str, transport: str) -> Iterator[tuple[str, str]]:
@@ -182,23 +217,6 @@ class _PropertyWriter:
             known = self._known[key] = (f"chans.{channel.name}.0.address", found)
         properties.update(known[1])
         properties[known[0]] = address
-
-
-def _addresses(workflow: Workflow, endpoints: Mapping[tuple[str, str], Endpoint]) -> dict[str, str]:
-    """Return "role.path:channel" and "::alias" to the address to connect to."""
-    addresses: dict[str, str] = {}
-    for role in workflow.roles:
-        if not has_channels(role):
-            continue
-        for channel in role.bind:
-            endpoint = endpoints.get((role.path, channel.name))
-            if endpoint is None:
-                continue
-            address = _reachable(channel.target, endpoint) if channel.target else endpoint.connect
-            addresses[f"{role.path}:{channel.name}"] = address
-            if channel.global_:
-                addresses[f"::{channel.global_}"] = address
-    return addresses
 
 
 def _reachable(target: str, endpoint: Endpoint) -> str:

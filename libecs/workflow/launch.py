@@ -99,7 +99,10 @@ class _ClassTexts:
     cwd: Text
     stdout: Text
     stderr: Text
-    properties: Mapping[str, Text]
+    properties: Mapping[str, str]
+    """As they are written."""
+    late_properties: tuple[tuple[str, Text], ...]
+    """Those that are to be evaluated."""
     makes_trees: bool
     """A property calls `ToPtree`."""
 
@@ -113,6 +116,8 @@ class Launcher:
         self._functions = with_runtime(table, workflow.runtime) if workflow.runtime else table
         self._base = Base(user=workflow.user_vars, vars=workflow.base_vars, defaults=workflow.base_defaults)
         self._places: dict[int, _Place] = {}
+        self._last: tuple[int, _Place] | None = None
+        """The task that was asked for last, which is mostly the one that is asked for next."""
         self._classes: dict[str, _ClassTexts] = {}
 
     # --------------------------------------------------------------------------------------------- variables
@@ -217,7 +222,8 @@ class Launcher:
             scope = scope.with_functions(with_trees(self._functions, trees))
         result = {"environment_id": specials.get("environment_id", "")}
         try:
-            for name, text in texts.properties.items():
+            result.update(texts.properties)
+            for name, text in texts.late_properties:
                 result[name] = text.evaluate(scope)
             result.update(trees)
             if _ORBIT_RESET_SOURCE in scope:
@@ -292,6 +298,8 @@ class Launcher:
         place = self._places.get(index)
         if place is not None:
             return place
+        if self._last is not None and self._last[0] == index:
+            return self._last[1]
         role = self.workflow.roles[index]
         parent = self._place(role.parent) if role.parent >= 0 else None
         above = parent.stack if parent else Stack(self._base)
@@ -300,8 +308,10 @@ class Launcher:
             parent,
             above.child(role.path, defaults=role.defaults, vars=role.vars),
         )
-        if role.task is None:  # a task is asked once or twice in its life, its ancestors by all tasks below them
+        if role.task is None:  # a task is asked a few times in a row, its ancestors by all tasks below them
             self._places[index] = place
+        else:
+            self._last = (index, place)
         return place
 
     def _texts(self, class_name: str) -> _ClassTexts:
@@ -324,7 +334,8 @@ class Launcher:
             compile_text(task_class.cwd, mark),
             compile_text(task_class.stdout, mark),
             compile_text(task_class.stderr, mark),
-            properties,
+            task_class.properties,
+            tuple((name, text) for name, text in properties.items() if not text.is_literal),
             any(_TO_TREE in text.calls for text in properties.values()),
         )
         return texts
