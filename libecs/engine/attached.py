@@ -6,6 +6,7 @@ there. No signal is ever sent to it.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 from libecs.engine import commands, endings, liveness
@@ -21,6 +22,7 @@ LINK_LOST_S = 10.0
 STEP_S = 10.0
 """Seconds for each event on the way to STANDBY."""
 
+_ENDPOINT = re.compile(r"tcp://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}|ipc://\S{1,100}", re.ASCII)
 _IN_RUN = (TaskState.RUNNING, TaskState.PAUSED)
 _HOME = {
     TaskState.RUNNING: TaskEvent.STOP,
@@ -32,6 +34,8 @@ _HOME = {
 
 def take(desk: Desk, held: HeldTask) -> str:
     """Dial a task. Return why that can't be, "" if it can: nobody can be in two environments."""
+    if _ENDPOINT.fullmatch(held.spec.endpoint) is None:
+        return f"{held.spec.endpoint!r} is no endpoint: write tcp://host:port"
     for other in list(desk.tasks.values()):
         if other is held or not other.dialled or other.spec.endpoint != held.spec.endpoint:
             continue

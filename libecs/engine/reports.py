@@ -96,6 +96,7 @@ def _result(desk: Desk, held: HeldTask, message: task.Result) -> None:
 
 
 def _happened(desk: Desk, held: HeldTask, message: task.Happened) -> None:
+    liveness.alive(desk, held)
     if message.type is task.DeviceEventType.END_OF_STREAM:
         held.end_of_stream = True
     held.error = message.text or held.error
@@ -118,10 +119,12 @@ def _refused(desk: Desk, held: HeldTask, message: task.Refused) -> None:
 
 
 def _metric(desk: Desk, held: HeldTask, message: task.Metric) -> None:
+    liveness.alive(desk, held)
     desk.bulletins.metric(held, message, desk.now.mono_s)
 
 
 def _log(desk: Desk, held: HeldTask, message: task.Log) -> None:
+    liveness.alive(desk, held)
     desk.bulletins.log(held, message, desk.now.mono_s)
 
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from libecs.errors import InvalidInput
 from libecs.wire.codec import MAX_FRAME_BYTES
 
 logger = logging.getLogger(__name__)
@@ -140,10 +141,17 @@ class Router:
         Both may be used once in the life of the socket. libzmq aborts the process when a routing id comes twice while
         the first link is still being taken down, and the other side drops a link under an identity that it still has.
         Each is at most 255 bytes and does not begin with a NUL.
+
+        Raises:
+            InvalidInput: nothing of that name can be dialled.
         """
         self._socket.setsockopt(zmq.ROUTING_ID, identity)
         self._socket.setsockopt(zmq.CONNECT_ROUTING_ID, routing_id)
-        self._socket.connect(endpoint)
+        try:
+            self._socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            reason = zmq.strerror(error.errno or 0)
+            raise InvalidInput(f"{endpoint} cannot be dialled: {reason}") from error
         self._schedule()
 
     def disconnect(self, endpoint: str, routing_id: bytes) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from libecs.engine.effects import Connected, Disconnected, Input, Received
-from libecs.errors import DecodeError
+from libecs.errors import DecodeError, InvalidInput
 from libecs.io.link import Router
 from libecs.wire.codec import VERSION_FRAME
 from libecs.wire.task import TASK
@@ -43,7 +43,7 @@ class TaskLinks:
         """Messages that could not be decoded, of whatever task."""
 
     def open(self, task: str, endpoint: str) -> None:
-        """Dial a task. A task that is open already is dialled anew."""
+        """Dial a task. A task that is open already is dialled anew. What can't be dialled is told as disconnected."""
         self.close(task)
         if (other := self._by_endpoint.get(endpoint)) is not None:
             self.close(other)  # libzmq knows links by endpoint: two of the same could not be told apart
@@ -52,7 +52,11 @@ class TaskLinks:
         self._routes[task] = route, endpoint
         self._tasks[route] = task
         self._by_endpoint[endpoint] = task
-        self._router.connect(endpoint, route, identity=f"{self._identity}#{self._opened}".encode())
+        try:
+            self._router.connect(endpoint, route, identity=f"{self._identity}#{self._opened}".encode())
+        except InvalidInput as error:
+            logger.error("task %s: %s", task, error)
+            self._put(Disconnected(task, error.message))
 
     def close(self, task: str) -> None:
         """Dial a task no more. A task that is not open is left alone."""

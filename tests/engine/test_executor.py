@@ -895,6 +895,17 @@ def test_an_attached_task_that_is_not_there_is_waited_for_and_then_named() -> No
     assert last_status(rig).error == "was not ready within 5 s of its launch: nobody answers at tcp://pi:47100"
 
 
+@pytest.mark.parametrize("endpoint", ["pi:47100", "tcp://pi", "tcp://pi:x", "udp://pi:1", "tcp://a b:1", "ipc://"])
+def test_an_endpoint_that_is_none_is_told_at_once(endpoint: str) -> None:
+    rig = Rig()
+    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(attached=True, endpoint=endpoint),)))
+
+    assert [one for one in rig.out if isinstance(one, Open)] == []
+    assert last_status(rig).error == f"{endpoint!r} is no endpoint: write tcp://host:port"
+    kill(rig)
+    assert rig.took(node.Answer)[0].done == ("t",)
+
+
 def test_an_attached_task_is_let_go_in_standby_and_never_killed() -> None:
     rig = Rig()
     attach(rig)

@@ -178,6 +178,20 @@ async def test_a_task_that_is_opened_again_at_once_is_reached(
     task.router.close()
 
 
+async def test_what_cannot_be_dialled_is_told_and_harms_nobody(
+    links: TaskLinks, inputs: Inputs, context: Context, folder: Path
+) -> None:
+    links.open("bad", "tcp://nowhere")
+    task = FakeTask(context, f"ipc://{folder}/t")
+    links.open("t", f"ipc://{folder}/t")
+    await inputs.until(lambda: Connected("t") in inputs.all)
+
+    assert inputs.all[0] == Disconnected("bad", "tcp://nowhere cannot be dialled: Invalid argument")
+    assert not links.send("bad", HELLO)
+    links.close("bad")
+    task.router.close()
+
+
 async def test_two_tasks_of_one_endpoint_are_never_mixed_up_the_last_one_has_it(
     links: TaskLinks, inputs: Inputs, context: Context, folder: Path
 ) -> None:
