@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import attrs
 
-from libecs.config.path import runtime_key
 from libecs.config.tree import Tree
 from libecs.engine.effects import Expand, Expanded, Input
 from libecs.errors import EcsError, Missing
-from libecs.ids import base58
 from libecs.io.blocking import BlockingCalls
-from libecs.io.repository import OverlaidTasks, Repositories
-from libecs.workflow.expand import expand
-from libecs.workflow.role import Workflow
-from libecs.workflow.source import TemplateSource
+from libecs.io.expander import ExpansionJob, ExpansionResult, TaskOverlay, Templates, run_job
+from libecs.io.worker import ExpansionWorker
 
-logger = logging.getLogger(__name__)
+__all__ = ["Expansion", "KeySource", "TaskOverlay", "run_to_the_end"]
 
 MOST_ROUNDS: Final = 100
 """How often one expansion may ask for keys. Each round finds all that can be known, so that real ones need four."""
 
-
-@attrs.frozen(kw_only=True)
-class ExpansionJob:
-    """All that a worker needs: plain values, so that it may be another process."""
-
-    job: str
-    workflow: str
-    variables: Mapping[str, str]
-    tree: Tree
-    integrations: Mapping[str, str]
-    """Functions that templates may call while they are expanded, to what they give."""
-    defaults: Mapping[str, str] = attrs.field(factory=dict)
-    """Variables of the installation, below those of the tree."""
-
-
-@attrs.frozen(kw_only=True)
-class ExpansionResult:
-    """What came of it: a workflow, or code and message of an error."""
-
-    workflow: Workflow | None = None
-    writes: Mapping[str, str] = attrs.field(factory=dict)
-    """Keys that `runtime.Set` wrote."""
-    code: str = ""
-    message: str = ""
-    missing: tuple[str, ...] = ()
-    """Keys that it needs first, folders with a "/" at their end; then there is no workflow and no code."""
+Run: TypeAlias = Callable[[Templates, ExpansionJob], ExpansionResult]
+"""Runs one job. Blocks, and raises nothing."""
 
 
 class KeySource(Protocol):
@@ -68,66 +38,13 @@ class KeySource(Protocol):
         ...
 
 
-class Templates(Protocol):
-    """Where workers find templates."""
-
-    def open(self, workflow: str) -> tuple[TemplateSource, str]:
-        """Return the source that a workflow expression means, and the name in it. Raises EcsError."""
-        ...
-
-
-class TaskOverlay:
-    """Templates of `repositories` with a folder of tasks laid over them."""
-
-    def __init__(self, repositories: Repositories, tasks: Path) -> None:
-        self._repositories = repositories
-        self._tasks = tasks
-
-    def open(self, workflow: str) -> tuple[TemplateSource, str]:
-        """Return the source with the overlay."""
-        source, name = self._repositories.open(workflow)
-        return OverlaidTasks(source, self._tasks), name
-
-
-def run_job(templates: Templates, job: ExpansionJob) -> ExpansionResult:
-    """Expand in the present thread or process. Raises nothing: errors are results."""
-    counter = 0
-
-    def next_id() -> str:
-        # Expanded again after a crash, a job gives the same ids; two jobs never do.
-        nonlocal counter
-        counter += 1
-        return f"{job.job}x{base58(counter)}"
-
-    writes: dict[str, str] = {}
-    try:
-        source, name = templates.open(job.workflow)
-        workflow = expand(
-            source,
-            name,
-            job.variables,
-            job.tree,
-            ids=next_id,
-            base_vars=_installation(job.tree, "vars"),
-            base_defaults={**job.defaults, **_installation(job.tree, "defaults")},
-            integrations=job.integrations,
-            writes=writes,
-        )
-    except Missing as error:
-        return ExpansionResult(missing=error.keys)
-    except EcsError as error:
-        return ExpansionResult(code=error.code, message=str(error))
-    except Exception as error:  # a fault of ours must fail this environment and no other
-        logger.exception("expansion of %s failed", job.workflow)
-        return ExpansionResult(code="E_FAILED", message=f"{job.workflow}: {type(error).__name__}: {error}")
-    return ExpansionResult(workflow=workflow, writes=writes)
-
-
-def run_to_the_end(templates: Templates, job: ExpansionJob, keys: KeySource | None) -> ExpansionResult:
+def run_to_the_end(
+    templates: Templates, job: ExpansionJob, keys: KeySource | None, run: Run = run_job
+) -> ExpansionResult:
     """Expand, fetch what is missing and expand again, until it is done. Blocks. Raises nothing."""
     asked: set[str] = set()
     for _ in range(MOST_ROUNDS):
-        result = run_job(templates, job)
+        result = run(templates, job)
         if not result.missing:
             return result
         wanted = [key for key in result.missing if key not in asked]
@@ -145,14 +62,12 @@ def run_to_the_end(templates: Templates, job: ExpansionJob, keys: KeySource | No
     return ExpansionResult(code=missing.code, message=f"{job.workflow}: {missing}")
 
 
-def _installation(tree: Tree, kind: str) -> dict[str, str]:
-    """Return `o2/runtime/aliecs/vars` or `…/defaults`: texts directly in it, without blanks around them."""
-    folder = runtime_key("aliecs", kind)
-    return {name: text.strip() for name, text in tree.texts(folder).items()}
-
-
 class Expansion:
-    """Performs Expand in a thread."""
+    """Performs Expand.
+
+    Templates of a repository come from elsewhere: a worker process expands them, which is ended when it takes too long
+    or too much. Those of a script are of this process's own making, and small: a thread is enough.
+    """
 
     def __init__(
         self,
@@ -164,9 +79,11 @@ class Expansion:
         integrations: Mapping[str, str],
         defaults: Mapping[str, str] | None = None,
         keys: KeySource | None = None,
+        worker: ExpansionWorker | None = None,
     ) -> None:
         """`put` takes Expanded. `tree` is what configuration functions see; `runtime.Set` adds to it. `keys` gives what
-        a partial tree does not hold; it is asked anew for each expansion.
+        a partial tree does not hold; it is asked anew for each expansion. Without a `worker` everything is
+        expanded in threads; it is closed by `close`.
 
         `integrations` and `defaults` are as in ExpansionJob.
         """
@@ -176,6 +93,7 @@ class Expansion:
         self._integrations = integrations
         self._defaults = dict(defaults or {})
         self._keys = keys
+        self._worker = worker
         self.tree = tree
         """With everything that `runtime.Set` wrote so far."""
 
@@ -189,8 +107,15 @@ class Expansion:
             integrations=self._integrations,
             defaults=self._defaults,
         )
-        future = self._blocking.start(run_to_the_end, self._templates, job, self._keys)
+        in_thread = self._worker is None or self._templates.is_own(effect.workflow)
+        run = run_job if self._worker is None or in_thread else self._worker.run
+        future = self._blocking.start(run_to_the_end, self._templates, job, self._keys, run)
         future.add_done_callback(lambda done: self._done(effect.job, done))
+
+    def close(self) -> None:
+        """End the worker. What it was about to expand ends as an error."""
+        if self._worker is not None:
+            self._worker.close()
 
     def _done(self, job: str, future: asyncio.Future[ExpansionResult]) -> None:
         if future.cancelled():

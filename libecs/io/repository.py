@@ -251,6 +251,14 @@ class Repositories:
             raise unknown(f"repository {name}", name, tuple(self._by_name))
         return found
 
+    def is_own(self, workflow: str) -> bool:
+        """Return whether a workflow was made by a script of this process. False for what can't be opened."""
+        try:
+            name = parse_reference(workflow, "workflows", "").base.partition("@")[0]
+        except InvalidInput:
+            return False
+        return isinstance(self._by_name.get(name) if name else self._default, TextRepository)
+
     def open(self, workflow: str) -> tuple[RepositorySource, str]:
         """Return the source that `[repository/workflows/]name[@revision]` means, and the bare name in it.
 

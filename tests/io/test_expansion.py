@@ -13,7 +13,8 @@ from libecs.config.tree import Tree
 from libecs.engine.effects import Expand, Expanded
 from libecs.errors import EcsError, Unreachable
 from libecs.io.blocking import BlockingCalls
-from libecs.io.expansion import Expansion, ExpansionJob, TaskOverlay, Templates, run_job, run_to_the_end
+from libecs.io.expander import ExpansionJob, TaskOverlay, Templates, run_job
+from libecs.io.expansion import Expansion, run_to_the_end
 from libecs.io.repository import Repositories, TextRepository
 
 FILES = {

@@ -165,7 +165,7 @@ LITERALS = st.one_of(
     st.integers(0, 20),
     st.sampled_from([0.5, 2.5, 1e300, INT_MAX]),
     st.booleans(),
-    st.text("ab ", max_size=3),
+    st.text("abé", max_size=3),
 ).map(lambda value: Tree("literal", (), value))
 TREES = st.recursive(
     LITERALS,
