@@ -47,7 +47,7 @@ void occ_poke(int fd) {
     (void)written; /* it fails only when the counter is full: then it is readable already */
 }
 
-static int64_t now_ms(void) {
+static int64_t monotonic_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
@@ -167,7 +167,7 @@ static void send_lines(struct link* link) {
 static int telemetry_due(struct link* link) {
     if (!has_listener(link) || !occ_telemetry_waits(&link->occ->telemetry))
         return -1;
-    int64_t due = link->flushed_ms + FLUSH_PERIOD_MS - now_ms();
+    int64_t due = link->flushed_ms + FLUSH_PERIOD_MS - monotonic_ms();
     return due > 0 ? (int)due : 0;
 }
 
@@ -227,7 +227,7 @@ static void send_all_telemetry(struct link* link) {
     struct samples samples;
     while (!take_samples(link, &samples))
         send_notes(link);
-    link->flushed_ms = now_ms();
+    link->flushed_ms = monotonic_ms();
     send_samples(link, &samples);
     send_lines(link);
 }
