@@ -5,7 +5,9 @@ Every choice and every refusal has a reason that people can read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import attrs
 
@@ -57,20 +59,24 @@ class _Room:
     cpus: float
     memory_mb: float
     taken: set[int]
+    ahead: Iterator[int]
+    """Ports that were not looked at yet: what is taken once stays taken."""
+    found: list[int] = attrs.field(factory=list)
+    """Ports that were free when they were looked at, the lowest first."""
 
     @classmethod
     def of(cls, offer: NodeOffer) -> _Room:
-        return cls(offer, offer.used_cpus, offer.used_memory_mb, set(offer.used_ports))
+        ahead = chain.from_iterable(range(max(low, FIRST_PORT), high + 1) for low, high in sorted(offer.ports))
+        return cls(offer, offer.used_cpus, offer.used_memory_mb, set(offer.used_ports), ahead)
 
     def free_ports(self, count: int) -> list[int]:
-        found: list[int] = []
-        for low, high in sorted(self.offer.ports):
-            port = max(low, FIRST_PORT)
-            while port <= high and len(found) < count:
-                if port not in self.taken:
-                    found.append(port)
-                port += 1
-        return found
+        self.found = [port for port in self.found if port not in self.taken]
+        while len(self.found) < count:
+            port = next((port for port in self.ahead if port not in self.taken), None)
+            if port is None:
+                break
+            self.found.append(port)
+        return self.found[:count]
 
     def refuses(self, constraints: Iterable[Constraint], wants: Limits, dynamic_ports: int) -> str:
         """Return why this node can't take such a task, "" if it can."""
@@ -88,6 +94,32 @@ class _Room:
         if len(self.free_ports(dynamic_ports)) < dynamic_ports:
             return f"needs {dynamic_ports} TCP ports, too few are free in {_ranges(self.offer.ports)}"
         return ""
+
+
+@attrs.define
+class _Demand:
+    """Nodes for tasks that ask for the same. Nodes only fill up: one that has refused such a task refuses the next."""
+
+    candidates: int
+    queue: list[tuple[int, str]]
+    """Heap of (tasks placed there, node), as it was when it was entered."""
+    reasons: dict[str, str] = attrs.field(factory=dict)
+    """Node to why it refuses."""
+
+    def choose(
+        self, rooms: Mapping[str, _Room], load: Mapping[str, int], refuses: Callable[[_Room], str]
+    ) -> str | None:
+        """Return the least loaded node that does not refuse, the first by name of several; None if all refuse."""
+        while self.queue:
+            known, name = self.queue[0]
+            if load[name] != known:
+                heapq.heapreplace(self.queue, (load[name], name))
+            elif reason := refuses(rooms[name]):
+                self.reasons[name] = reason
+                heapq.heappop(self.queue)
+            else:
+                return name
+        return None
 
 
 def unsatisfied(constraint: Constraint, attributes: Mapping[str, str]) -> str:
@@ -117,6 +149,7 @@ def place(
     rooms = {offer.name: _Room.of(offer) for offer in sorted(nodes, key=lambda offer: offer.name)}
     by_attribute = _index(nodes)
     load = dict.fromkeys(rooms, 0)
+    demands: dict[tuple[tuple[Constraint, ...], Limits, int, str | None], _Demand] = {}
     placed: list[Placed] = []
     refused: dict[str, str] = {}
     for index in sorted(task_ids, key=lambda i: (not workflow.roles[i].constraints, i)):
@@ -125,18 +158,15 @@ def place(
         wants = workflow.classes[role.task.class_name].wants
         inbound = role.bind
         tcp = sum(1 for channel in inbound if not channel.target and channel.addressing != "ipc")
-        candidates = _candidates(role.constraints, by_attribute, rooms, (keep or {}).get(index))
-        reasons = {}
-        chosen = None
-        for name in sorted(candidates, key=lambda name: (load[name], name)):
-            reason = rooms[name].refuses(role.constraints, wants, tcp)
-            if not reason:
-                chosen = name
-                break
-            reasons[name] = reason
+        asked = (role.constraints, wants, tcp, (keep or {}).get(index))
+        demand = demands.get(asked)
+        if demand is None:
+            candidates = _candidates(role.constraints, by_attribute, rooms, asked[3])
+            demand = demands[asked] = _Demand(len(candidates), sorted((load[name], name) for name in candidates))
+        chosen = demand.choose(rooms, load, lambda room, a=asked: room.refuses(a[0], a[1], a[2]))  # type: ignore[misc]
         if chosen is None:
             if role.critical:
-                refused[role.path] = _why_not(role.constraints, reasons, rooms)
+                refused[role.path] = _why_not(role.constraints, demand.reasons, rooms)
             continue
         room = rooms[chosen]
         load[chosen] += 1
@@ -155,7 +185,7 @@ def place(
                 ports=(*ports, *wants.ports),
                 cpu=wants.cpu,
                 memory_mb=wants.memory_mb,
-                reason=_why(role.constraints, len(candidates)),
+                reason=_why(role.constraints, demand.candidates),
             )
         )
     if refused:
