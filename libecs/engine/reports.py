@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from libecs.engine import attached, commands, liveness
 from libecs.engine import transitioner as moves
@@ -11,6 +12,9 @@ from libecs.engine.held import HeldTask
 from libecs.fsm import TaskState
 from libecs.wire import task
 from libecs.wire.node import Phase
+
+REASON_S = 0.2
+"""The Result that says why a command has led to ERROR comes this soon after the state, if at all."""
 
 
 def take(desk: Desk, held: HeldTask, message: object) -> None:
@@ -69,9 +73,17 @@ def _state(desk: Desk, held: HeldTask, machine_state: int, sequence: int) -> Non
         liveness.moved(desk, held)
         if held.phase is Phase.STARTING and state is TaskState.STANDBY and held.welcomed and not held.spec.attached:
             held.phase = Phase.ACTIVE
-        if held.going is None or state is TaskState.ERROR:
+        if held.going is None:
             desk.outbox.touch(held)
+        elif state is TaskState.ERROR:
+            desk.after(REASON_S, partial(_unexplained, desk, held))
     commands.moved(desk, held)
+
+
+def _unexplained(desk: Desk, held: HeldTask) -> None:
+    """A task that works on a command is in ERROR, and its answer, which would say why, has not come."""
+    if held.state is TaskState.ERROR and held.going is not None and desk.holds(held):
+        desk.outbox.touch(held)
 
 
 def _changed(desk: Desk, held: HeldTask, message: task.StateChanged) -> None:

@@ -310,6 +310,34 @@ def test_a_task_that_never_answers_has_a_deadline() -> None:
     assert answer.failed[0].reason == "did not finish CONFIGURE in time, last state STANDBY"
 
 
+def test_a_command_that_leads_to_error_is_told_with_its_reason_and_not_before() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.transit(TaskEvent.CONFIGURE)
+    rig.out.clear()
+
+    rig.task(task.StateChanged(state=TaskState.ERROR, sequence=2))
+    assert rig.took(node.Update) == []
+    rig.task(result("c1", TaskEvent.CONFIGURE, TaskState.ERROR, ok=False, error="no gas"))
+
+    messages = [one.message for one in rig.out if isinstance(one, Send)]
+    assert [type(one) for one in messages] == [node.Answer, node.Update]
+    assert messages[0].failed[0].reason == "no gas"  # type: ignore[attr-defined]
+
+
+def test_an_error_that_nobody_explains_is_told_all_the_same() -> None:
+    rig = Rig()
+    rig.launch()
+    rig.transit(TaskEvent.CONFIGURE)
+    rig.out.clear()
+    rig.task(task.StateChanged(state=TaskState.ERROR, sequence=2))
+
+    rig.wait(0.3)
+
+    (update,) = rig.took(node.Update)
+    assert update.tasks[0].state is TaskState.ERROR
+
+
 def test_a_late_result_jumps_no_state() -> None:
     rig = Rig()
     rig.launch()
