@@ -101,13 +101,15 @@ class Gather:
         part = voice.parts.get(run)
         if part is None:
             part = voice.parts[run] = _Part()
-        span = part.spans.get(metric.name)
-        if not _is_sane(metric) or (span is None and len(part.spans) >= MAX_NAMES):
-            voice.dropped += max(1, metric.n)
+        m = metric
+        span = part.spans.get(m.name)
+        if m.n < 1 or not isfinite(m.sum + m.min + m.max + m.last):
+            voice.dropped += max(1, m.n)
         elif span is not None:
-            span.add(metric)
+            span.add(m)
+        elif len(part.spans) >= MAX_NAMES or not _is_named(m):
+            voice.dropped += m.n
         else:
-            m = metric
             part.spans[m.name] = _Span(m.unit, m.n, m.sum, m.min, m.max, m.last, m.unix_ms)
 
     def log(self, task: str, run: int, log: Log) -> LogLine:
@@ -179,14 +181,6 @@ class Gather:
         return voice
 
 
-def _is_sane(metric: Metric) -> bool:
-    return (
-        metric.n > 0
-        and 0 < len(metric.name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
-        and metric.name.isprintable()
-        and len(metric.unit) <= MAX_NAME_BYTES
-        and isfinite(metric.sum)
-        and isfinite(metric.min)
-        and isfinite(metric.max)
-        and isfinite(metric.last)
-    )
+def _is_named(metric: Metric) -> bool:
+    name, unit = metric.name.encode("utf-8", "replace"), metric.unit.encode("utf-8", "replace")
+    return 0 < len(name) <= MAX_NAME_BYTES and len(unit) <= MAX_NAME_BYTES and (metric.name + metric.unit).isprintable()
