@@ -20,6 +20,8 @@ from libecs.errors import DecodeError
 from libecs.wire.shapes import MAX_ITEMS as _MAX_ITEMS
 
 cdef extern from "Python.h":
+    bint PyObject_IS_GC(object)
+    void PyObject_GC_UnTrack(PyObject *)
     ctypedef object (*descrgetfunc)(PyObject *, PyObject *, PyObject *)
     ctypedef int (*descrsetfunc)(PyObject *, PyObject *, PyObject *) except -1
     ctypedef struct PyTypeObject
@@ -126,6 +128,8 @@ cdef class Many(Shape):
             one = self.inner.read(<object>PyList_GET_ITEM(value, i))
             Py_INCREF(one)
             PyTuple_SET_ITEM(made, i, one)
+        if n:
+            PyObject_GC_UnTrack(<PyObject *>made)
         return made
 
     cdef object write(self, object value):
@@ -269,6 +273,10 @@ cdef class Record(Shape):
                     item = factory()
             member = <PyObject *>PyTuple_GET_ITEM(self._members, i)
             MEMBER.tp_descr_set(member, <PyObject *>made, <PyObject *>item)
+        # A message is frozen and made of nothing but what came out of its frame: it can be part of no cycle. Unless it
+        # is told, the garbage collector looks at each of a hundred thousand roles again and again.
+        if PyObject_IS_GC(made):
+            PyObject_GC_UnTrack(<PyObject *>made)
         return made
 
     cdef object _item(self, list items, Py_ssize_t i, Py_ssize_t skip):

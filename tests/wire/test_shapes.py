@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import types
 import typing
+import weakref
 from collections.abc import Mapping
 from enum import IntEnum
 from functools import cache
@@ -267,3 +269,27 @@ class Converted:
 class Loose:
     number: int
     names: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Nothing:
+    """A message that says no more than its kind."""
+
+
+@pytest.mark.parametrize("kit", KITS)
+def test_a_class_without_fields_is_an_empty_array(kit: str) -> None:
+    shape = SCHEMAS[kit].of(Nothing)
+
+    assert shape.pack(Nothing()) == ()
+    assert shape.unpack([]) == Nothing()
+
+
+@pytest.mark.parametrize("kit", KITS)
+def test_messages_are_freed_when_nobody_holds_them(kit: str) -> None:
+    message = SCHEMAS[kit].of(Lists).unpack([["a"], {"b": "c"}])
+    gone = weakref.ref(message)
+
+    assert pickle.loads(pickle.dumps(message)) == message
+    assert attrs.evolve(message, names=()).table == {"b": "c"}
+    del message
+    assert gone() is None
