@@ -19,7 +19,7 @@ from libecs.language.calls import CALLS
 from libecs.language.links import LINKS
 from libecs.language.literals import LITERALS, variable
 from libecs.language.loops import LOOPS
-from libecs.language.operators import ARITHMETIC, RELATIONS, Binary, invert, negate
+from libecs.language.operators import ARITHMETIC, RELATIONS, Binary, affirm, invert, negate
 from libecs.language.program import Code, Compiler, Frame, Program, Rule, Scope, condition, offset_of, place, unary
 from libecs.language.statements import STATEMENTS
 from libecs.language.values import Value, a_type, fault
@@ -181,7 +181,7 @@ def _not(compiler: Compiler, tree: Tree[Token]) -> Code:
 
 def _signed(compiler: Compiler, tree: Tree[Token]) -> Code:
     code, minus = compiler.compile(tree.children[1]), tree.children[0] == "-"
-    return unary(negate if minus else lambda value: negate(negate(value)), code, offset_of(tree))
+    return unary(negate if minus else affirm, code, offset_of(tree))
 
 
 _RULES: Final[dict[str, Rule]] = {

@@ -208,7 +208,8 @@ def _bad_character(source: str, offset: int) -> ExpressionError:
     if source.startswith("/*", offset):
         return fault("the comment that begins here has no closing */", offset)
     hints = {"&": "write && or `and`", "~": "write `not`", "$": "the only such name is $env"}
-    return fault(f"the character {character!r} has no meaning here", offset, hints.get(character, ""))
+    shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
+    return fault(f"the character {shown} has no meaning here", offset, hints.get(character, ""))
 
 
 def _unexpected(error: UnexpectedToken, source: str) -> ExpressionError:

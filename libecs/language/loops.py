@@ -35,6 +35,8 @@ class Loop:
     """A third argument is allowed."""
     backwards: bool = False
     """The last item comes first."""
+    work: int = 2
+    """Steps for each item besides those of the closure."""
 
 
 def _find(budget: Budget, answers: Iterator[Answer], _: Value) -> Value:
@@ -81,7 +83,7 @@ _LOOPS: Final[dict[str, Loop]] = {
     "findLast": Loop(finish=_find, backwards=True),
     "findLastIndex": Loop(finish=_find_index, backwards=True),
     "sum": Loop(finish=_sum, bools=False, bare=True),
-    "groupBy": Loop(finish=_group, bools=False),
+    "groupBy": Loop(finish=_group, bools=False, work=6),
     "sortBy": Loop(finish=_sort_by, bools=False, extra=True),
 }
 _REDUCE: Final = "reduce"
@@ -109,6 +111,7 @@ def compile_loop(compiler: Compiler, name: str, offset: int, given: list[Tree[To
         raise fault(f"{name} takes a list and a closure", offset, f"such as {name}(xs, {{# == 'a'}})")
     items_code = compiler.compile(given[0])
     body, cost = (None, 1) if len(given) == 1 else _body(compiler, given[1], reduction=loop is None)
+    cost += loop.work if loop is not None else 2
     option_code = compiler.compile(given[2]) if len(given) == 3 else None
 
     def items_of(frame: Frame) -> list[Value]:
@@ -180,7 +183,7 @@ def _body(compiler: Compiler, tree: Tree[Token] | Token, *, reduction: bool) -> 
     code = compiler.compile(_inner(tree))
     compiler.loops -= 1
     compiler.reductions -= reduction
-    return code, 1 + sum(1 for _ in tree.iter_subtrees())
+    return code, sum(1 for _ in tree.iter_subtrees())
 
 
 def _item(compiler: Compiler, tree: Tree[Token]) -> Code:

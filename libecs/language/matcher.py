@@ -40,18 +40,30 @@ def search(pattern: str, text: str, spend: Spend) -> bool:
     begin = machine.reach((machine.start,), at_start=True, at_end=not text)
     states = begin
     again = machine.reach((machine.start,), at_start=False, at_end=False)
-    known: dict[frozenset[int], dict[str, frozenset[int]]] = {}
+    place = _Place(states)
+    known = {states: place}
     for character in text:
-        if machine.accept in states:
+        if machine.accept in place.states:
             return True
-        following = known.setdefault(states, {})
-        if character not in following:
-            spend(2 * len(states))
-            stepped = machine.step(states, character)
-            following[character] = machine.reach(stepped, at_start=False, at_end=False) | again
-        states = following[character]
+        following = place.following.get(character)
+        if following is None:
+            stepped = machine.step(place.states, character)
+            states = machine.reach(stepped, at_start=False, at_end=False) | again
+            spend(4 * (len(place.states) + len(states)))
+            following = place.following[character] = known.setdefault(states, _Place(states))
+        place = following
         spend(4)
-    return machine.accept in machine.reach(states, at_start=not text, at_end=True)
+    return machine.accept in machine.reach(place.states, at_start=not text, at_end=True)
+
+
+class _Place:
+    """A set of states, and where each character that has come up leads from it."""
+
+    __slots__ = ("following", "states")
+
+    def __init__(self, states: frozenset[int]) -> None:
+        self.states = states
+        self.following: dict[str, _Place] = {}
 
 
 class _Machine:

@@ -238,6 +238,13 @@ def negate(value: Value) -> Value:
     return finite(-value)
 
 
+def affirm(value: Value) -> Value:
+    """Unary `+`."""
+    if not _is_number(value):
+        raise fault(f"`+` before a value needs a number, not {a_type(value)}", hint=_number_hint(value, value))
+    return value
+
+
 def invert(value: Value) -> bool:
     """`not` and `!`."""
     if value is True or value is False:

@@ -131,7 +131,9 @@ def from_json(text: str) -> Value:
     check_json_length(text)
     try:
         value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise fault(f"the JSON text has more than {MAX_DEPTH} levels inside each other") from None
+    except ValueError as error:
         raise fault(f"not JSON: {error}") from None
     _check_json(value, 0)
     return value  # type: ignore[no-any-return]  # checked one line above
