@@ -248,7 +248,8 @@ class Checker:
             self._broken("same-answer", f"{finished.operation} was answered {first} and then {finished}")
         if isinstance(operation.request, Reconfigure) and first is finished:
             self.accounts.reconfigure_answered(operation, operation.request, finished)
-        if isinstance(operation.request, Create) and finished.environment and not finished.code:
+        is_lost = finished.environment in self.orphans
+        if isinstance(operation.request, Create) and finished.environment and not finished.code and not is_lost:
             self.environment(finished.environment).acknowledged = True
 
     def snapshot(self, message: Environments, full: bool = True) -> None:
@@ -610,7 +611,11 @@ class Checker:
                 if record.condition is not RunCondition.FAILED:
                     self.accounts.check_metrics(number, record.environment)
         for held in world.hall.living():
-            if (held.running or held.busy) and held.spec.environment not in self.orphans and not held.stolen:
+            if (
+                (held.running or held.busy)
+                and held.spec.environment not in self.orphans
+                and not (held.stolen or self.forgetful)
+            ):
                 self._broken("attached", f"{held.spec.endpoint} is left behind in {held.state_name}")
         for env in self.environments.values():
             if env.states and env.state is not EnvState.DONE:

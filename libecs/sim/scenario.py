@@ -34,7 +34,7 @@ class Scenario:
     operations: int
     """Per client."""
     workflows: int
-    active_s: float = 16.0
+    active_s: float = 11.0
     """Time in which clients work and faults happen; then all is healed."""
     settle_s: float = 150.0
     """Time within which the system must be at rest after that."""

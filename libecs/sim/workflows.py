@@ -180,7 +180,7 @@ class _Builder:
             endpoint=endpoint,
             reconfigure=self.random.choice(("live", "reset")),
         )
-        critical = self.random.random() < 0.3 and not self.only_non_critical_trouble
+        critical = self.random.random() < 0.3 and self.trouble > 0 and not self.only_non_critical_trouble
         self.add(parent, name, RoleKind.TASK, critical=critical, task=TaskTraits(class_name=name, mode=Mode.DIRECT))
 
     def call(self, parent: int, name: str) -> None:

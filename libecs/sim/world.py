@@ -458,8 +458,8 @@ class World:
         while self.agenda.mono_s - healed_s < self.scenario.settle_s and not self._too_long:
             self.latest = None
             self._janitor.look()
-            self._run_until(self.agenda.mono_s + 0.9)
-            if self.agenda.mono_s - healed_s < 2.0:
+            self._run_until(self.agenda.mono_s + 0.6)
+            if self.agenda.mono_s - healed_s < 1.5:
                 continue
             reasons = self.checker.unsettled(self.latest)
             good = good + 1 if not reasons else 0

@@ -8,11 +8,13 @@ from libecs.fairmq import DeviceEvent, DeviceState
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.sim.agenda import Agenda
 from libecs.sim.tasks import Behaviour, ControlledTask, Effects, Process, Program, Trouble, ended, make_behaviour
+from libecs.sim.voices import Voice
 from libecs.wire.node import Command, ExitCause, TaskSpec
 from libecs.wire.task import (
     DeviceEventType,
     Happened,
     Hello,
+    Metric,
     PeerRole,
     Ping,
     Pong,
@@ -30,6 +32,7 @@ class Watcher:
     def __init__(self):
         self.effects = Effects()
         self.ends = []
+        self.metrics = []
 
     def began(self, process):
         pass
@@ -40,8 +43,11 @@ class Watcher:
     def changed(self, task):
         pass
 
-    def effect(self, task, id, event, run):
+    def effect(self, task, id, event, run, arguments):
         self.effects.add(task.spec.task, id, event, run)
+
+    def told(self, task, metric):
+        self.metrics.append(metric)
 
     def ended(self, process):
         pass
@@ -358,3 +364,60 @@ def test_behaviours_without_trouble_are_healthy_and_with_it_they_vary(mode):
     troubled = {repr(make_behaviour(random, mode, trouble=1.0)) for _ in range(200)}
 
     assert len(troubled) > 100
+
+
+def test_reconfigure_changes_values_and_no_state():
+    bench = Bench()
+    got = bench.join()
+    bench.tell(TaskEvent.CONFIGURE, TaskState.STANDBY, id="c1", rate="1", gain="2")
+    bench.run()
+
+    bench.tell(TaskEvent.RECONFIGURE, TaskState.CONFIGURED, id="c2", rate="7")
+    bench.run()
+
+    assert bench.task.properties == {"rate": "7", "gain": "2"}
+    assert [m.state for m in got if isinstance(m, StateChanged)] == [TaskState.CONFIGURED]
+    assert [result.ok for result in results(got)] == [True, True]
+
+
+def test_what_is_told_of_a_run_is_in_the_book_and_on_the_link():
+    bench = Bench(voice=Voice(every_s=0.2, names=2))
+    got = bench.join()
+    bench.tell(TaskEvent.CONFIGURE, TaskState.STANDBY, id="c1")
+    bench.run()
+    bench.tell(TaskEvent.START, TaskState.CONFIGURED, id="c2", runNumber="5")
+    bench.run()
+    bench.tell(TaskEvent.STOP, TaskState.RUNNING, id="c3")
+    bench.run()
+
+    told = [message for message in got if isinstance(message, Metric)]
+    assert told == bench.watcher.metrics
+    assert {metric.name for metric in told} == {"rate", "events"}
+    assert not any(isinstance(message, Metric) for message in got[got.index(results(got)[-1]) :])
+
+
+def test_a_loop_that_stands_still_answers_and_does_not_get_on():
+    bench = Bench(stuck_s=(0.5, 0.0))
+    got = bench.join()
+    bench.tell(TaskEvent.CONFIGURE, TaskState.STANDBY, id="c1")
+    bench.run()
+    bench.tell(TaskEvent.START, TaskState.CONFIGURED, id="c2")
+    bench.run()
+
+    for number in range(3):
+        bench.task.receive("p", Ping(number=number))
+
+    pongs = [message for message in got if isinstance(message, Pong)]
+    assert len(pongs) == 3
+    assert len({pong.progress for pong in pongs}) == 1
+
+
+def test_a_thief_takes_a_task_of_the_same_epoch_and_gives_it_back():
+    bench = Bench()
+    owner = bench.join("owner", epoch=3)
+    bench.join("thief", epoch=3, steal=True)
+
+    assert owner[-1] == Refused(reason=Refusal.SUPERSEDED, holder="thief", epoch=3)
+    bench.join("thief", epoch=0, role=PeerRole.OBSERVER)
+    owner = bench.join("owner", epoch=3)
+    assert isinstance(owner[-1], Welcome)

@@ -1,0 +1,75 @@
+"""Many histories: what is done is not played again, what is broken is, and a summary says what they were about."""
+
+import io
+
+import pytest
+
+from libecs.sim import campaign
+from libecs.sim.__main__ import main
+from libecs.sim.campaign import Broken, Log, Part
+from libecs.sim.coverage import TITLES, table
+
+
+def part(first, last, *broken):
+    return Part(
+        seeds=(first, last),
+        broken=tuple(Broken(seed=seed, kind="calm", rules=("liveness",), text="") for seed in broken),
+        counts=campaign.Counter(),
+        kinds=campaign.Counter(),
+        cpu_s=0.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "done", "expected"),
+    [
+        ((0, 10), [], [(0, 4), (4, 8), (8, 10)]),
+        ((0, 10), [(0, 10)], []),
+        ((0, 10), [(2, 6)], [(0, 2), (6, 10)]),
+        ((5, 10), [(0, 7)], [(7, 10)]),
+        ((0, 10), [(8, 20), (0, 3)], [(3, 7), (7, 8)]),
+        ((0, 10), [(0, 5), (3, 6)], [(6, 10)]),
+    ],
+)
+def test_only_what_is_missing_is_played(wanted, done, expected):
+    assert list(campaign.missing(wanted, done, 4)) == expected
+
+
+def test_a_broken_seed_is_played_again(tmp_path):
+    log = Log(tmp_path / "done")
+    log.add(part(0, 50))
+    log.add(part(50, 100, 57, 99))
+
+    assert list(campaign.missing((0, 120), log.done())) == [(57, 58), (99, 120)]
+
+
+def test_a_campaign_goes_on_where_it_was_ended(tmp_path):
+    log, output = Log(tmp_path / "done"), io.StringIO()
+    log.add(part(0, 8))
+
+    summary = campaign.run((0, 10), log=log, output=output)
+
+    assert summary.histories == 2
+    assert log.done() == [(0, 8), (8, 10)]
+    assert "2 of 2 histories" in output.getvalue()
+
+
+def test_a_summary_says_what_histories_were_about(capsys):
+    status = main(["--seed", "10", "--count", "4"])
+
+    printed = capsys.readouterr()
+    assert status == 0
+    assert "0 broken: none" in printed.out
+    assert "4 histories (1 calm, 2 crashes, 1 messages) of seeds 10 to 13" in printed.out
+    for title in TITLES.values():
+        assert title in printed.out
+
+
+def test_a_table_shows_every_count():
+    assert table({"runs": 1234}).splitlines()[list(TITLES).index("runs")] == "           1,234  runs"
+
+
+def test_one_history_can_be_read(capsys):
+    assert main(["--seed", "3", "--verbose"]) == 0
+
+    assert "START" in capsys.readouterr().out
