@@ -15,6 +15,8 @@ import pytest
 
 from ecsd.coconut.lazy import LazyGroup
 from ecsd.coconut.main import coconut as command
+from libecs.io.runrecord import save_run
+from libecs.wire.client import RunInfo
 
 COCONUT = Path(sys.executable).with_name("coconut")
 
@@ -137,6 +139,44 @@ def test_wrong_repository_leaves_nothing(place, left) -> None:
     assert left() == []
 
 
+def keep_run(place, number: int) -> None:
+    """Make the record of a run of yesterday, for verbs that show one."""
+    folder = place.home / "data" / "ecs" / "runs" / str(number)
+    save_run(RunInfo(number=number, environment="e", start_ms=1, end_ms=2, folder=str(folder)))
+
+
+def test_runs_are_listed_and_shown_afterwards(place, left, examples, tmp_path) -> None:
+    words = ("run", "take", "demo", "--repo", examples / "demo", "--duration", "300ms", "--json")
+    taken = place.coconut(*words)
+    kept = place.coconut(*words, "--state", tmp_path / "state")
+    elsewhere = place.coconut(*words, "--runs", tmp_path / "runs")
+    numbers = [ran.document["runs"][0]["number"] for ran in (taken, kept, elsewhere)]
+
+    listed = place.coconut("run", "list", "--json").document
+    of_state = place.coconut("run", "list", "--state", tmp_path / "state", "--json").document
+    of_folder = place.coconut("run", "list", "--runs", tmp_path / "runs", "--json").document
+    shown = place.coconut("run", "show", str(numbers[0]), "--json").document
+
+    assert numbers == [1, 2, 3]
+    assert [[run["number"] for run in one["runs"]] for one in (listed, of_state, of_folder)] == [[1], [2], [3]]
+    assert shown["workflow"] == "demo"
+    assert {"events", "bytes"} <= {metric["name"] for metric in shown["metrics"]}
+    assert len(shown["configuration"]) == 20
+    assert {key: shown[key] for key in taken.document["runs"][0]} == taken.document["runs"][0]
+    assert left() == []
+
+
+def test_lines_of_tasks_are_shown_when_asked_for(place, repository) -> None:
+    root = repository(clock=("echo tick; sleep 1000", True), hv=("echo too hot >&2; sleep 1000", True))
+    words = ("run", "take", "lab", "--repo", root, "--duration", "1500ms")
+
+    with_logs, without = place.coconut(*words, "--logs"), place.coconut(*words)
+
+    assert re.search(r"\d  clock  tick$", with_logs.err, re.MULTILINE)
+    assert re.search(r"\d  hv  WARNING  too hot$", with_logs.err, re.MULTILINE)
+    assert "tick" not in without.err
+
+
 def examples_of(group: LazyGroup, *path: str) -> list[str]:
     """Return every example line of every help text."""
     context = click.Context(group)
@@ -153,6 +193,7 @@ def examples_of(group: LazyGroup, *path: str) -> list[str]:
 @pytest.mark.parametrize("example", examples_of(command))
 def test_example_of_a_help_text_works(place, examples, left, project, example) -> None:
     words = shlex.split(example)[1:]
+    keep_run(place, 12)
 
     ran = place.coconut(*words, cwd=project)
 
