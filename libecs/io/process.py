@@ -225,6 +225,8 @@ class ShimSupervisor:
             )
         except BaseException:
             self._tails.drop(spec.task)
+            if self._cgroups is not None:
+                self._cgroups.remove(spec.task)
             os.close(read_fd)
             raise
         finally:

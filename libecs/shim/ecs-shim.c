@@ -34,6 +34,8 @@
  * The owner holds a write end of the FIFO FOLDER/alive, made before the shim starts (not needed if orphan_s is -1). When
  * the last writer is gone, orphan_s begins to run; a new writer stops it.
  *
+ * Where memory is short, the kernel is asked to take the task first: its oom_score_adj is at least 100.
+ *
  * The task is leader of a session and a process group. It is ended by SIGTERM, SIGINT, SIGKILL to the group, on SIGTERM
  * to the shim, or when orphaned. What is left when it has ended (in its group, or orphans of its making: the shim is a
  * subreaper) has until then if it is being ended, else it is killed at once. The shim itself is one thread, links against
@@ -402,6 +404,18 @@ struct mishap {
     int number;
 };
 
+/* When memory is short, a task goes before its executor does. What was made more likely already stays so. */
+static void offer_to_oom_killer(void) {
+    static const char more[] = "100";
+    char text[16] = "";
+    int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (read(fd, text, sizeof text - 1) > 0 && atoi(text) < atoi(more) && lseek(fd, 0, SEEK_SET) == 0)
+        write_all(fd, more, sizeof more - 1);
+    close(fd);
+}
+
 static bool set_up_child(const struct spec* spec, volatile struct mishap* mishap) {
     int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     sigset_t none;
@@ -413,6 +427,7 @@ static bool set_up_child(const struct spec* spec, volatile struct mishap* mishap
     mishap->what = "connect its stdin and outputs";
     if (nothing < 0 || dup2(nothing, 0) < 0 || dup2(spec->outputs[0].fd, 1) < 0 || dup2(spec->outputs[1].fd, 2) < 0)
         return false;
+    offer_to_oom_killer();
     if (spec->cgroup != NULL) {
         char path[4096];
         mishap->what = "join control group";

@@ -134,6 +134,18 @@ def test_limits_are_set(launch: Launch) -> None:
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
 
 
+def test_when_memory_is_short_tasks_go_first(launch: Launch) -> None:
+    shim = launch("cat", "/proc/self/oom_score_adj")
+
+    shim.end()
+
+    ours = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int((shim.folder / "out").read_text()) == max(100, ours)
+    # the shim and its launcher stay what they were
+    sleeper = launch("sleep", "1000")
+    assert int(Path(f"/proc/{sleeper.process.pid}/oom_score_adj").read_text()) == ours
+
+
 @pytest.fixture
 def control_group() -> Iterator[Path]:
     mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
