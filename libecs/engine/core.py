@@ -37,40 +37,28 @@ from libecs.engine.environment import Environment
 from libecs.engine.placement import NodeOffer, Placed
 from libecs.engine.plan import Plan
 from libecs.engine.records import (
-    CONDEMNED,
     CONFIGURATION,
     CORE,
     ENVIRONMENT,
-    OPERATION,
     PLACEMENT,
     PLAN,
     RECONFIGURATION,
-    RUN,
-    RUN_CONFIGURATION,
-    RUN_METRICS,
     WORKFLOW,
-    ConfigurationRecord,
     EnvironmentRecord,
-    OperationRecord,
-    PlacementRecord,
-    ReconfigurationRecord,
 )
+from libecs.engine.recovery import Records, recover
 from libecs.engine.requests import Requests
 from libecs.engine.runbook import RunBook
 from libecs.engine.sessions import Sessions
 from libecs.engine.telemetry import Telemetry
-from libecs.errors import DecodeError
 from libecs.fsm import EnvState
 from libecs.ids import IdSource
 from libecs.language.functions import FunctionTable
 from libecs.wire import client, node
 from libecs.wire.client import Event, Finished, RunInfo
-from libecs.wire.codec import pack_value, unpack_value
+from libecs.wire.codec import pack_value
 from libecs.workflow.launch import late_functions
 from libecs.workflow.role import Workflow
-
-Records = Mapping[str, Mapping[str, bytes]]
-"""Table to key to value."""
 
 
 @attrs.frozen(kw_only=True)
@@ -115,7 +103,7 @@ class CoreEngine:
         self._deferred: deque[Callable[[], None]] = deque()
         self._resume_asked = False
         self._beat_at: float | None = None
-        self._load(records)
+        recover(self, records)
 
     # the engine's face
 
@@ -225,61 +213,6 @@ class CoreEngine:
         elif isinstance(message, (client.Show, client.ShowRuns, client.Subscribe, client.Watch)):
             self.requests.question(peer, message)
 
-    # recovery
-
-    def _load(self, records: Records) -> None:
-        for task, where in records.get(CONDEMNED, {}).items():
-            self.sessions.condemned.add(where.decode(), [task])
-        for key, value in records.get(OPERATION, {}).items():
-            self._guard(f"{OPERATION}/{key}", partial(self._load_operation, key, value))
-        for key, value in records.get(RUN, {}).items():
-            self._guard(f"{RUN}/{key}", partial(self.runbook.load_run, value))
-        self.runbook.load_configurations(records.get(RUN_CONFIGURATION, {}))
-        self.telemetry.load(records.get(RUN_METRICS, {}))
-        for key, value in records.get(ENVIRONMENT, {}).items():
-            self._guard(f"{ENVIRONMENT}/{key}", partial(self._load_environment, key, value, records))
-
-    def _guard(self, name: str, load: Callable[[], None]) -> None:
-        """One record that can't be read costs one record, not the core."""
-        try:
-            load()
-        except DecodeError as error:
-            self.quarantine[name] = error.message
-
-    def _load_operation(self, key: str, value: bytes) -> None:
-        self.requests.operations[key] = unpack_value(OperationRecord, value)
-
-    def _load_environment(self, key: str, value: bytes, records: Records) -> None:
-        record = unpack_value(EnvironmentRecord, value)
-        workflow = placed = plan = None
-        if (data := records.get(WORKFLOW, {}).get(key)) is not None:
-            workflow = unpack_value(Workflow, data)
-        if (data := records.get(PLACEMENT, {}).get(key)) is not None:
-            placed = unpack_value(PlacementRecord, data).placed
-        if (data := records.get(PLAN, {}).get(key)) is not None:
-            plan = unpack_value(Plan, data)
-        env = self._environment(record, workflow, placed or (), plan)
-        if (data := records.get(CONFIGURATION, {}).get(key)) is not None:
-            env.configured = dict(unpack_value(ConfigurationRecord, data).digests)
-            env.packed_configuration = data
-        env.saved_plan = plan
-        env.changed = False
-        if (data := records.get(RECONFIGURATION, {}).get(key)) is not None:
-            env.reconfiguration = unpack_value(ReconfigurationRecord, data)
-        self.environments[env.id] = env
-        self.adopt_tasks(env)
-
-    def _environment(
-        self,
-        record: EnvironmentRecord,
-        workflow: Workflow | None = None,
-        placed: tuple[Placed, ...] = (),
-        plan: Plan | None = None,
-    ) -> Environment:
-        return Environment(
-            record, workflow, placed, plan, functions=self._functions, runs_folder=self.settings.runs_folder
-        )
-
     # what environments, sessions and requests need of us
 
     @property
@@ -338,6 +271,18 @@ class CoreEngine:
     def condemn(self, name: str, tasks: Iterable[str]) -> None:
         """End tasks for certain, however long that takes; `steps.gone` is called for each."""
         self.sessions.condemn(name, tasks)
+
+    def make_environment(
+        self,
+        record: EnvironmentRecord,
+        workflow: Workflow | None = None,
+        placed: tuple[Placed, ...] = (),
+        plan: Plan | None = None,
+    ) -> Environment:
+        """Return an environment of this core."""
+        return Environment(
+            record, workflow, placed, plan, functions=self._functions, runs_folder=self.settings.runs_folder
+        )
 
     def adopt_tasks(self, environment: Environment) -> None:
         """Route what nodes say of the environment's tasks to it."""
@@ -414,7 +359,7 @@ class CoreEngine:
     def create(self, environment: str, message: client.Create) -> None:
         """Begin a new environment."""
         record = operations.new_record(environment, message, self.now)
-        env = self.environments[environment] = self._environment(record)
+        env = self.environments[environment] = self.make_environment(record)
         self.event("environment.state", environment, state=EnvState.STANDBY.name, text=message.workflow)
         self._expand(env)
 

@@ -281,7 +281,7 @@ class Environment:
         else:
             self.plan = plans.transition(self.workflow, EnvEvent[event], self.state)
         if event != plans.RECONFIGURE and self.reconfiguration is not None:  # it was given up
-            self.reconfiguration = None
+            self._undo_reconfiguration(self.reconfiguration)
             ctx.emit(Persist(RECONFIGURATION, self.id, None))
         self.update(plan_number=self.record.plan_number + 1, index=0, skip_half=0, failures={})
         self.entered = False
@@ -293,6 +293,16 @@ class Environment:
             state=self.state.name,
             run_number=self.record.run_number,
             text=self.record.cause if event == EnvEvent.GO_ERROR.name else "",
+        )
+
+    def _undo_reconfiguration(self, given_up: ReconfigurationRecord) -> None:
+        """Put back the values that tasks did not take: they would refuse each later CONFIGURE too."""
+        self.reconfiguration = None
+        overlay = {**self.record.overlay, **given_up.overlay_before}
+        properties = {**self.record.properties, **given_up.properties_before}
+        self.update(
+            overlay={path: table for path, table in overlay.items() if table},
+            properties={path: table for path, table in properties.items() if table},
         )
 
     def advance(self, ctx: Context) -> None:

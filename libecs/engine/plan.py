@@ -234,10 +234,11 @@ def reconfiguration(live: Iterable[int] = (), basics: Iterable[int] = (), resets
             steps.append(Step(kind=kind, half=len(steps) + 1, roles=roles, **fields))
 
     add(StepKind.TASKS, live, event="RECONFIGURE")
-    add(StepKind.ACTION, basics, action="renew")
-    add(StepKind.LAUNCH, basics)
     add(StepKind.TASKS, resets, event="RESET")
-    add(StepKind.TASKS, tuple(sorted((*basics, *resets))), event="CONFIGURE")
+    add(StepKind.TASKS, resets, event="CONFIGURE")
+    add(StepKind.ACTION, basics, action="renew")  # last: what is held anew can't be put back
+    add(StepKind.LAUNCH, basics)
+    add(StepKind.TASKS, basics, event="CONFIGURE")
     steps.append(Step(kind=StepKind.ACTION, half=len(steps) + 1, action="reconfigured"))
     configured = EnvState.CONFIGURED
     return Plan(event=RECONFIGURE, source=configured, target=configured, steps=tuple(steps))

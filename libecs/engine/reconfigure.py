@@ -7,7 +7,8 @@ each in its process. A basic task has no process between runs: it is held anew, 
 
 The comparison is the first step of the plan, cut into portions, and the plan's other steps are what it found. Nothing
 is changed before it is over: a text that can't be evaluated any more refuses the request, and the environment is as
-it was.
+it was. When a task refuses later, the environment goes to ERROR as after any transition, and the old values are put
+back: RECOVER and CONFIGURE bring it to where it was.
 """
 
 from __future__ import annotations
@@ -224,13 +225,23 @@ def _refuse(env: Environment, ctx: Context, error: EcsError) -> None:
 
 
 def _apply(env: Environment, ctx: Context, comparison: Comparison) -> None:
-    """From here on the values are set, whatever becomes of the rest of the plan."""
+    """From here on the values are set, until a task refuses: then `Environment.begin` puts the old ones back."""
     assert env.reconfiguration is not None
     assert env.plan is not None
-    env.update(overlay=comparison.overlay, properties=comparison.properties)
     env.plan = plans.reconfiguration(comparison.live, comparison.basics, comparison.resets)
-    record = attrs.evolve(env.reconfiguration, changed=comparison.changed, digests=comparison.digests)
+    record = attrs.evolve(
+        env.reconfiguration,
+        changed=comparison.changed,
+        digests=comparison.digests,
+        overlay_before=_before(env.record.overlay, comparison.overlay),
+        properties_before=_before(env.record.properties, comparison.properties),
+    )
+    env.update(overlay=comparison.overlay, properties=comparison.properties)
     _keep(env, ctx, record)
+
+
+def _before(old: Overlay, new: Overlay) -> dict[str, Mapping[str, str]]:
+    return {path: old.get(path, {}) for path, table in new.items() if table is not old.get(path)}
 
 
 # the last step

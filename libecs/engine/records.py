@@ -105,6 +105,9 @@ class ReconfigurationRecord:
     """Role path to changed properties."""
     digests: Mapping[str, str] = attrs.field(factory=dict)
     """Role path to the digest of all its properties."""
+    overlay_before: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict)
+    """Role path to the variables that were set there; what a reconfiguration that fails puts back."""
+    properties_before: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

@@ -66,13 +66,14 @@ def test_reconfiguring_knows_its_steps_once_tasks_are_compared() -> None:
     assert [step.describe().partition(" (")[0] for step in made.steps] == [
         "compare",
         "tasks: RECONFIGURE",
+        "tasks: RESET",
+        "tasks: CONFIGURE",
         "renew",
         "launch tasks",
-        "tasks: RESET",
         "tasks: CONFIGURE",
         "reconfigured",
     ]
-    assert [step.roles for step in made.steps] == [(), (1, 3), (4,), (4,), (2,), (2, 4), ()]
+    assert [step.roles for step in made.steps] == [(), (1, 3), (2,), (2,), (4,), (4,), (4,), ()]
     assert unpack_value(plan.Plan, pack_value(made)) == made
     assert (made.source, made.target) == (EnvState.CONFIGURED, EnvState.CONFIGURED)
 

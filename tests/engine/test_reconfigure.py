@@ -389,6 +389,34 @@ def test_a_live_task_that_refuses_takes_the_environment_to_error() -> None:
     assert bench.show().cause == "RECONFIGURE failed: w.a: on node n1 not while the pump is on"
 
 
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("restart", [True, False])
+def test_what_a_task_refuses_is_put_back_so_that_the_environment_can_be_recovered(live: bool, restart: bool) -> None:
+    bench = made(live)
+    change(bench, "a", "good", threshold="7", colour="blue")
+    refused = "RECONFIGURE" if live else "CONFIGURE"
+    bench.nodes["n1"].refuse["w.a", refused] = "too much"
+    change(bench, "**", "bad", threshold="900", gain="3")
+    assert bench.state is EnvState.ERROR
+    if restart:
+        bench.restart()
+    record = next(iter(bench.core.environments.values())).record
+    assert record.properties == {"w.a": {"threshold": "7"}}
+    assert {path: dict(table) for path, table in record.overlay.items() if path != "w"} == {"w.a": {"colour": "blue"}}
+
+    del bench.nodes["n1"].refuse["w.a", refused]
+    bench.control("RECOVER")
+    bench.nodes["n1"].commands.clear()
+    bench.control("CONFIGURE")
+
+    assert bench.state is EnvState.CONFIGURED
+    told_now = {role: properties.get("threshold") for role, _, properties in told(bench)}
+    assert told_now == {"w.a": "7", "w.b": "10", "w.p": None}
+    one = bench.nodes["n1"]
+    (program,) = [one.specs[name] for name in one.tasks if one.specs[name].role == "w.p"]
+    assert program.command.argv[-1] == "1"
+
+
 def test_a_task_that_is_not_critical_may_refuse() -> None:
     bench = made(True, task("n", critical=False))
     bench.nodes["n1"].refuse["w.n", "RECONFIGURE"] = "no"

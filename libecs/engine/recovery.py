@@ -1,0 +1,111 @@
+"""What a new life of the core makes of the records of the last one.
+
+A record that can't be read costs what it says, not the core: it is left where it is, and named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+from libecs.engine.environment import Environment
+from libecs.engine.placement import Placed
+from libecs.engine.plan import Plan
+from libecs.engine.records import (
+    CONDEMNED,
+    CONFIGURATION,
+    ENVIRONMENT,
+    OPERATION,
+    PLACEMENT,
+    PLAN,
+    RECONFIGURATION,
+    RUN,
+    RUN_CONFIGURATION,
+    RUN_METRICS,
+    WORKFLOW,
+    ConfigurationRecord,
+    EnvironmentRecord,
+    OperationRecord,
+    PlacementRecord,
+    ReconfigurationRecord,
+)
+from libecs.engine.requests import Requests
+from libecs.engine.runbook import RunBook
+from libecs.engine.sessions import Sessions
+from libecs.engine.telemetry import Telemetry
+from libecs.errors import DecodeError
+from libecs.wire.codec import unpack_value
+from libecs.workflow.role import Workflow
+
+Records = Mapping[str, Mapping[str, bytes]]
+"""Table to key to value."""
+
+
+class Life(Protocol):
+    """What is recovered."""
+
+    sessions: Sessions
+    requests: Requests
+    runbook: RunBook
+    telemetry: Telemetry
+    quarantine: dict[str, str]
+    environments: dict[str, Environment]
+
+    def make_environment(
+        self, record: EnvironmentRecord, workflow: Workflow | None, placed: tuple[Placed, ...], plan: Plan | None
+    ) -> Environment:
+        """Return an environment."""
+
+    def adopt_tasks(self, environment: Environment) -> None:
+        """Route what nodes say of the environment's tasks to it."""
+
+
+def recover(life: Life, records: Records) -> None:
+    """Take over all records."""
+    for task, where in records.get(CONDEMNED, {}).items():
+        life.sessions.condemned.add(where.decode(), [task])
+    for key, value in records.get(OPERATION, {}).items():
+        _guard(life, f"{OPERATION}/{key}", partial(_operation, life, key, value))
+    for key, value in records.get(RUN, {}).items():
+        _guard(life, f"{RUN}/{key}", partial(life.runbook.load_run, value))
+    life.runbook.load_configurations(records.get(RUN_CONFIGURATION, {}))
+    life.telemetry.load(records.get(RUN_METRICS, {}))
+    for key, value in records.get(ENVIRONMENT, {}).items():
+        _guard(life, f"{ENVIRONMENT}/{key}", partial(_environment, life, key, value, records))
+
+
+def _guard(life: Life, name: str, load: Callable[[], None]) -> None:
+    try:
+        load()
+    except DecodeError as error:
+        life.quarantine[name] = error.message
+
+
+def _operation(life: Life, key: str, value: bytes) -> None:
+    life.requests.operations[key] = unpack_value(OperationRecord, value)
+
+
+def _environment(life: Life, key: str, value: bytes, records: Records) -> None:
+    record = unpack_value(EnvironmentRecord, value)
+    workflow = placed = plan = reconfiguration = None
+    if (data := records.get(WORKFLOW, {}).get(key)) is not None:
+        workflow = unpack_value(Workflow, data)
+    if (data := records.get(PLACEMENT, {}).get(key)) is not None:
+        placed = unpack_value(PlacementRecord, data).placed
+    if (data := records.get(PLAN, {}).get(key)) is not None:
+        plan = unpack_value(Plan, data)
+    if (data := records.get(RECONFIGURATION, {}).get(key)) is not None:
+        reconfiguration = unpack_value(ReconfigurationRecord, data)
+    env = life.make_environment(record, workflow, placed or (), plan)
+    env.saved_plan, env.reconfiguration = plan, reconfiguration
+    env.changed = False
+    if (data := records.get(CONFIGURATION, {}).get(key)) is not None:
+        _guard(life, f"{CONFIGURATION}/{key}", partial(_configuration, env, data))
+    life.environments[env.id] = env
+    life.adopt_tasks(env)
+
+
+def _configuration(env: Environment, data: bytes) -> None:
+    env.configured = dict(unpack_value(ConfigurationRecord, data).digests)
+    env.packed_configuration = data

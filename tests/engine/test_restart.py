@@ -1,0 +1,183 @@
+"""What a new life of the core makes of the records of the last one, and of what nodes tell it."""
+
+from __future__ import annotations
+
+import pytest
+
+from libecs.engine.core import CoreSettings
+from libecs.engine.effects import Call, CallDone, Received
+from libecs.fsm import EnvState
+from libecs.wire import client
+from tests.engine.bench import Bench
+from tests.engine.flows import call, task, workflow
+
+
+def never(call: Call) -> None:
+    return None
+
+
+def test_a_core_that_is_restarted_in_the_middle_goes_on() -> None:
+    flow = workflow(task("a"), call("c", "x.Slow()", "before_START_ACTIVITY"))
+    held: list[Call] = []
+    settings = None
+
+    settings = CoreSettings(instance="test", idempotent_calls=frozenset({"x.Slow"}))
+    bench = Bench(flow, integrations={"x.Slow": lambda call: held.append(call)}, settings=settings)
+    bench.create()
+    bench.control("START_ACTIVITY")
+
+    bench.restart()
+    assert [one.call for one in held] == [held[0].call] * 2  # it may be repeated, under the same name
+    bench.queue.append(CallDone(call=held[0].call, ok=True))
+    bench.run()
+
+    assert bench.state is EnvState.RUNNING
+    assert list(bench.core.runbook.runs) == [1]
+
+
+def test_a_call_that_may_not_be_repeated_fails_after_a_restart() -> None:
+    flow = workflow(task("a"), call("c", "x.Slow()", "before_START_ACTIVITY"))
+    bench = Bench(flow, integrations={"x.Slow": never})
+    bench.create()
+    bench.control("START_ACTIVITY")
+
+    bench.restart()
+
+    assert bench.state is EnvState.ERROR
+    assert "outcome unknown" in bench.show().cause
+    assert len(bench.calls) == 1
+
+
+def test_a_core_that_is_restarted_keeps_runs_and_touches_no_task() -> None:
+    bench = Bench(workflow(task("a"), task("b")))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    commands = len(bench.nodes["n1"].commands)
+
+    bench.restart()
+
+    assert bench.state is EnvState.RUNNING
+    assert bench.show().run_number == 1
+    assert {info.state.name for info in bench.show().tasks} == {"RUNNING"}
+    assert len(bench.nodes["n1"].commands) == commands
+
+
+def test_a_task_that_died_while_the_core_was_away_is_noticed() -> None:
+    bench = Bench(workflow(task("a"), task("b")))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    one = bench.nodes["n1"]
+    del one.tasks[one.find("w.b")]
+
+    bench.restart()
+
+    assert bench.state is EnvState.ERROR
+    assert "w.b on node n1 ended, nobody saw how" in bench.show().cause
+
+
+def test_a_task_that_no_record_knows_is_shown_and_left_alone() -> None:
+    bench = Bench(workflow(task("a")))
+    bench.create()
+    bench.records = {"core": bench.records["core"]}
+
+    bench.restart()
+
+    assert len(bench.nodes["n1"].tasks) == 1
+    (orphan,) = [event for event in bench.events if event.kind == "orphan"]
+    assert orphan.role == "w.a"
+
+
+def test_an_order_survives_a_restart_between_its_groups() -> None:
+    bench = Bench(workflow(task("daq", start_after=("w.hv",)), task("hv")))
+    bench.create()
+    one = bench.nodes["n1"]
+    one.commands.clear()
+    one.deaf = True
+    bench.control("START_ACTIVITY")
+    bench.restart()
+    one.deaf = False
+    bench.wait(3.0)
+
+    order = [(one.specs[name].role, told.event.name) for told in one.commands for name in told.tasks]
+    assert order == [("w.hv", "START"), ("w.daq", "START")]
+    assert bench.state is EnvState.RUNNING
+
+
+def test_a_core_that_lost_its_records_gives_no_id_again() -> None:
+    bench = Bench(workflow(task("a")))
+    before = bench.create()
+    bench.records.clear()
+    bench.nodes["n1"].silent = True
+    bench.mono += 60.0
+    bench.unix += 60_000
+    bench.restart()
+    bench.ask(client.Create(operation="again", workflow="test"))
+
+    (after,) = bench.core.environments
+    assert after != before
+
+
+def test_a_core_that_lost_its_records_takes_the_next_epoch_even_from_a_first_life() -> None:
+    bench = Bench(workflow(task("a")), nodes=("n1", "n2"))
+    bench.create()
+    for one in bench.nodes.values():
+        one.epoch_seen = bench.core.epoch
+    bench.records.clear()
+
+    bench.restart()
+
+    assert bench.core.epoch == 2
+    assert [event.kind for event in bench.events].count("orphan") == 1
+    bench.queue.append(Received("n1", bench.nodes["n1"].hello()))  # one that we know by now says hello again
+    bench.run()
+    assert bench.core.epoch == 2
+
+
+def test_a_task_that_is_not_critical_is_not_passed_over_because_its_node_has_not_told_yet() -> None:
+    bench = Bench(workflow(task("a"), task("b", critical=False)))
+    bench.create()
+    one = bench.nodes["n1"]
+    one.deaf = True
+    bench.control("START_ACTIVITY")
+    bench.restart()
+    one.deaf = False
+    bench.wait(3.0)
+
+    assert bench.state is EnvState.RUNNING
+    assert {info.state.name for info in bench.show().tasks} == {"RUNNING"}
+
+
+def test_going_to_error_stops_tasks_of_which_a_new_life_has_not_heard_yet() -> None:
+    bench = Bench(workflow(task("a"), task("b")))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    one = bench.nodes["n1"]
+    one.deaf = True
+    bench.kill("w.a", signal=9)
+    assert bench.show().transition == "GO_ERROR"
+    bench.restart()
+    one.deaf = False
+    bench.wait(3.0)
+
+    assert bench.state is EnvState.ERROR
+    assert [info.state.name for info in bench.show().tasks if info.role == "w.b"] == ["CONFIGURED"]
+
+
+@pytest.mark.parametrize("table", ["operation", "run", "environment", "workflow", "plan", "configuration"])
+def test_a_record_that_cant_be_read_costs_what_it_says_and_is_named(table: str) -> None:
+    flow = workflow(task("a"), call("c", "x.Slow()", "before_STOP_ACTIVITY"))
+    bench = Bench(flow, integrations={"x.Slow": never})
+    bench.create()
+    bench.control("START_ACTIVITY")
+    bench.control("STOP_ACTIVITY")
+    key = sorted(bench.records[table])[0]
+    bench.records[table][key] = b"\xc1"
+
+    bench.restart()
+
+    (said,) = [event for event in bench.events if event.kind == "quarantine"]
+    shown = said.name.partition("/")[0]
+    assert shown == (table if table in ("operation", "run", "configuration") else "environment")
+    assert bool(bench.core.environments) is (table in ("operation", "run", "configuration"))
+    if table != "run":  # the run goes on: its record is written anew
+        assert bench.records[table][key] == b"\xc1"
