@@ -33,6 +33,8 @@ def version() -> str:
 @verb
 def about(output: Output) -> None:
     """Print versions and places."""
+    from libecs.io.runrecord import default_runs_folder
+
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "ecs"
     fields = {
         "version": version(),
@@ -40,5 +42,6 @@ def about(output: Output) -> None:
         "platform": platform.platform(terse=True),
         "state": str(state),
         "run_counter": str(state / "runs.sqlite"),
+        "runs": str(default_runs_folder()),
     }
     output.document("about", fields, [f"{name.replace('_', ' ') + ':':13} {value}" for name, value in fields.items()])

@@ -71,11 +71,13 @@ def test_version(coconut) -> None:
 
 def test_about_tells_versions_and_places(coconut, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 
     document = coconut("about", "--json").document
 
     assert document["schema"] == "ecs/about/1"
     assert document["run_counter"] == str(tmp_path / "ecs" / "runs.sqlite")
+    assert document["runs"] == str(tmp_path / "data" / "ecs" / "runs")
     assert f"run counter:  {tmp_path}" in coconut("about").out
 
 

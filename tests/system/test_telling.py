@@ -127,8 +127,8 @@ def test_lines_of_all_kinds_come_to_the_script(left, counter) -> None:
 
 
 def test_each_run_has_a_folder_that_its_tasks_know(left, waiting, tmp_path) -> None:
-    writer = shell("pwd > {{run_dir}}/where; echo $RUN > {{run_dir}}/n; mv {{run_dir}}/n {{run_dir}}/number; exec sleep 1000", stop="SIGTERM",
-                   environment={"RUN": "{{run_number}}"})  # fmt: skip
+    text = "cd {{run_dir}}; echo $OLDPWD > where; echo $RUN > n; mv n number; exec sleep 1000"
+    writer = shell(text, stop="SIGTERM", environment={"RUN": "{{run_number}}"})
     (tmp_path / "lab").mkdir()
     workflow = libecs.workflow("lab", tasks={"w": writer}, folder=tmp_path / "lab")
     with libecs.local(runs_folder=tmp_path / "runs") as ecs, ecs.environment(workflow) as env:
