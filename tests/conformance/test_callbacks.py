@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conformance.conftest import Connect, Start
-from tests.conformance.peer import Peer, Task
+from tests.conformance.peer import Message, Peer, Task
 from tests.conformance.protocol import (
     CONTROLLER,
     DEVICE_ERROR,
@@ -156,10 +156,18 @@ def test_progress_grows_while_the_loop_turns(own: Peer) -> None:
         pass
 
 
-def test_an_error_in_the_loop_is_told_by_itself(own: Peer) -> None:
-    own.bring(own.machine.running, {"break_after": "3"})
+def start_with(peer: Peer, arguments: dict[str, str]) -> Message:
+    """Configure with arguments and start, and receive until the task tells something by itself; return that."""
+    ready = source_of(peer.machine, peer.machine.start)
+    peer.bring(ready, arguments)
+    assert peer.go(peer.machine.start, ready).ok
+    while not peer.seen_of(HAPPENED):
+        peer.receive()
+    return peer.seen_of(HAPPENED)[0]
 
-    happened = own.wait_for(HAPPENED)
+
+def test_an_error_in_the_loop_is_told_by_itself(own: Peer) -> None:
+    happened = start_with(own, {"break_after": "3"})
 
     assert happened.type == TASK_INTERNAL_ERROR
     assert "broke at turn 3" in happened.text
@@ -169,9 +177,7 @@ def test_an_error_in_the_loop_is_told_by_itself(own: Peer) -> None:
 
 
 def test_the_end_of_the_stream_is_told_once_and_the_state_stays(own: Peer) -> None:
-    own.bring(own.machine.running, {"end_after": "2"})
-
-    assert own.wait_for(HAPPENED).type == END_OF_STREAM
+    assert start_with(own, {"end_after": "2"}).type == END_OF_STREAM
 
     assert own.ping().state == own.machine.running
     assert own.go(own.machine.stop, own.machine.running).ok

@@ -102,7 +102,18 @@ def test_real_tasks_in_c_keep_their_promises_under_the_sanitizers(sanitized_site
 
     # A Python that was not built with the sanitizers can't load the sanitized libocc.
     of_c_only = ["-k", "not python and not device and not traceback", "--ignore=tests/occ/test_task.py"]
-    command = [sys.executable, "-m", "pytest", "tests/occ", "-q", "-p", "no:cacheprovider", "--maxfail=3", *of_c_only]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/occ",
+        "tests/conformance",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--maxfail=3",
+        *of_c_only,
+    ]
     done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
 
     found = "\n".join(report.read_text(errors="replace") for report in sorted(reports.iterdir()))
