@@ -78,6 +78,7 @@ class Bulletins:
             if name not in self._tasks:
                 self._gather.forget(name)
         self._hurried.clear()
+        self._tell_complaints()
 
     def run(self, now: float) -> None:
         """Send a bulletin if one is due; a long one in parts, each in a tick of its own."""
@@ -86,6 +87,9 @@ class Bulletins:
             return
         self._send(self._gather.take())
         self._next = now if not self._gather.empty else now + PERIOD_S
+        self._tell_complaints()
+
+    def _tell_complaints(self) -> None:
         complaints, self._complaints = self._complaints, {}
         for name in complaints:
             if (held := self._tasks.get(name)) is not None:

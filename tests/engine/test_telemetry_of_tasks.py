@@ -129,6 +129,18 @@ def test_a_line_of_error_is_the_last_log_of_a_task() -> None:
     assert one.tasks[0].dropped == 3
 
 
+def test_a_complaint_just_before_a_stop_is_told_with_it() -> None:
+    rig = running()
+    rig.transit(TaskEvent.STOP, id="s2")
+    rig.put(Received("t", log("valve stuck", Severity.ERROR)))
+    rig.out.clear()
+
+    rig.task(result("s2", TaskEvent.STOP, TaskState.CONFIGURED, sequence=4))
+
+    (update,) = rig.took(node.Update)
+    assert update.tasks[0].last_log == "valve stuck"
+
+
 def test_the_last_words_of_a_program_are_in_its_run_and_before_its_end() -> None:
     rig = Rig()
     rig.launch(Mode.BASIC)
