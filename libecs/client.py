@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
-import json
 import os
 import secrets
-import socket
 import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
@@ -26,6 +23,7 @@ from libecs.failure import of_finished
 from libecs.fsm import EnvState
 from libecs.logs import LogReader
 from libecs.mirror import Mirror
+from libecs.operation import Operation, Request, texts
 from libecs.reader import Reader
 from libecs.script import ScriptWorkflow
 from libecs.watching import Watcher, Watches
@@ -53,9 +51,6 @@ from libecs.wire.telemetry import Severity
 
 T = TypeVar("T")
 
-Request = Create | Control | Destroy | Reconfigure
-"""What changes something."""
-
 ACCEPT_S = 5.0
 """How long a core may take to write an operation down, before a cancelled creation is given up."""
 
@@ -65,33 +60,6 @@ class Link(Protocol):
 
     def send(self, message: object) -> None:
         """Send one message of `wire/client.py`."""
-
-
-def requester() -> str:
-    """Return who asks: user@host, as written into the records of environments and runs."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a uid without a name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
-
-
-class Operation:
-    """One request that changes something, from the moment it is sent until the core says how it ended."""
-
-    def __init__(self, message: Request, loop: asyncio.AbstractEventLoop) -> None:
-        self.message = message
-        self.id = message.operation
-        self.environment: asyncio.Future[str] = loop.create_future()
-        """Done when the core has written the operation down: id of its environment, "" if it was refused."""
-        self.finished: asyncio.Future[Finished] = loop.create_future()
-
-    def close(self, error: EcsError) -> None:
-        """Fail both futures: nobody will answer any more."""
-        for future in (self.environment, self.finished):
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # nobody may be waiting; that is no reason for a warning
 
 
 class AsyncEcs:
@@ -509,11 +477,3 @@ class AsyncEcs:
                 requester=self.requester,
             )
         )
-
-
-def texts(values: Mapping[str, object]) -> dict[str, str]:
-    """Return variables as the texts that workflows know: strings as they are, everything else as JSON."""
-    return {
-        name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-        for name, value in values.items()
-    }

@@ -12,7 +12,7 @@ from typing import get_args
 
 import attrs
 
-from libecs.client import AsyncEcs, requester
+from libecs.client import AsyncEcs
 from libecs.config.tree import Tree
 from libecs.errors import EcsError, UsageError
 from libecs.io.blocking import BlockingCalls
@@ -21,6 +21,7 @@ from libecs.io.git import find_repository
 from libecs.io.integrations import functions_of_file
 from libecs.io.kv_file import read_kv_file
 from libecs.io.repository import Repository
+from libecs.operation import requester
 from libecs.sync import Bridge, Ecs
 
 LEAVE_S = 60.0

@@ -7,7 +7,6 @@ import os
 
 import pytest
 
-from libecs.client import requester, texts
 from libecs.errors import (
     Conflict,
     EcsError,
@@ -23,6 +22,7 @@ from libecs.errors import (
 )
 from libecs.failure import CLASSES, of_finished
 from libecs.fsm import EnvState
+from libecs.operation import requester, texts
 from libecs.reader import Reader
 from libecs.run import seconds
 from libecs.wire.client import Control, Create, Destroy, Event, Finished, Show, Subscribe
