@@ -51,6 +51,7 @@ from libecs.io.statefolder import StateFolder, state_path
 from libecs.io.store_sqlite import RESERVE_BYTES, SqliteStore
 from libecs.io.taskfolder import ShimOptions
 from libecs.io.testplugin import TestPlugin
+from libecs.io.worker import ExpansionWorker
 from libecs.wire.client import CLIENT, Event
 from libecs.wire.node import NODE
 from libecs.workflow.launch import late_functions
@@ -162,6 +163,7 @@ class Embedded:
         self._core: EngineLoop | None = None
         self._link: MemoryLink | None = None
         self.integrations: Integrations | None = None
+        self._expansion: Expansion | None = None
 
     # the beginning
 
@@ -260,13 +262,14 @@ class Embedded:
         functions = [*settings.functions, TestPlugin().functions()]
         integrations = self.integrations = Integrations(core.put, functions, record=settings.calls)
         templates = TaskOverlay(self.repositories, settings.tasks) if settings.tasks else self.repositories
-        expansion = Expansion(
+        expansion = self._expansion = Expansion(
             core.put,
             templates,
             self._blocking,
             tree=settings.tree,
             integrations={name: text for one in functions for name, text in one.texts.items()},
             defaults=settings.defaults,
+            worker=ExpansionWorker(),
         )
         return core
 
@@ -395,6 +398,8 @@ class Embedded:
         if self.integrations is not None:
             self.integrations.close()
         await asyncio.gather(*(node.close(stop=stop) for node in self.nodes.values()))
+        if self._expansion is not None:
+            self._expansion.close()
         await self._blocking.close()
         if self._runs is not None:
             self._runs.close()

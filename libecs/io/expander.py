@@ -14,11 +14,12 @@ from libecs.config.tree import Tree
 from libecs.errors import EcsError, Missing
 from libecs.ids import base58
 from libecs.io.repository import OverlaidTasks, Repositories
-from libecs.workflow.expand import expand
+from libecs.workflow.expand import ExpansionLimits, expand
 from libecs.workflow.role import Workflow
 from libecs.workflow.source import TemplateSource
 
 logger = logging.getLogger(__name__)
+_LIMITS = ExpansionLimits()
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +47,8 @@ class ExpansionResult:
     message: str = ""
     missing: tuple[str, ...] = ()
     """Keys that it needs first, folders with a "/" at their end; then there is no workflow and no code."""
+    is_too_large: bool = False
+    """The error is a limit of how large a workflow may be."""
 
 
 class Templates(Protocol):
@@ -77,7 +80,7 @@ class TaskOverlay:
         return self._repositories.is_own(workflow)
 
 
-def run_job(templates: Templates, job: ExpansionJob) -> ExpansionResult:
+def run_job(templates: Templates, job: ExpansionJob, limits: ExpansionLimits = _LIMITS) -> ExpansionResult:
     """Expand in the present thread or process. Raises nothing: errors are results."""
     counter = 0
 
@@ -88,6 +91,7 @@ def run_job(templates: Templates, job: ExpansionJob) -> ExpansionResult:
         return f"{job.job}x{base58(counter)}"
 
     writes: dict[str, str] = {}
+    exceeded: list[str] = []
     try:
         source, name = templates.open(job.workflow)
         workflow = expand(
@@ -100,11 +104,13 @@ def run_job(templates: Templates, job: ExpansionJob) -> ExpansionResult:
             base_defaults={**job.defaults, **_installation(job.tree, "defaults")},
             integrations=job.integrations,
             writes=writes,
+            limits=limits,
+            exceeded=exceeded,
         )
     except Missing as error:
         return ExpansionResult(missing=error.keys)
     except EcsError as error:
-        return ExpansionResult(code=error.code, message=str(error))
+        return ExpansionResult(code=error.code, message=str(error), is_too_large=bool(exceeded))
     except Exception as error:  # a fault of ours must fail this environment and no other
         logger.exception("expansion of %s failed", job.workflow)
         return ExpansionResult(code="E_FAILED", message=f"{job.workflow}: {type(error).__name__}: {error}")

@@ -14,11 +14,15 @@ from libecs.errors import EcsError, Missing
 from libecs.io.blocking import BlockingCalls
 from libecs.io.expander import ExpansionJob, ExpansionResult, TaskOverlay, Templates, run_job
 from libecs.io.worker import ExpansionWorker
+from libecs.workflow.expand import ExpansionLimits
 
 __all__ = ["Expansion", "KeySource", "TaskOverlay", "run_to_the_end"]
 
 MOST_ROUNDS: Final = 100
 """How often one expansion may ask for keys. Each round finds all that can be known, so that real ones need four."""
+
+SMALL: Final = ExpansionLimits(roles=3_000, steps=300_000, characters=2 << 20)
+"""What is expanded in a thread: twice the largest real workflow, which has 1 500 roles and takes half a second."""
 
 Run: TypeAlias = Callable[[Templates, ExpansionJob], ExpansionResult]
 """Runs one job. Blocks, and raises nothing."""
@@ -62,11 +66,22 @@ def run_to_the_end(
     return ExpansionResult(code=missing.code, message=f"{job.workflow}: {missing}")
 
 
+def small_first(worker: ExpansionWorker) -> Run:
+    """Return what expands small workflows here, and gives larger ones to the worker."""
+
+    def run(templates: Templates, job: ExpansionJob) -> ExpansionResult:
+        result = run_job(templates, job, SMALL)
+        return worker.run(templates, job) if result.is_too_large else result
+
+    return run
+
+
 class Expansion:
     """Performs Expand.
 
-    Templates of a repository come from elsewhere: a worker process expands them, which is ended when it takes too long
-    or too much. Those of a script are of this process's own making, and small: a thread is enough.
+    Small workflows are expanded in a thread, within `SMALL`, which costs nothing before and little beside the engines.
+    One that turns out to be larger is begun anew in a worker process, which is ended when it takes too long or too
+    much; starting that one takes half a second. What a script of this process has made stays in a thread.
     """
 
     def __init__(
@@ -83,7 +98,7 @@ class Expansion:
     ) -> None:
         """`put` takes Expanded. `tree` is what configuration functions see; `runtime.Set` adds to it. `keys` gives what
         a partial tree does not hold; it is asked anew for each expansion. Without a `worker` everything is
-        expanded in threads; it is closed by `close`.
+        expanded in threads; it is ended by `close`.
 
         `integrations` and `defaults` are as in ExpansionJob.
         """
@@ -107,8 +122,8 @@ class Expansion:
             integrations=self._integrations,
             defaults=self._defaults,
         )
-        in_thread = self._worker is None or self._templates.is_own(effect.workflow)
-        run = run_job if self._worker is None or in_thread else self._worker.run
+        is_own = self._templates.is_own(effect.workflow)
+        run = run_job if is_own or self._worker is None else small_first(self._worker)
         future = self._blocking.start(run_to_the_end, self._templates, job, self._keys, run)
         future.add_done_callback(lambda done: self._done(effect.job, done))
 

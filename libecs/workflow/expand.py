@@ -61,6 +61,8 @@ class ExpansionLimits:
     """Roles that one iterator makes."""
     steps: int = 20_000_000
     """Steps of all texts together, four characters of a result being one. Real workflows need 50 for each role."""
+    characters: int = 64 << 20
+    """Text of all templates together."""
     depth: int = 48
     """Roles inside each other."""
     includes: int = 16
@@ -81,6 +83,7 @@ def expand(
     writes: MutableMapping[str, str] | None = None,
     findings: list[Finding] | None = None,
     limits: ExpansionLimits = ExpansionLimits(),
+    exceeded: list[str] | None = None,
 ) -> Workflow:
     """Return the workflow that a template means.
 
@@ -97,6 +100,7 @@ def expand(
         writes: takes what `runtime.Set` writes, key to value.
         findings: takes what is allowed and probably a mistake.
         limits: how large the workflow may become.
+        exceeded: takes the names of limits that stopped it: roles, steps, characters.
 
     Raises:
         NotFound: there is no such workflow template.
@@ -115,13 +119,15 @@ def expand(
     finally:
         if findings is not None:
             findings.extend(expander.findings)
+        if exceeded is not None:
+            exceeded.extend(expander.exceeded)
 
 
 class _Expander:
     """One expansion."""
 
     def __init__(self, source: TemplateSource, table: FunctionTable, limits: ExpansionLimits) -> None:
-        self._library = Library(source)
+        self._library = Library(source, limits.characters)
         self._functions = table
         self._limits = limits
         self._meter = Meter.of(limits.steps)
@@ -134,6 +140,16 @@ class _Expander:
     def findings(self) -> list[Finding]:
         """What was found in the templates that were read so far, and in the roles made of them."""
         return [*self._library.findings, *self._findings]
+
+    @property
+    def exceeded(self) -> list[str]:
+        """Names of the limits that were reached."""
+        used = {
+            "roles": self._roles > self._limits.roles,
+            "steps": self._meter.left < 0,
+            "characters": self._library.left < 0,
+        }
+        return [name for name, is_reached in used.items() if is_reached]
 
     def run(self, reference: Reference, base: Base) -> Workflow:
         """Return the workflow, or raise as `expand`."""

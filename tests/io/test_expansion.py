@@ -14,8 +14,9 @@ from libecs.engine.effects import Expand, Expanded
 from libecs.errors import EcsError, Unreachable
 from libecs.io.blocking import BlockingCalls
 from libecs.io.expander import ExpansionJob, TaskOverlay, Templates, run_job
-from libecs.io.expansion import Expansion, run_to_the_end
-from libecs.io.repository import Repositories, TextRepository
+from libecs.io.expansion import Expansion, run_to_the_end, small_first
+from libecs.io.repository import FolderRepository, Repositories, TextRepository
+from libecs.io.worker import ExpansionWorker
 
 FILES = {
     "workflows/w.yaml": """
@@ -223,6 +224,47 @@ def test_without_a_store_missing_keys_are_an_error() -> None:
 
     assert (result.workflow, result.code) == (None, "E_MISSING")
     assert "w: missing configuration keys: o2/runtime/aliecs/vars/" in result.message
+
+
+def has_process(worker: ExpansionWorker) -> bool:
+    return worker.pid is not None
+
+
+def test_a_large_workflow_is_expanded_in_a_process_and_a_small_one_here() -> None:
+    many = "name: many\nroles: [{name: 't{{ i }}', for: {begin: 1, end: 3100, var: i}, task: {load: t}}]"
+    templates = Repositories(TextRepository(name="texts", files={**FILES, "workflows/many.yaml": many}))
+    worker = ExpansionWorker()
+    run = small_first(worker)
+    try:
+        assert run(templates, job("w")) == run_job(templates, job("w"))
+        assert not has_process(worker)
+        assert run(templates, job("broken")).code == "E_TEMPLATE"
+        assert not has_process(worker)
+
+        large = run(templates, job("many"))
+
+        assert has_process(worker)
+        assert large == run_job(templates, job("many"))
+        assert large.workflow is not None
+        assert len(large.workflow.roles) == 3101
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_a_script_made_is_not_given_away(own: bool, tmp_path: Path) -> None:
+    for name, text in {**FILES}.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    repository = TextRepository(name="here", files=FILES) if own else FolderRepository(path=tmp_path, name="here")
+    repositories = Repositories(repository)
+
+    assert repositories.is_own("w") is own
+    assert repositories.is_own("here/workflows/w") is own
+    assert TaskOverlay(repositories, tmp_path).is_own("w") is own
+    assert not repositories.is_own("elsewhere/workflows/w")
+    assert not repositories.is_own("no/name")
 
 
 async def test_after_closing_no_answer_comes(templates: Repositories) -> None:

@@ -685,6 +685,25 @@ def test_all_texts_of_a_workflow_together_have_a_limit(grow: Grow) -> None:
         grow(big, limits=ExpansionLimits(steps=20000))
 
 
+@pytest.mark.parametrize(
+    ("limits", "name"),
+    [
+        (ExpansionLimits(roles=2), "roles"),
+        (ExpansionLimits(steps=1), "steps"),
+        (ExpansionLimits(characters=50), "characters"),
+        (ExpansionLimits(), ""),
+    ],
+)
+def test_what_stopped_an_expansion_is_told(grow: Grow, limits: ExpansionLimits, name: str) -> None:
+    text = "{name: w, roles: [{for: {begin: 1, end: 3, var: i}, name: 't{{ i }}', task: {load: t}}]}"
+    exceeded: list[str] = []
+    try:
+        grow(text, limits=limits, exceeded=exceeded)
+    except TemplateError as error:
+        assert name in str(error) or "too long together" in str(error)
+    assert exceeded == [name] * bool(name)
+
+
 # --------------------------------------------------------------------------------------------------- functions
 
 
