@@ -11,13 +11,17 @@ import attrs
 import pytest
 import yaml
 
+from libecs.config import payload, statements
 from libecs.config.tree import Tree
 from libecs.errors import EcsError
-from libecs.language import fields, task, template
+from libecs.io.expansion import SMALL
+from libecs.io.worker import LIMIT_S, MEMORY_BYTES
+from libecs.language import fields, grammar, matcher, operators, task, template, values
+from libecs.language import yaml as language_yaml
 from libecs.language.functions import pure_functions
 from libecs.language.loops import loop_names
 from libecs.language.task import read_task
-from libecs.workflow.expand import expand
+from libecs.workflow.expand import ExpansionLimits, expand
 from libecs.workflow.render import to_lines
 from libecs.workflow.role import Workflow
 from libecs.workflow.services import Services
@@ -158,3 +162,34 @@ def test_the_page_shows_every_function_and_key() -> None:
     }
     for key in keys:
         assert re.search(rf"\b{re.escape(key)}\b", TEXT), key
+
+
+def test_the_limits_of_the_page_are_those_of_the_code() -> None:
+    limits = TEXT.partition("## Limits")[2].replace("\u00a0", " ")
+    numbers = {int(number.replace(" ", "")) for number in re.findall(r"\d+(?: \d{3})*", limits)}
+    counts = {
+        values.MAX_DEPTH,
+        values.MAX_ITEMS,
+        values.MAX_LIST,
+        values.MAX_JSON >> 10,
+        values.MAX_TEXT >> 20,
+        grammar.MAX_SOURCE,
+        grammar.MAX_TOKENS,
+        operators.MAX_STEPS,
+        matcher.MAX_PATTERN,
+        matcher.MAX_STATES,
+        language_yaml.MAX_BYTES >> 20,
+        language_yaml.MAX_DEPTH,
+        language_yaml.MAX_ALIASED_NODES,
+        fields.MAX_TAGS,
+        payload.MAX_DEPTH,
+        payload.MAX_STEPS,
+        payload.MAX_CHARACTERS >> 20,
+        statements.MAX_NESTING,
+    }
+    workflow = ExpansionLimits()
+    counts |= {workflow.roles, workflow.copies, workflow.steps, workflow.depth, workflow.includes}
+    counts |= {workflow.characters >> 20, SMALL.roles, SMALL.steps, SMALL.characters >> 20}
+    counts |= {int(LIMIT_S), MEMORY_BYTES >> 30}
+
+    assert counts - numbers == set()
