@@ -113,7 +113,7 @@ def tree_lines(
     deepest = max((role.path.count(".") for role in shown), default=0)
     while deepest > 0 and sum(role.path.count(".") <= deepest for role in shown) > room:
         deepest -= 1
-    lines = [columns.head()] if columns.names else []
+    lines = [columns.head()] if columns.names and shown else []
     for role in shown:
         depth = role.path.count(".")
         if depth > deepest:
@@ -139,8 +139,21 @@ def tree_lines(
     return lines[: room + bool(columns.names)]
 
 
+COUNTED = ("", "n", "B", "bytes")
+"""Units of what is counted."""
+
+
+def figure(info: MetricInfo) -> float:
+    """Return the number to show: of what is counted in portions their sum, else the latest sample.
+
+    A counter that is told as it stands grows: its latest sample is the largest, and not all are the same.
+    """
+    stands = info.last == info.max > info.min
+    return info.sum if info.unit in COUNTED and not stands else info.last
+
+
 class Columns:
-    """The figures beside the tree: what tasks told last, and above them the sums."""
+    """The figures beside the tree: what tasks have told, and above them the sums."""
 
     def __init__(self, metrics: Iterable[MetricInfo]) -> None:
         told = [info for info in metrics if info.n]
@@ -151,7 +164,7 @@ class Columns:
         for info in told:
             path = info.role
             while path:
-                self._values[path, info.name] = self._values.get((path, info.name), 0.0) + info.last
+                self._values[path, info.name] = self._values.get((path, info.name), 0.0) + figure(info)
                 path = path.rpartition(".")[0]
 
     def head(self) -> Text:

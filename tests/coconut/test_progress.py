@@ -6,10 +6,11 @@ import asyncio
 import io
 import re
 
+import attrs
 from rich.console import Console
 
 from ecsd.coconut.chronicle import Chronicle
-from ecsd.coconut.livetree import TreeView, head, tree_lines
+from ecsd.coconut.livetree import TreeView, figure, head, tree_lines
 from ecsd.coconut.output import Output
 from ecsd.coconut.progress import LineView, Telemetry, follow, make_view
 from libecs.fsm import EnvState, Status, TaskState
@@ -139,6 +140,15 @@ def test_metrics_stand_beside_the_tree_with_sums_above_them() -> None:
     assert text[3].split()[:7] == ["a", "●", "RUNNING", "7", "M", "2.5", "1"]
     assert text[4].split()[:6] == ["b", "✗", "ERROR", "3", "1.5", "k"]
     assert text[1].index("1.5 k") == text[4].index("1.5 k")
+
+
+def test_what_is_counted_in_portions_is_shown_as_its_sum() -> None:
+    portions = MetricInfo(role="r", name="events", unit="n", n=4, sum=100, min=25, max=25, last=25, last_ms=1)
+    total = attrs.evolve(portions, min=25, max=70, last=70)
+    level = attrs.evolve(portions, unit="V")
+
+    assert [figure(info) for info in (portions, total, level)] == [100, 70, 25]
+    assert tree_lines((), (), 20, [portions]) == []
 
 
 def test_metrics_of_a_new_run_replace_those_of_the_last() -> None:
