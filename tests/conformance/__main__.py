@@ -5,7 +5,7 @@
 Without --command the tasks of this project are tested: one in C, one in Python, one FairMQ device.
 
 The command is started anew for each test that needs a fresh task, with OCC_CONTROL_ENDPOINT (ipc://) and ECS_TASK_ID
-in its environment. Its callbacks should do nothing, or succeed at once.
+in its environment. Its callbacks should succeed at once; what it needs for CONFIGURE is told by --arguments.
 
 `--obeys` says that the task does what the following properties of CONFIGURE (of INIT DEVICE for a device) tell it, so
 that failures can be tried too; without it, those tests are skipped. A MOMENT is configure, reset, start, stop, pause,
@@ -41,13 +41,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--command", help="the task to test; else those of this project")
     parser.add_argument("--machine", choices=("occ", "fairmq"), default="occ", help="the state machine it runs")
+    parser.add_argument("--arguments", default="{}", help="what it needs for CONFIGURE, as a JSON object of texts")
     parser.add_argument("--obeys", action="store_true", help="it does what the properties above tell it")
-    parser.add_argument("arguments", nargs="*", help="for pytest")
+    parser.add_argument("pytest", nargs="*", help="arguments for pytest")
     told = parser.parse_args()
-    options = [f"--task-machine={told.machine}"]
+    options = [f"--task-machine={told.machine}", f"--task-arguments={told.arguments}"]
     options += [f"--task-command={told.command}"] if told.command else []
     options += ["--task-obeys"] if told.obeys else []
-    return int(pytest.main([str(Path(__file__).parent), *options, *told.arguments]))
+    return int(pytest.main([str(Path(__file__).parent), *options, *told.pytest]))
 
 
 if __name__ == "__main__":

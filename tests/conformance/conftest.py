@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import sys
@@ -23,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group.addoption("--task-command", help="the task to test, as one shell word list; else those of this project")
     group.addoption("--task-machine", choices=("occ", "fairmq"), default="occ", help="the state machine it runs")
+    group.addoption("--task-arguments", default="{}", help="what it needs for CONFIGURE, as a JSON object of texts")
     group.addoption("--task-obeys", action="store_true", help="it does what the properties of tests/conformance say")
 
 
@@ -97,13 +99,23 @@ Start = Callable[..., Task]
 Connect = Callable[..., Peer]
 
 
-def starter(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Start]:
+@pytest.fixture(scope="session")
+def configuration(request: pytest.FixtureRequest) -> Mapping[str, str]:
+    """What the task that the command line names needs to be configured."""
+    told = json.loads(request.config.getoption("--task-arguments", default="{}"))
+    return {str(key): str(value) for key, value in told.items()}
+
+
+def starter(
+    command: Sequence[str], environment: Mapping[str, str], configuration: Mapping[str, str]
+) -> Iterator[Start]:
     """Yield a function that starts tasks, and end them."""
     tasks: list[Task] = []
 
     def start(**more: str) -> Task:
         folder = Path(tempfile.mkdtemp(prefix="occ", dir="/tmp"))  # paths of ipc sockets must be short
         tasks.append(Task(command, folder, {**environment, **more}))
+        tasks[-1].configuration = configuration
         return tasks[-1]
 
     yield start
@@ -113,15 +125,15 @@ def starter(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[
 
 
 @pytest.fixture
-def start(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Start]:
+def start(command: Sequence[str], environment: Mapping[str, str], configuration: Mapping[str, str]) -> Iterator[Start]:
     """A function that starts a task for one test; keywords are its environment."""
-    yield from starter(command, environment)
+    yield from starter(command, environment, configuration)
 
 
 @pytest.fixture(scope="module")
-def shared(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Task]:
+def shared(command: Sequence[str], environment: Mapping[str, str], configuration: Mapping[str, str]) -> Iterator[Task]:
     """A task that the tests of a module share: they leave it in the state in which it began, with higher epochs."""
-    for start in starter(command, environment):
+    for start in starter(command, environment, configuration):
         yield start()
 
 

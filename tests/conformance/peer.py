@@ -83,6 +83,8 @@ class Task:
 
     def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
+        self.configuration: Mapping[str, str] = {}
+        """Arguments that it needs for its first event."""
         self.epochs = itertools.count(10, 10)
         """Each higher than all before, with room for some between."""
         self.endpoint = f"ipc://{folder}/control"
@@ -207,7 +209,8 @@ class Peer:
         """Send a Transition; return its id."""
         self._orders += 1
         id = id or f"{self.name}-{self._orders}"
-        self.send(protocol.TRANSITION, id, event, source, dict(arguments or {}))
+        needed = self.task.configuration if event == protocol.CONFIGURE else {}  # or INIT DEVICE, which is 1 too
+        self.send(protocol.TRANSITION, id, event, source, {**needed, **(arguments or {})})
         return id
 
     def go(self, event: int, source: int, arguments: Mapping[str, str] | None = None, id: str = "") -> Message:

@@ -152,7 +152,7 @@ def test_fields_of_a_later_version_are_ignored(peer: Peer, epoch: int) -> None:
     assert peer.receive().kind == WELCOME
     state = peer.ping().state
     event = next(iter(peer.machine.table[state]))
-    peer.send(TRANSITION, "future", event, state, {}, *future)
+    peer.send(TRANSITION, "future", event, state, peer.task.configuration, *future)
     assert peer.wait_for(18).ok
 
 

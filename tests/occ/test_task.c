@@ -2,6 +2,7 @@
 #include "handle.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +188,100 @@ static void test_a_check_ends_the_task(void) {
     occ_destroy(occ);
 }
 
+/* --- numbers and lines --------------------------------------------------------------------------------------- */
+
+enum { THREADS = 4, SAMPLES = 5000 };
+
+static void* tell(void* argument) {
+    occ_t* occ = argument;
+    for (int i = 0; i < SAMPLES; i++) {
+        CHECK(occ_metric(occ, "shared", "V", i) == 0);
+        CHECK(occ_log(occ, OCC_SEVERITY_DEBUG, "line %d", i) == 0);
+    }
+    return NULL;
+}
+
+static void test_any_thread_may_tell_and_no_sample_is_lost(void) {
+    const struct occ_callbacks nothing = {.configure = NULL};
+    static struct samples samples;
+    char endpoint[64];
+    pthread_t threads[THREADS];
+    occ_t* occ;
+    snprintf(endpoint, sizeof endpoint, "ipc://@occ-test-threads-%d", getpid());
+    CHECK(occ_create_at(&occ, &nothing, NULL, endpoint) == 0);
+    for (int i = 0; i < THREADS; i++)
+        CHECK(pthread_create(&threads[i], NULL, tell, occ) == 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    occ_telemetry_take(&occ->telemetry, false, &samples);
+    CHECK(samples.count == 1 && samples.items[0].n == THREADS * SAMPLES);
+    CHECK(samples.items[0].sum == THREADS * (double)SAMPLES * (SAMPLES - 1) / 2);
+    CHECK(samples.items[0].min == 0 && samples.items[0].max == SAMPLES - 1);
+    CHECK(is(samples.items[0].unit, "V"));
+    CHECK(occ->telemetry.dropped == THREADS * SAMPLES - MAX_LINES);
+    occ_destroy(occ);
+}
+
+static void test_what_is_told_wrongly_has_no_effect(void) {
+    const struct occ_callbacks nothing = {.configure = NULL};
+    static struct samples samples;
+    char endpoint[64], name[128];
+    struct line line;
+    occ_t* occ;
+    snprintf(endpoint, sizeof endpoint, "ipc://@occ-test-telling-%d", getpid());
+    CHECK(occ_create_at(&occ, &nothing, NULL, endpoint) == 0);
+    memset(name, 'x', sizeof name);
+    name[64] = '\0';
+    CHECK(occ_metric(NULL, "x", "", 1) == OCC_E_ARGUMENT);
+    CHECK(occ_metric(occ, NULL, "", 1) == OCC_E_ARGUMENT);
+    CHECK(occ_metric(occ, "", "", 1) == OCC_E_ARGUMENT);
+    CHECK(occ_metric(occ, "x", NULL, 1) == OCC_E_ARGUMENT);
+    CHECK(occ_metric(occ, name, "", 1) == OCC_E_ARGUMENT);
+    CHECK(occ_metric(occ, "x", name, 1) == OCC_E_ARGUMENT);
+    CHECK(occ_metric(occ, "\xff", "", 1) == OCC_E_ARGUMENT);
+    CHECK(occ_metric(occ, "x", "", NAN) == OCC_E_VALUE);
+    CHECK(occ_metric(occ, "x", "", INFINITY) == OCC_E_VALUE);
+    CHECK(occ_log(NULL, OCC_SEVERITY_INFO, "x") == OCC_E_ARGUMENT);
+    CHECK(occ_log(occ, (enum occ_severity)0, "x") == OCC_E_ARGUMENT);
+    CHECK(occ_log(occ, (enum occ_severity)6, "x") == OCC_E_ARGUMENT);
+    CHECK(!occ_telemetry_waits(&occ->telemetry) && !occ_telemetry_line(&occ->telemetry, &line));
+    name[63] = '\0';
+    for (int i = 0; i < OCC_MAX_METRICS; i++) {
+        name[0] = (char)('0' + i);
+        CHECK(occ_metric(occ, name, "", 1) == 0);
+    }
+    CHECK(occ_metric(occ, "one more", "", 1) == OCC_E_SPACE);
+    CHECK(occ_metric(occ, name, "", 2) == 0);
+    occ_telemetry_take(&occ->telemetry, false, &samples);
+    CHECK(samples.count == OCC_MAX_METRICS);
+    CHECK(occ_metric(occ, "one more", "", 1) == OCC_E_SPACE); /* names stay */
+    occ_telemetry_return(&occ->telemetry, &samples.items[OCC_MAX_METRICS - 1]);
+    occ_telemetry_take(&occ->telemetry, false, &samples);
+    CHECK(samples.count == 1 && samples.items[0].n == 2 && samples.items[0].sum == 3 && samples.items[0].last == 2);
+    occ_destroy(occ);
+}
+
+static void test_a_text_of_several_lines_is_several_lines(void) {
+    const struct occ_callbacks nothing = {.configure = NULL};
+    static struct line line;
+    static char text[8000];
+    char endpoint[64];
+    occ_t* occ;
+    snprintf(endpoint, sizeof endpoint, "ipc://@occ-test-lines-%d", getpid());
+    CHECK(occ_create_at(&occ, &nothing, NULL, endpoint) == 0);
+    CHECK(occ_log(occ, OCC_SEVERITY_ERROR, "a\n\nb \xff\n") == 0);
+    static const char* const expected[] = {"a", "", "b ?"};
+    for (int i = 0; i < 3; i++) {
+        CHECK(occ_telemetry_line(&occ->telemetry, &line) && is(line.text, expected[i]));
+        CHECK(line.severity == OCC_SEVERITY_ERROR);
+    }
+    memset(text, 'y', sizeof text - 1);
+    CHECK(occ_log(occ, OCC_SEVERITY_INFO, "%s", text) == 0);
+    CHECK(occ_telemetry_line(&occ->telemetry, &line) && strlen(line.text) == OCC_MAX_LINE_BYTES);
+    CHECK(!occ_telemetry_line(&occ->telemetry, &line));
+    occ_destroy(occ);
+}
+
 int main(void) {
     test_properties_are_found();
     test_of_equal_keys_the_last_holds();
@@ -199,5 +294,8 @@ int main(void) {
     test_wrong_uses_are_refused();
     test_a_task_that_is_told_to_end_before_it_runs();
     test_a_check_ends_the_task();
+    test_any_thread_may_tell_and_no_sample_is_lost();
+    test_what_is_told_wrongly_has_no_effect();
+    test_a_text_of_several_lines_is_several_lines();
     return failures > 0;
 }

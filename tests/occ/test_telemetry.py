@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 
 import pytest
 
+import occ
 from libecs.fairmq import DeviceEvent, DeviceState
 from libecs.fsm import TaskEvent, TaskState
 from libecs.wire.task import Log, Metric, PeerRole, Pong, Result, StateChanged
@@ -277,3 +280,45 @@ def test_outside_of_run_nothing_is_told() -> None:
     device.log("x")
     with pytest.raises(ValueError, match="severity 'LOUD': one of DEBUG, INFO, WARNING, ERROR, FATAL is expected"):
         device.log("x", "LOUD")
+
+
+class Teller(occ.Task):
+    """Tells in its first check, in two threads, then ends."""
+
+    def __init__(self) -> None:
+        self.taken: list[bool] = []
+        self.errors: list[str] = []
+
+    def tell(self) -> None:
+        self.taken += [self.metric("x", 1), self.metric("x", float("nan")), self.metric("y", 2, unit="V")]
+
+    def iterate_check(self) -> None:
+        thread = threading.Thread(target=self.tell)
+        thread.start()
+        thread.join()
+        for wrong in (("", 1, ""), ("x" * 64, 1, ""), ("x", 1, "µ" * 32), ("a\0b", 1, ""), ("x", "one", "")):
+            try:
+                self.metric(*wrong)  # type: ignore[arg-type]
+            except (ValueError, TypeError) as error:
+                self.errors.append(type(error).__name__)
+        try:
+            self.log("x", severity="LOUD")
+        except ValueError as error:
+            self.errors.append(str(error))
+        self.log("µ \udcff and \0")
+        self.terminate()
+
+
+def test_a_task_in_python_tells_from_any_thread_and_refuses_what_is_wrong() -> None:
+    task = Teller()
+
+    task.run(f"ipc://@occ-test-teller-{os.getpid()}")
+
+    assert task.taken == [True, False, True]
+    assert task.errors == [
+        *["ValueError"] * 4,
+        "TypeError",
+        "severity 'LOUD': one of DEBUG, INFO, WARNING, ERROR, FATAL is expected",
+    ]
+    assert not task.metric("x", 1)  # it does not run any more
+    task.log("x")
