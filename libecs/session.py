@@ -12,7 +12,9 @@ from typing import get_args
 
 import attrs
 
-from libecs.client import AsyncEcs
+from libecs.client.ecs import AsyncEcs
+from libecs.client.operation import requester
+from libecs.client.sync import Bridge, Ecs
 from libecs.config.tree import Tree
 from libecs.errors import EcsError, UsageError
 from libecs.io.blocking import BlockingCalls
@@ -21,8 +23,6 @@ from libecs.io.git import find_repository
 from libecs.io.integrations import functions_of_file
 from libecs.io.kv_file import read_kv_file
 from libecs.io.repository import Repository
-from libecs.operation import requester
-from libecs.sync import Bridge, Ecs
 
 LEAVE_S = 60.0
 """How long environments that the script has left over may take to be destroyed, before their tasks are just ended."""

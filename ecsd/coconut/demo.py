@@ -16,8 +16,8 @@ from libecs.errors import EcsError, NotFound
 if TYPE_CHECKING:
     from ecsd.coconut.books import Books
     from ecsd.coconut.take import Taking
-    from libecs.client import AsyncEcs
-    from libecs.environment import AsyncEnvironment
+    from libecs.client.ecs import AsyncEcs
+    from libecs.client.environment import AsyncEnvironment
 
 NEXT = """
 next:
@@ -59,7 +59,7 @@ def demo(output: Output, duration: str, rate: int, victim: str | None) -> int:
     from ecsd.coconut.installation import examples
     from ecsd.coconut.options import Inputs
     from ecsd.coconut.take import check, run_embedded
-    from libecs.run import seconds
+    from libecs.client.run import seconds
 
     repository = examples() / "demo"
     if not (examples() / "bin" / "source").exists():

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ecsd.coconut.chronicle import counted
-from libecs.logs import Line
+from libecs.client.logs import Line
 from libecs.wire.client import EnvironmentInfo, MetricInfo, RoleInfo, TaskInfo
 
 MARKS = {

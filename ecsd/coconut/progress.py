@@ -12,10 +12,10 @@ import attrs
 
 from ecsd.coconut.chronicle import Chronicle
 from ecsd.coconut.output import Output
-from libecs.client import AsyncEcs
+from libecs.client.ecs import AsyncEcs
+from libecs.client.logs import Line
 from libecs.errors import NotFound, Unreachable
 from libecs.fsm import EnvState
-from libecs.logs import Line
 from libecs.wire.client import EnvironmentInfo, Lines, MetricInfo, Metrics
 
 REFRESH_S = 0.2

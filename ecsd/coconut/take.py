@@ -18,10 +18,10 @@ from libecs.errors import EcsError, InvalidInput, TransitionFailed, UsageError
 
 if TYPE_CHECKING:
     from ecsd.coconut.chronicle import Chronicle
-    from libecs.client import AsyncEcs
-    from libecs.environment import AsyncEnvironment
+    from libecs.client.ecs import AsyncEcs
+    from libecs.client.environment import AsyncEnvironment
+    from libecs.client.run import AsyncRun
     from libecs.io.embedded import NodeDescription
-    from libecs.run import AsyncRun
 
 SIGTERM_STATUS = 128 + signal.SIGTERM
 
@@ -89,7 +89,7 @@ def take(
     runs: str | None, logs: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Take runs."""
-    from libecs.run import seconds
+    from libecs.client.run import seconds
 
     seconds(duration)  # a wrong one is said before anything is launched
     inputs = read_inputs(**options)

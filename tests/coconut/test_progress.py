@@ -13,9 +13,9 @@ from ecsd.coconut.chronicle import Chronicle
 from ecsd.coconut.livetree import TreeView, figure, head, tree_lines
 from ecsd.coconut.output import Output
 from ecsd.coconut.progress import LineView, Telemetry, follow, make_view
+from libecs.client.logs import Line
+from libecs.client.reader import Reader
 from libecs.fsm import EnvState, Status, TaskState
-from libecs.logs import Line
-from libecs.reader import Reader
 from libecs.wire.client import EnvironmentInfo, Event, Lines, MetricInfo, Metrics, RoleInfo, TaskInfo, TaskLine
 from libecs.wire.node import Exit, ExitCause, Phase
 from libecs.wire.telemetry import LogLine, Severity

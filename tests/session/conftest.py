@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import attrs
 import pytest
 
-from libecs.client import AsyncEcs
+from libecs.client.ecs import AsyncEcs
+from libecs.client.sync import Bridge, Ecs
 from libecs.errors import IllegalTransition
 from libecs.fsm import EnvEvent, EnvState, Mode, TaskState, next_env
-from libecs.sync import Bridge, Ecs
 from libecs.wire.client import (
     Accepted,
     Control,

@@ -7,6 +7,10 @@ import os
 
 import pytest
 
+from libecs.client.failure import CLASSES, of_finished
+from libecs.client.operation import requester, texts
+from libecs.client.reader import Reader
+from libecs.client.run import seconds
 from libecs.errors import (
     Conflict,
     EcsError,
@@ -20,11 +24,7 @@ from libecs.errors import (
     UsageError,
     WaitTimeout,
 )
-from libecs.failure import CLASSES, of_finished
 from libecs.fsm import EnvState
-from libecs.operation import requester, texts
-from libecs.reader import Reader
-from libecs.run import seconds
 from libecs.wire.client import Control, Create, Destroy, Event, Finished, Show, Subscribe
 
 DIED = Finished(

@@ -7,9 +7,9 @@ import math
 
 import pytest
 
+from libecs.client.logs import Line, LogReader
+from libecs.client.metrics import MetricView, RunMetrics
 from libecs.errors import RunFailed, UsageError
-from libecs.logs import Line, LogReader
-from libecs.metrics import MetricView, RunMetrics
 from libecs.wire.client import Control, Lines, MetricInfo, Watch
 from libecs.wire.telemetry import Severity
 
@@ -119,7 +119,7 @@ async def test_wait_is_woken_by_metrics(core, ecs) -> None:
 
 
 async def test_question_that_asks_for_no_time_is_not_polled(core, ecs, monkeypatch) -> None:
-    monkeypatch.setattr("libecs.run.POLL_S", 0.001)
+    monkeypatch.setattr("libecs.client.run.POLL_S", 0.001)
     asked = []
 
     async with ecs.environment("demo") as env, env.run() as run:

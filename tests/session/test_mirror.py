@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libecs.client.mirror import Mirror
 from libecs.fsm import EnvState
-from libecs.mirror import Mirror
 from libecs.wire.client import EnvironmentInfo, Event
 
 STATES = ["STANDBY", "DEPLOYED", "CONFIGURED", "RUNNING", "ERROR"]

@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
+from libecs.client.sync import Bridge
 from libecs.errors import Conflict, RunFailed
 from libecs.fsm import EnvState
-from libecs.sync import Bridge
 from libecs.wire.client import Control, Create, Destroy
 
 
@@ -132,7 +132,7 @@ def test_ctrl_c_while_an_environment_is_made_leaves_nothing(core, lab) -> None:
 
 
 def test_forked_child_may_not_use_the_session(lab, monkeypatch) -> None:
-    monkeypatch.setattr("libecs.sync.os.getpid", lambda: -1)
+    monkeypatch.setattr("libecs.client.sync.os.getpid", lambda: -1)
 
     with pytest.raises(Conflict, match="a session of its own"):
         lab.environments()

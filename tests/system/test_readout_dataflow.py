@@ -16,7 +16,7 @@ import yaml
 
 import libecs
 from ecsd.coconut.installation import defaults
-from libecs.sync import Ecs
+from libecs.client.sync import Ecs
 
 HERE = Path(__file__).parent
 EXPECTED = HERE.parent / "real" / "expected" / "integration-calls-2026.yaml"

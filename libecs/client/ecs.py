@@ -17,16 +17,16 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
-from libecs.environment import AsyncEnvironment, EnvironmentRequest
+from libecs.client.environment import AsyncEnvironment, EnvironmentRequest
+from libecs.client.failure import of_finished
+from libecs.client.logs import LogReader
+from libecs.client.mirror import Mirror
+from libecs.client.operation import Operation, Request, texts
+from libecs.client.reader import Reader
+from libecs.client.watching import Watcher, Watches
 from libecs.errors import Conflict, EcsError, NotFound, Unreachable, UsageError, WaitTimeout
-from libecs.failure import of_finished
 from libecs.fsm import EnvState
-from libecs.logs import LogReader
-from libecs.mirror import Mirror
-from libecs.operation import Operation, Request, texts
-from libecs.reader import Reader
 from libecs.script import ScriptWorkflow
-from libecs.watching import Watcher, Watches
 from libecs.wire.client import (
     Accepted,
     Control,

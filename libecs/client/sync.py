@@ -1,4 +1,4 @@
-"""The objects of a script without asyncio: the same as in `client.py`, each call made in the thread of one event loop.
+"""The objects of a script without asyncio: the same as in `ecs.py`, each call made in the thread of one event loop.
 
 That thread is the only one that Python owns. A script may block, sleep or live inside a running event loop (a
 notebook): the engines go on meanwhile. Ctrl-C interrupts the wait in the script, not the engines.
@@ -14,15 +14,15 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar
 
-from libecs.client import AsyncEcs
-from libecs.environment import AsyncEnvironment
+from libecs.client.ecs import AsyncEcs
+from libecs.client.environment import AsyncEnvironment
+from libecs.client.logs import Line
+from libecs.client.metrics import RunMetrics
+from libecs.client.reader import Reader
+from libecs.client.run import BROKEN, LEFT, AsyncRun, RunView
+from libecs.client.taskset import TaskSet
 from libecs.errors import Conflict
-from libecs.logs import Line
-from libecs.metrics import RunMetrics
-from libecs.reader import Reader
-from libecs.run import BROKEN, LEFT, AsyncRun, RunView
 from libecs.script import ScriptWorkflow
-from libecs.taskset import TaskSet
 from libecs.wire.client import EnvironmentInfo, Event, RunInfo
 from libecs.wire.telemetry import Severity
 

@@ -7,9 +7,9 @@ import time
 
 import attrs
 
+from libecs.client.reader import Reader
 from libecs.errors import UsageError
 from libecs.globs import below_root, matches, role_pattern
-from libecs.reader import Reader
 from libecs.wire.client import Lines, Metrics, TaskLine
 from libecs.wire.telemetry import Severity
 

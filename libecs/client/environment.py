@@ -7,17 +7,17 @@ from collections.abc import Awaitable, Generator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from libecs.client.run import AsyncRun
+from libecs.client.taskset import TaskRequest, TaskSet
 from libecs.errors import NotFound, RunFailed, TransitionFailed, WaitTimeout
 from libecs.fsm import EnvState
-from libecs.run import AsyncRun
-from libecs.taskset import TaskRequest, TaskSet
 from libecs.wire.client import EnvironmentInfo, Event
 from libecs.wire.telemetry import Severity
 
 if TYPE_CHECKING:
-    from libecs.client import AsyncEcs
-    from libecs.logs import LogReader
-    from libecs.reader import Reader
+    from libecs.client.ecs import AsyncEcs
+    from libecs.client.logs import LogReader
+    from libecs.client.reader import Reader
 
 SETTLE_S = 0.25
 """How long events may be behind the answer that they belong to, before a snapshot is asked for."""

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from libecs.client.logs import Line
+from libecs.client.metrics import MetricView, RunMetrics
 from libecs.errors import (
     Conflict,
     EcsError,
@@ -21,13 +23,11 @@ from libecs.errors import (
     WaitTimeout,
 )
 from libecs.language.duration import parse_duration
-from libecs.logs import Line
-from libecs.metrics import MetricView, RunMetrics
 from libecs.wire.client import Lines, Metrics, RunInfo
 
 if TYPE_CHECKING:
-    from libecs.client import AsyncEcs
-    from libecs.environment import AsyncEnvironment
+    from libecs.client.ecs import AsyncEcs
+    from libecs.client.environment import AsyncEnvironment
 
 POLL_S = 0.25
 """How often an `until` that asks for the time is asked when nothing happens."""
