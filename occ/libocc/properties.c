@@ -171,3 +171,13 @@ int occ_property_next(const occ_t* occ, size_t* cursor, const char** key, const 
         return 0;
     }
 }
+
+int occ_property_under(const occ_t* occ, const char* prefix, size_t* cursor, const char** key, const char** value) {
+    size_t size = strlen(prefix);
+    while (occ_property_next(occ, cursor, key, value) == 0)
+        if (strncmp(*key, prefix, size) == 0 && (*key)[size] == '.' && (*key)[size + 1] != '\0') {
+            *key += size + 1;
+            return 0;
+        }
+    return OCC_E_NOT_FOUND;
+}

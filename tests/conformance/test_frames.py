@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from tests.conformance.protocol import (
     wrong_values,
 )
 
-GOOD = {HELLO: [OBSERVER, 0, ""], TRANSITION: ["id", 1, 1, {}], PING: [5]}
+GOOD: dict[int, list[Any]] = {HELLO: [OBSERVER, 0, ""], TRANSITION: ["id", 1, 1, {}], PING: [5]}
 """A message of each kind that would be answered, or would act."""
 
 

@@ -115,6 +115,41 @@ static void test_later_layers_hold_and_the_walk_shows_each_key_once(void) {
         free(occ.layers[i]);
 }
 
+static void test_a_subtree_is_walked_by_its_prefix(void) {
+    occ_t occ = {.state = OCC_STATE_RUNNING};
+    occ.layers[0] = MAKE("a", "0", "a.b", "1", "a.c.d", "2", "ab.c", "3", "a.", "4");
+    occ.layers[1] = MAKE("a.b", "5");
+    char seen[64] = "";
+    size_t cursor = 0;
+    const char *key, *value;
+    while (occ_property_under(&occ, "a", &cursor, &key, &value) == 0) {
+        strcat(seen, key);
+        strcat(seen, value);
+    }
+    CHECK(strcmp(seen, "c.d2b5") == 0);
+    cursor = 0;
+    CHECK(occ_property_under(&occ, "none", &cursor, &key, &value) == OCC_E_NOT_FOUND);
+    for (int i = 0; i < LAYERS; i++)
+        free(occ.layers[i]);
+}
+
+static void test_changes_lie_on_top_of_what_was_there(void) {
+    occ_t occ = {.state = OCC_STATE_CONFIGURED};
+    struct properties* under = MAKE("b", "1", "d", "2");
+    struct properties* over = MAKE("a", "3", "b", "4", "e", "");
+    occ.layers[0] = occ_properties_merge(under, over);
+    CHECK(occ.layers[0]->count == 4);
+    CHECK(is(occ_property(&occ, "a", ""), "3") && is(occ_property(&occ, "b", ""), "4"));
+    CHECK(is(occ_property(&occ, "d", ""), "2") && is(occ_property(&occ, "e", "?"), ""));
+    CHECK(occ_changed(&occ, "a") == 0); /* only while the callback works */
+    free(occ.layers[0]);
+    occ.layers[0] = occ_properties_merge(NULL, over);
+    CHECK(occ.layers[0]->count == 3);
+    free(occ.layers[0]);
+    free(under);
+    free(over);
+}
+
 static void test_names(void) {
     CHECK(is(occ_state_text(OCC_STATE_RUNNING), "RUNNING"));
     CHECK(is(occ_state_text(-1), "?") && is(occ_state_text(99), "?"));
@@ -289,6 +324,8 @@ int main(void) {
     test_no_properties();
     test_values_have_types();
     test_later_layers_hold_and_the_walk_shows_each_key_once();
+    test_a_subtree_is_walked_by_its_prefix();
+    test_changes_lie_on_top_of_what_was_there();
     test_names();
     test_the_table_has_no_way_to_nowhere();
     test_wrong_uses_are_refused();

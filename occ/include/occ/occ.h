@@ -150,6 +150,11 @@ OCC_API int occ_property_bool(const occ_t* occ, const char* key, bool* value);
 /* Walk all properties, sorted within each layer: set *cursor to 0, call until OCC_E_NOT_FOUND. */
 OCC_API int occ_property_next(const occ_t* occ, size_t* cursor, const char** key, const char** value);
 
+/* The same for the properties of a subtree: those whose key is `prefix`, a dot, and more: "chans.data" and "0.address"
+ * for the key chans.data.0.address. *key points behind the dot. */
+OCC_API int occ_property_under(const occ_t* occ, const char* prefix, size_t* cursor, const char** key,
+                               const char** value);
+
 /* Return the state; may be called from any thread. */
 OCC_API enum occ_state occ_current_state(occ_t* occ);
 
