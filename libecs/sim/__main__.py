@@ -1,14 +1,13 @@
-"""Play histories from the command line: `python -m libecs.sim --seed N --verbose`."""
+"""Play histories from the command line: `python -m libecs.sim --seed N --verbose`.
+
+Many of them, in several processes and with progress: `python -m libecs.io.campaign`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from pathlib import Path
 
-from libecs.sim import campaign
-from libecs.sim.coverage import table
 from libecs.sim.engines import RealEngines
 from libecs.sim.world import play
 
@@ -18,28 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m libecs.sim", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="the history to play, or the first one")
     parser.add_argument("--count", type=int, default=1, help="how many seeds, one after the other")
-    parser.add_argument("--jobs", type=int, default=1, help="processes, for many histories")
-    parser.add_argument("--done", type=Path, help="file of the ranges that are done; what is in it is not played again")
-    parser.add_argument("--stop", action="store_true", help="stop at the first broken history")
     parser.add_argument("--verbose", action="store_true", help="print the whole history")
     parser.add_argument("--keepalives", action="store_true", help="with --verbose: keepalives and telemetry too")
     parser.add_argument("--lines", type=int, default=40, help="lines of the history that a report shows")
     options = parser.parse_args(arguments)
-    if options.count == 1 or options.verbose:
-        return _play_each(options)
-    began = time.monotonic()
-    log = campaign.Log(options.done) if options.done is not None else None
-    wanted = (options.seed, options.seed + options.count)
-    summary = campaign.run(wanted, jobs=options.jobs, log=log, stop=options.stop)
-    print(table(summary.counts))
-    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(summary.kinds.items()))
-    print(f"{summary.histories} histories ({kinds}) of seeds {wanted[0]} to {wanted[1] - 1}")
-    print(f"{time.monotonic() - began:.0f} s by the clock, {summary.cpu_s:.0f} s of processors")
-    print(f"{len(summary.broken)} broken: {', '.join(str(one.seed) for one in summary.broken) or 'none'}")
-    return 1 if summary.broken else 0
-
-
-def _play_each(options: argparse.Namespace) -> int:
     failed = 0
     for seed in range(options.seed, options.seed + options.count):
         outcome = play(seed, RealEngines(), keepalives=options.keepalives)

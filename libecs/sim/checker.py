@@ -23,7 +23,17 @@ from libecs.sim.history import History, event_text
 from libecs.sim.tasks import EXIT_NAMES, START_NAMES, ControlledTask, Effects, Process
 from libecs.sim.workflows import IDEMPOTENT
 from libecs.wire import node as node_wire
-from libecs.wire.client import Create, Environments, Event, Finished, Reconfigure, RunCondition, RunInfo, TaskInfo
+from libecs.wire.client import (
+    Create,
+    EnvironmentInfo,
+    Environments,
+    Event,
+    Finished,
+    Reconfigure,
+    RunCondition,
+    RunInfo,
+    TaskInfo,
+)
 from libecs.wire.codec import unpack_value
 from libecs.wire.node import ExitCause, Phase, TaskSpec
 from libecs.wire.task import Metric
@@ -32,6 +42,12 @@ if TYPE_CHECKING:
     from libecs.sim.world import World
 
 CONTROLLED = (Mode.DIRECT, Mode.FAIRMQ)
+WANTED = {
+    EnvState.DEPLOYED: TaskState.STANDBY,
+    EnvState.CONFIGURED: TaskState.CONFIGURED,
+    EnvState.RUNNING: TaskState.RUNNING,
+}
+"""Where the critical tasks of an environment are while nothing goes on."""
 EXPECTED = ("", "E_STATE", "E_CONFLICT", "E_NOT_FOUND", "E_DENIED", "E_USAGE", "E_INVALID")
 """Codes of answers where nothing is wrong."""
 DESTROYED_S = 10.0
@@ -99,6 +115,8 @@ class Checker:
         """Environments of which the core has lost its records."""
         self.forgot_s = -1.0
         """When the core lost its records."""
+        self.doomed: set[str] = set()
+        """Tasks that were to end when the core lost its records."""
         self.lost_runs: set[int] = set()
         """Runs of those."""
         self.forgetful: set[str] = set()
@@ -351,6 +369,7 @@ class Checker:
         for process in processes:
             self._excuse(process.spec.environment, f"the nemesis and {process.spec.role}", process.spec)
             if isinstance(process, ControlledTask):
+                process.troubled = True
                 self.accounts.cut(process)
 
     def orphaned(self, process: Process) -> None:
@@ -389,6 +408,8 @@ class Checker:
             for spec in message.tasks:
                 if spec.attached:
                     self._excuse(spec.environment, f"{spec.role} is somebody else's", spec)
+        if isinstance(message, node_wire.Kill) and self.forgot_s < 0:
+            self.doomed.update(message.tasks)
         if isinstance(message, node_wire.Transit) and message.event.name == "START":
             for task in message.tasks:
                 self.starts_given.setdefault(task, set()).add(message.id)
@@ -437,7 +458,7 @@ class Checker:
     def _not_an_orphan(self, process: Process, text: str) -> None:
         """What nobody knows any more is shown and left alone: it may be taking data."""
         spec = process.spec
-        if spec.environment in self.orphans and not self.world.core_asked_to_end(spec.task):
+        if spec.environment in self.orphans and spec.task not in self.doomed and not process.orphaned:
             self._broken("orphan", f"task {spec.task} ({spec.role}) of a forgotten environment {text}")
 
     def _check_stop_order(self, task: ControlledTask) -> None:
@@ -498,7 +519,7 @@ class Checker:
                 reasons.append(f"{info.environment} is in {info.transition}: {info.step}")
             for task in info.tasks:
                 shown_tasks.add(task.task)
-                wrong = self._wrong(task)
+                wrong = self._wrong(info, task)
                 if wrong and not info.transition:
                     reasons.append(f"{info.environment} ({info.state.name}) {task.role} [{task.task}]: {wrong}")
             if info.run_number and info.state is not EnvState.RUNNING:
@@ -525,7 +546,7 @@ class Checker:
                     )
         return reasons
 
-    def _wrong(self, task: TaskInfo) -> str:
+    def _wrong(self, environment: EnvironmentInfo, task: TaskInfo) -> str:
         """Return what is wrong with the core's picture of a task, or ""."""
         if task.hook:
             return ""
@@ -551,10 +572,26 @@ class Checker:
             return ""
         if stalled := self._wrongly_stalled(task, process):
             return stalled
+        if wrong := self._wrong_in(environment, task, process, real):
+            return wrong
         if task.phase is Phase.SUSPECT and not (real is TaskState.ERROR or process.busy):
             return f"answers and is shown as SUSPECT ({task.error})"
         if real is not TaskState.UNKNOWN and real is not task.state and not process.busy:
             return f"is {real.name} and is shown as {task.state.name}"
+        return ""
+
+    def _wrong_in(self, environment: EnvironmentInfo, task: TaskInfo, process: ControlledTask, real: TaskState) -> str:
+        """Return why a task can't be where it is while its environment is in a state, or ""."""
+        if process.busy or real is TaskState.UNKNOWN:
+            return ""
+        state = environment.state
+        if state is EnvState.ERROR:
+            ran = self.environment(environment.environment).states[-2:-1]
+            quiet = not self.world.scenario.disturbed and not process.troubled and ran and ran[0][1] is EnvState.RUNNING
+            return "runs on though its environment is in ERROR" if quiet and real is TaskState.RUNNING else ""
+        wanted = WANTED.get(state)
+        if wanted is not None and task.critical and real is not wanted:
+            return f"is {real.name} while its environment is {state.name}"
         return ""
 
     def _wrongly_stalled(self, task: TaskInfo, process: ControlledTask) -> str:

@@ -36,7 +36,7 @@ class Scenario:
     workflows: int
     active_s: float = 11.0
     """Time in which clients work and faults happen; then all is healed."""
-    settle_s: float = 150.0
+    settle_s: float = 400.0
     """Time within which the system must be at rest after that."""
     loss: float = 0.0
     duplicate: float = 0.0

@@ -281,6 +281,8 @@ class ControlledTask(Process):
         self.stuck_since = 0.0
         self.on_cut: list[Callable[[], None]] = []
         """What breaks when this process ends: the links of those who dialled it."""
+        self.troubled = not behaviour.healthy or bool(behaviour.troubles)
+        """It may not do what it is told, for no fault of whoever tells it."""
         self.stolen = False
         """Somebody who is no executor took it, and may hold it still."""
         self._told: dict[str, int] = {}

@@ -9,7 +9,6 @@ from typing import Protocol
 import attrs
 
 from libecs.engine.effects import Connected, Disconnected, Effect, Engine, Now, Received
-from libecs.engine.records import CONDEMNED
 from libecs.fsm import Mode
 from libecs.sim.agenda import Agenda
 from libecs.sim.checker import Checker
@@ -356,7 +355,12 @@ class World:
             self.agenda.after(self.nemesis.random.uniform(5.0, 7.0), lambda: old.refuse(node))
 
     def lose_disk(self, process: EngineProcess) -> None:
-        """A process dies, and its records with it."""
+        """A process dies, and its records with it. A core's machine may come back later, with the old core on it."""
+        engine = self.core.engine
+        if process is self.core and engine is not None and not self.core.stopped and self.nemesis.random.random() < 0.5:
+            old = OldCore(self, engine, self.nemesis.random)
+            self.old_cores.append(old)
+            self.agenda.after(self.nemesis.random.choice((3.0, 5.0)), old.wake)
         process.die("its disk is lost")
         process.disk = Disk()
         self.lost_disks += 1
@@ -380,6 +384,8 @@ class World:
         behaviour = make_behaviour(self._behaviour_random, spec.mode, trouble=trouble)
         if self.scenario.kind == "calm" or (self.scenario.only_non_critical and self._critical(spec)):
             behaviour = attrs.evolve(behaviour, troubles=())
+        if spec.exit_is_error and not trouble:
+            behaviour = attrs.evolve(behaviour, runs_s=0.0)
         if spec.mode is Mode.HOOK and spec.timeout_s:
             behaviour = attrs.evolve(behaviour, runs_s=min(behaviour.runs_s, spec.timeout_s / 2))
         return behaviour
@@ -487,10 +493,6 @@ class World:
 
     def _left(self, node: Node) -> bool:
         return any(process.spec.environment not in self.checker.orphans for process in node.living())
-
-    def core_asked_to_end(self, task: str) -> bool:
-        """Whether the core, in the life after it lost its records, had a reason to end a task: it has condemned it."""
-        return task in self.core.disk.records.get(CONDEMNED, {})
 
 
 def play(seed: int, engines: Engines, *, keepalives: bool = False) -> Outcome:

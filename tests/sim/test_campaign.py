@@ -4,9 +4,9 @@ import io
 
 import pytest
 
-from libecs.sim import campaign
-from libecs.sim.__main__ import main
-from libecs.sim.campaign import Broken, Log, Part
+from libecs.io import campaign
+from libecs.io.campaign import Broken, Log, Part, main
+from libecs.sim.__main__ import main as play_one
 from libecs.sim.coverage import TITLES, table
 
 
@@ -70,6 +70,6 @@ def test_a_table_shows_every_count():
 
 
 def test_one_history_can_be_read(capsys):
-    assert main(["--seed", "3", "--verbose"]) == 0
+    assert play_one(["--seed", "3", "--verbose"]) == 0
 
     assert "START" in capsys.readouterr().out

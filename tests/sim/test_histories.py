@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from libecs.sim import campaign
+from libecs.io import campaign
 from libecs.sim.coverage import TITLES
 from libecs.sim.engines import RealEngines
 from libecs.sim.scenario import draw

@@ -1,7 +1,11 @@
-"""Many histories: in several processes, with progress, resumable, and a summary of what they were about."""
+"""Many histories: in several processes, with progress, resumable, and a summary of what they were about.
+
+python -m libecs.io.campaign --count 100000 --jobs 2 --done done.txt
+"""
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import sys
 import time
@@ -13,6 +17,7 @@ from typing import TextIO
 
 import attrs
 
+from libecs.sim.coverage import table
 from libecs.sim.engines import RealEngines
 from libecs.sim.world import Outcome, play
 
@@ -174,3 +179,28 @@ def _parts(ranges: list[Range], jobs: int, stop: bool) -> Iterator[Part]:
     context = multiprocessing.get_context("spawn")
     with context.Pool(min(jobs, len(ranges) or 1), maxtasksperchild=200) as pool:
         yield from pool.imap_unordered(partial(play_range, stop=stop), ranges)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Play the wanted histories; return 1 if a rule was broken in any."""
+    parser = argparse.ArgumentParser(prog="python -m libecs.io.campaign", description="Play many seeded histories.")
+    parser.add_argument("--seed", type=int, default=0, help="the first history")
+    parser.add_argument("--count", type=int, default=1000, help="how many seeds, one after the other")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--done", type=Path, help="file of the ranges that are done; what is in it is not played again")
+    parser.add_argument("--stop", action="store_true", help="stop at the first broken history")
+    options = parser.parse_args(arguments)
+    began = time.monotonic()
+    log = Log(options.done) if options.done is not None else None
+    wanted = (options.seed, options.seed + options.count)
+    summary = run(wanted, jobs=options.jobs, log=log, stop=options.stop)
+    print(table(summary.counts))
+    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(summary.kinds.items()))
+    print(f"{summary.histories} histories ({kinds}) of seeds {wanted[0]} to {wanted[1] - 1}")
+    print(f"{time.monotonic() - began:.0f} s by the clock, {summary.cpu_s:.0f} s of processors")
+    print(f"{len(summary.broken)} broken: {', '.join(str(one.seed) for one in summary.broken) or 'none'}")
+    return 1 if summary.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
