@@ -71,7 +71,11 @@ def test_the_decision_records_are_numbered_once_and_in_order() -> None:
 def test_a_python_example_of_the_readme_runs(index: int, tmp_path: Path) -> None:
     script = tmp_path / "example.py"
     script.write_text(python_blocks()[index], encoding="utf-8")
-    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path), "PYTHONSAFEPATH": "1"}
+    environment = os.environ | {
+        "XDG_STATE_HOME": str(tmp_path),
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "PYTHONSAFEPATH": "1",
+    }
 
     done = subprocess.run(
         [sys.executable, script], check=False, capture_output=True, text=True, env=environment, cwd=tmp_path
