@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
 from collections.abc import Iterator
@@ -214,4 +215,5 @@ def test_ten_thousand_broken_frames_leave_the_task_as_it_was(own: Peer, task: Ta
 
     assert own.hello(CONTROLLER, 2**62, None, 1, 1, True).kind == WELCOME
     own.bring(own.machine.running)
-    assert task.memory_kib() < memory + 4096
+    kept = 4096 if "ASAN_OPTIONS" not in os.environ else 300 * 1024  # the sanitizer keeps what was freed
+    assert task.memory_kib() < memory + kept
