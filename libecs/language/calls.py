@@ -105,7 +105,7 @@ def _weigh(budget: Budget, values: list[Value], result: Value) -> None:
             raise fault(f"the result has {len(result)} characters, more than {MAX_TEXT}")
         budget.spend(len(result) // (4 if lists else 16))
     if lists:
-        budget.spend(sum(len(value) for value in lists))
+        budget.spend(2 * sum(len(value) for value in lists))
     elif isinstance(result, (list, dict)):
         budget.spend(len(result) + sum(len(value) for value in values if isinstance(value, str)) // 4)
 

@@ -12,6 +12,8 @@ from typing import Final
 from libecs.language.values import MAX_LIST, MAX_TEXT, Value, a_type, fault, to_json, to_text, type_name
 
 ORDERS: Final = ("asc", "desc")
+_MAX_COMPARED: Final = 1 << 17
+"""Characters of lists and maps, written as JSON, that are compared with each other."""
 
 
 def join(items: list[Value], separator: str = "") -> str:
@@ -92,7 +94,7 @@ def unique(items: list[Value]) -> list[Value]:
         if isinstance(item, (list, dict)):
             key = (list, to_json(item))
             size += len(key[1])
-            if size > MAX_TEXT:
+            if size > _MAX_COMPARED:
                 raise fault("the items are too large to be compared")
         elif isinstance(item, bool):
             key = (bool, item)

@@ -133,15 +133,17 @@ def equal(budget: Budget, left: Value, right: Value) -> bool:
 
 def same(budget: Budget, left: Value, right: Value) -> bool:
     """Compare any two values; other types are just different."""
+    if left is right:
+        return True
     if isinstance(left, str):
         if len(left) > 1024:
             budget.spend(len(left) >> 10)
         return left == right
     if isinstance(left, list) and isinstance(right, list):
-        budget.spend(1 + len(left))
+        budget.spend(2 + 2 * len(left))
         return len(left) == len(right) and all(same(budget, a, b) for a, b in zip(left, right, strict=True))
     if isinstance(left, dict) and isinstance(right, dict):
-        budget.spend(1 + len(left))
+        budget.spend(2 + 2 * len(left))
         return left.keys() == right.keys() and all(same(budget, value, right[key]) for key, value in left.items())
     if _is_number(left) and _is_number(right):
         return left == right

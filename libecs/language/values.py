@@ -104,7 +104,7 @@ class _Plain:
         self._size = 0
 
     def value(self, value: Value, depth: int) -> object:
-        self._size += 16 + (len(value) if isinstance(value, str) else 0)  # an item's work is like that of 16 characters
+        self._size += 32 + (len(value) if isinstance(value, str) else 0)  # an item's work is like that of 32 characters
         if self._size > MAX_TEXT:
             raise fault("the value is too large to be written as JSON")
         if depth > MAX_DEPTH:
