@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator
 import attrs
 
 from libecs.wire.client import MetricInfo
+from libecs.wire.codec import schema_of
 from libecs.wire.telemetry import MetricSpan
 
 MAX_NAMES = 64
 """Metrics of one task; what a task tells under more names is dropped and counted."""
 MAX_METRICS = 100_000
 """Metrics of one run."""
+_INFO = schema_of(MetricInfo)
+"""Makes one of a list of its fields, faster than its __init__: ten thousand are shown each second."""
 
 
 @attrs.frozen(kw_only=True)
@@ -50,17 +53,9 @@ class Sum:
 
     def info(self, role: str, name: str) -> MetricInfo:
         """Return it as clients see it."""
-        return MetricInfo(
-            role=role,
-            name=name,
-            unit=self.unit,
-            n=self.n,
-            sum=self.sum,
-            min=self.min,
-            max=self.max,
-            last=self.last,
-            last_ms=self.last_ms,
-        )
+        fields = [role, name, self.unit, self.n, self.sum, self.min, self.max, self.last, self.last_ms]
+        made: MetricInfo = _INFO.unpack(fields)
+        return made
 
 
 @attrs.define

@@ -57,6 +57,15 @@ AIMS: Mapping[str, Aim] = {
     "simulated_1000_configure_ms": Aim("≤ 60 ms", most=60, bare="bare_1000_ms"),
     "simulated_1000_start_ms": Aim("≤ 60 ms", most=60, bare="bare_1000_ms"),
     "simulated_1000_stop_ms": Aim("≤ 60 ms", most=60, bare="bare_1000_ms"),
+    "large_100000_start_us": Aim("≤ 50 µs a task", most=50, bare="large_100000_bare_us"),
+    "large_100000_configure_us": Aim("≤ 100 µs a task", most=100, bare="large_100000_bare_us"),
+    "large_start_s": Aim("≤ 5 s", most=5),
+    "large_configure_s": Aim("≤ 10 s", most=10),
+    "large_start_ratio": Aim("≤ 1.5 × 10 000's", most=1.5),
+    "large_configure_ratio": Aim("≤ 1.5 × 10 000's", most=1.5),
+    "core_kib_per_task": Aim("≤ 12 KiB", most=12),
+    "expansion_1000_hosts_s": Aim("≤ 5 s", most=5, bare="expansion_bare_parse_s"),
+    "metrics_delay_ratio": Aim("≤ 1.1 × without", most=1.1),
     "launch_per_s": Aim("≥ 0.5 × posix_spawn", bare="spawn_per_s", times_bare=-0.5),
 }
 """Figure to aim (design, section 12). A negative `times_bare` is a lower bound."""
