@@ -31,6 +31,8 @@ FIRST_LINE: Final = 100
 """Columns of the first line of an error that is shown."""
 EXCERPT: Final = 96
 """Columns of the line that a template's error shows."""
+LONGEST_QUOTE: Final = 80
+"""Characters of somebody's text that a message repeats."""
 
 
 class EcsError(Exception):
@@ -224,6 +226,12 @@ class Missing(InvalidInput):
     def __init__(self, keys: Iterable[str]) -> None:
         self.keys = tuple(keys)
         super().__init__(f"missing configuration keys: {', '.join(self.keys)}")
+
+
+def quoted(text: str) -> str:
+    """Return a text as messages repeat it: in quotes, on one line, cut when it is long."""
+    shown = "".join(character if character.isprintable() else "\ufffd" for character in text[:LONGEST_QUOTE])
+    return f"'{shown}'" if len(text) <= LONGEST_QUOTE else f"'{shown}…'"
 
 
 def _folded(message: str) -> str:

@@ -17,6 +17,7 @@ from libecs.errors import InvalidInput, NotFound
 
 DETECTORS = "o2/hardware/detectors/"
 FLPS = "o2/hardware/flps/"
+_LONGEST_SHOWN = 80
 
 
 @attrs.frozen
@@ -84,9 +85,9 @@ class Inventory:
         try:
             found = json.loads(text)
             cards = {Card(str(item["serial"]), str(item["endpoint"])) for item in found.values()}
-        except (ValueError, AttributeError, TypeError, KeyError) as error:
+        except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
             raise InvalidInput(
-                f'inventory: {key} is not JSON of the form {{"0": {{"serial": "0228", "endpoint": "0"}}}}: {error}'
+                f'inventory: {key} is not JSON of the form {{"0": {{"serial": "0228", "endpoint": "0"}}}}'
             ) from None
         return tuple(sorted(cards, key=lambda card: (card.serial, card.endpoint)))
 
@@ -125,10 +126,11 @@ def host_list(text: str) -> list[str]:
     """
     try:
         hosts = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         hosts = None
     if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
-        raise InvalidInput(f"not a JSON list of host names: {text!r}", hint='write it like ["flp001", "flp002"]')
+        shown = repr(text) if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]!r}…"
+        raise InvalidInput(f"not a JSON list of host names: {shown}", hint='write it like ["flp001", "flp002"]')
     return hosts
 
 

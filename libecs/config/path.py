@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import attrs
 
-from libecs.errors import InvalidInput, NotFound
+from libecs.errors import InvalidInput, NotFound, quoted
 
 COMPONENTS = "o2/components/"
 """Folder of all component configuration."""
@@ -80,7 +80,9 @@ def run_type(name: str) -> RunType:
         return RunType[name]
     except KeyError:
         known = ", ".join(member.name for member in RunType if member is not RunType.NULL)
-        raise InvalidInput(f"unknown run type {name!r}", hint=f"known run types: {_NO_RUN_TYPE}, {known}") from None
+        raise InvalidInput(
+            f"unknown run type {quoted(name)}", hint=f"known run types: {_NO_RUN_TYPE}, {known}"
+        ) from None
 
 
 def component_path(component: str, run_type_name: str, role: str, entry: str) -> ComponentPath:
@@ -92,7 +94,9 @@ def component_path(component: str, run_type_name: str, role: str, entry: str) ->
     for what, text, pattern in (("component", component, _NAME), ("role", role, _NAME), ("entry", entry, _ENTRY)):
         if not pattern.fullmatch(text):
             whole = f"{component}/{run_type_name}/{role}/{entry}"
-            raise InvalidInput(f"bad configuration path {whole!r}: {what} {text!r} is not possible", hint=_HINT)
+            raise InvalidInput(
+                f"bad configuration path {quoted(whole)}: {what} {quoted(text)} is not possible", hint=_HINT
+            )
     return ComponentPath(component, run_type(run_type_name), role, entry)
 
 
@@ -104,7 +108,7 @@ def parse_path(text: str) -> ComponentPath:
     """
     parts = text.split("/", 3)
     if len(parts) < 4:
-        raise InvalidInput(f"bad configuration path {text!r}: {len(parts)} of 4 parts", hint=_HINT)
+        raise InvalidInput(f"bad configuration path {quoted(text)}: {len(parts)} of 4 parts", hint=_HINT)
     return component_path(*parts)
 
 

@@ -7,8 +7,10 @@ import re
 from libecs.errors import InvalidInput
 
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+_LONGEST = 64
+_UNITS_HINT = "write it with units, such as 10s, 1m30s or 250ms"
 
 
 def parse_duration(text: str) -> float:
@@ -18,6 +20,8 @@ def parse_duration(text: str) -> float:
         InvalidInput: it is no duration, or a negative one.
     """
     stripped = text.strip()
+    if len(stripped) > _LONGEST:
+        raise InvalidInput(f"not a duration: {stripped[:20]!r}…", hint=_UNITS_HINT)
     if stripped in ("0", "+0", "-0"):
         return 0.0
     body = stripped.removeprefix("+")
@@ -25,8 +29,8 @@ def parse_duration(text: str) -> float:
         return sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(body))
     if stripped.startswith("-") and _WHOLE.fullmatch(stripped[1:]):
         raise InvalidInput(f"a duration can't be negative: {text!r}")
-    hint = "write it with units, such as 10s, 1m30s or 250ms"
-    if re.fullmatch(r"\d+\.?\d*", body):
+    hint = _UNITS_HINT
+    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", body):
         hint = f"add a unit: {body}s for seconds"
     raise InvalidInput(f"not a duration: {text!r}", hint=hint)
 

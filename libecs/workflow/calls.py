@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from libecs.errors import ExpressionError, InvalidInput
+from libecs.errors import ExpressionError, InvalidInput, quoted
 from libecs.language.expression import Scope, Value, compile_expression
 
 _HINT = "write integration.Method(arguments), such as dcs.StartOfRun()"
@@ -29,11 +29,11 @@ def check_call(func: str) -> None:
     try:
         expression = compile_expression(source, None)
     except ExpressionError as error:
-        raise InvalidInput(f"`func` is {func!r}: {error.reason}", hint=error.hint or _HINT) from None
+        raise InvalidInput(f"`func` is {quoted(func)}: {error.reason}", hint=error.hint or _HINT) from None
     name = source.partition("(")[0].strip()
     path = tuple(part.strip() for part in name.split("."))
     if len(path) != 2 or path not in expression.calls or not _is_whole(source):
-        raise InvalidInput(f"`func` is {func!r}, which is no call", hint=_HINT)
+        raise InvalidInput(f"`func` is {quoted(func)}, which is no call", hint=_HINT)
 
 
 def parse_call(func: str, scope: Scope) -> Call:

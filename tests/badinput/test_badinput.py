@@ -1,0 +1,112 @@
+"""Bad input is refused: at its place, for its cause, with what to do, in time, and in words for people."""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from libecs.errors import EcsError, TemplateError
+from libecs.language import expression, grammar, matcher
+from tests.badinput import conditions, configuration, expansion, expressions, files, forms, late, scripts, shapes
+from tests.badinput.row import Row
+
+GROUPS = {
+    "expression": expressions.ROWS,
+    "condition": conditions.ROWS,
+    "yaml": files.ROWS,
+    "template": shapes.ROWS,
+    "form": forms.ROWS,
+    "expansion": expansion.ROWS,
+    "late": late.ROWS,
+    "configuration": configuration.ROWS,
+    "script": scripts.ROWS,
+}
+ROWS = [pytest.param(row, id=f"{group}-{row.name}") for group, rows in GROUPS.items() for row in rows]
+ATTEMPTS = 5
+NOT_FOR_PEOPLE = re.compile(
+    r"Traceback|<class|<function|<lambda|object at 0x|frozenset\(|dict_"
+    r"|Token\(|Tree\(|Scalar\(|Mapping\(|Mark\(|\bNone\b"
+    r"|\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|recursion|RecursionError|KeyError|TypeError|ValueError|AttributeError|errno"
+    r"|NoneType|unhashable|codec can't|[\x00-\x08\x0b-\x1f\x7f]"
+)
+LONGEST = 3000
+"""Characters of a whole message."""
+
+
+def caches() -> Iterator[functools._lru_cache_wrapper[object]]:
+    """Go through what remembers compiled input, but not the grammar's own tables."""
+    for module in (expression, matcher, grammar):
+        for name, found in vars(module).items():
+            if hasattr(found, "cache_clear") and name != "_parser":
+                yield found
+
+
+def refused(row: Row) -> tuple[EcsError, float]:
+    """Return the error of a row and the CPU seconds until it came, the best of a few attempts."""
+    best, caught = float("inf"), None
+    for _ in range(ATTEMPTS):
+        for cache in caches():
+            cache.cache_clear()
+        begin = time.process_time()
+        try:
+            row.run()
+        except EcsError as error:
+            caught = error
+        best = min(best, time.process_time() - begin)
+        assert caught is not None, "it was taken"
+        if best <= row.budget_s or row.slow:
+            break
+    return caught, best
+
+
+@pytest.fixture(scope="module", autouse=True)
+def grammar_is_made() -> None:
+    """The grammar's tables are made once in a process: that is not the cost of any input."""
+    grammar.parse("1")
+
+
+def test_the_table_is_large_and_its_names_are_unique() -> None:
+    names = [param.id for param in ROWS]
+
+    assert len(names) >= 200
+    assert len(set(names)) == len(names)
+    assert min(len(rows) for rows in GROUPS.values()) >= 8
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_bad_input_is_refused(row: Row) -> None:
+    error, seconds = refused(row)
+
+    text = str(error)
+    assert error.code == row.code, text
+    if row.place:
+        assert isinstance(error, TemplateError)
+        told = f"{error.file}:{error.line}:{error.column}" if error.file else f":{error.column}"
+        assert told == row.place, text
+    path = getattr(error, "path", "")
+    assert path if row.path == "*" else path == row.path, text
+    for fragment in row.says:
+        assert fragment in text
+    if not row.slow:
+        assert seconds <= row.budget_s, f"{seconds * 1000:.0f} ms of CPU time"
+    check_words(error, row)
+
+
+def check_words(error: EcsError, row: Row) -> None:
+    """Check that an error is written for people."""
+    shown = error.shown()
+    lines = shown.splitlines()
+    assert len(lines[0]) <= 100, lines[0]
+    assert len(shown) <= LONGEST, f"{len(shown)} characters"
+    told = "\n".join(line for line in lines if line.strip() != error_excerpt(error))
+    for match in NOT_FOR_PEOPLE.finditer(told):
+        assert match.group() in row.source, f"{match.group()!r} in {shown}"
+
+
+def error_excerpt(error: EcsError) -> str:
+    """Return the line of the file that is shown: that is the author's, whatever it holds."""
+    return error.excerpt.strip() if isinstance(error, TemplateError) else ""
