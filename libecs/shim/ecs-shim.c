@@ -177,10 +177,10 @@ static int write_exit(int folder, int code, int signal, const char* by, const ch
         snprintf(code_text, sizeof code_text, "%d", code);
     if (signal > 0)
         snprintf(signal_text, sizeof signal_text, "%d", signal);
-    snprintf(text, sizeof text,
-             "{\"code\": %s, \"signal\": %s, \"cause\": \"%s\", \"by\": \"%s\", \"at_ms\": %lld, \"max_rss_kb\": %ld}\n",
-             code_text, signal_text, json_text(safe, sizeof safe, cause), by, (long long)now_ms(CLOCK_REALTIME),
-             max_rss_kb);
+    snprintf(
+        text, sizeof text,
+        "{\"code\": %s, \"signal\": %s, \"cause\": \"%s\", \"by\": \"%s\", \"at_ms\": %lld, \"max_rss_kb\": %ld}\n",
+        code_text, signal_text, json_text(safe, sizeof safe, cause), by, (long long)now_ms(CLOCK_REALTIME), max_rss_kb);
     return write_file(folder, "exit.json", text);
 }
 
@@ -503,8 +503,8 @@ static void launch(struct shim* shim) {
     if (mishap.number != 0) {
         waitpid(child, NULL, 0);
         bool no_program = mishap.number == ENOENT && strcmp(mishap.what, "execute") == 0;
-        fail(shim->folder, no_program ? 127 : 126, "cannot %s%s%s: %s", mishap.what,
-             mishap.which[0] != '\0' ? " " : "", mishap.which, strerror(mishap.number));
+        fail(shim->folder, no_program ? 127 : 126, "cannot %s%s%s: %s", mishap.what, mishap.which[0] != '\0' ? " " : "",
+             mishap.which, strerror(mishap.number));
     }
     shim->task = child;
 }
