@@ -44,6 +44,7 @@ CHECKS: Mapping[str, Callable[[], Sequence[str]]] = {
     "c-format": lambda: [program("clang-format"), "--dry-run", "--Werror", *c_sources()],
     "spelling": lambda: [program("codespell"), "."],
     "generated-header": lambda: [sys.executable, "tools/generate_header.py", "--check"],
+    "generated-protocol": lambda: [sys.executable, "tools/generate_protocol.py", "--check"],
 }
 
 
