@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import signal
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -152,10 +152,15 @@ def digest(properties: Mapping[str, str]) -> str:
     """Return the SHA-256 of properties, whatever their order; without the environment's id, so that equal ones compare
     equal in another environment.
     """
-    told = dict(properties)
-    told.pop(ENVIRONMENT_ID, None)
-    text = "\0".join(chain.from_iterable(sorted(told.items())))
+    names = _in_order(tuple(properties))
+    text = "\0".join(chain.from_iterable(zip(names, map(properties.__getitem__, names), strict=True)))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of properties sorted, without the environment's id. Tasks of a class have the same names."""
+    return tuple(sorted(name for name in names if name != ENVIRONMENT_ID))
 
 
 def arguments(env: Environment, event: TaskEvent) -> Mapping[str, str]:
