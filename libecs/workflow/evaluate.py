@@ -104,6 +104,16 @@ def count(loop: CountRange, scope: RoleScope, limit: int) -> range:
     return range(begin, end + 1)
 
 
+def least_copies(loop: CountRange | ListRange) -> int:
+    """Return how many copies a loop makes, as far as that can be told without evaluating anything; else 0."""
+    if not isinstance(loop, CountRange) or not (loop.begin.is_literal and loop.end.is_literal):
+        return 0
+    ends = loop.begin.source.strip(), loop.end.source.strip()
+    if not all(_INTEGER.fullmatch(end) for end in ends):
+        return 0
+    return max(int(ends[1]) - int(ends[0]) + 1, 0)
+
+
 def items(loop: ListRange, scope: RoleScope, limit: int) -> list[str]:
     """Return the strings of a JSON list.
 

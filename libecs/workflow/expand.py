@@ -37,7 +37,7 @@ from libecs.language.template import (
     TemplateRole,
 )
 from libecs.language.variables import Base, LazyTexts, Stack
-from libecs.workflow import channels, evaluate, order
+from libecs.workflow import channels, evaluate, growth, order
 from libecs.workflow.calls import check_call
 from libecs.workflow.constraints import merge
 from libecs.workflow.growth import Node, flatten, label
@@ -48,6 +48,8 @@ from libecs.workflow.services import Allowed, Services, functions
 from libecs.workflow.source import Kind, Reference, TemplateSource, parse_reference
 
 _TRUE = ("true", "1")
+ROLE_STEPS = 50
+"""What a role costs besides its texts."""
 _NOTHING: Mapping[str, str] = {}
 _NOTHING_ALLOWED: Allowed = {}
 
@@ -60,7 +62,7 @@ class ExpansionLimits:
     copies: int = 100_000
     """Roles that one iterator makes."""
     steps: int = 20_000_000
-    """Steps of all texts together, four characters of a result being one. Real workflows need 50 for each role."""
+    """Steps of all texts together, four characters of a result being one. Real workflows need 100 for each role."""
     characters: int = 64 << 20
     """Text of all templates together."""
     depth: int = 48
@@ -154,6 +156,7 @@ class _Expander:
     def run(self, reference: Reference, base: Base) -> Workflow:
         """Return the workflow, or raise as `expand`."""
         template = self._library.top(reference)
+        self._foresee(template.root, template.name)
         root: Node | None = None
         with _Remembered(self._missing):
             root = self._role(template.root, None, Stack(base), reference.base, (reference.key,), _NOTHING)
@@ -214,6 +217,7 @@ class _Expander:
         local: Mapping[str, str],
     ) -> Node | None:
         """Return the role, or None if it is disabled or nothing is left of it."""
+        self._meter.spend(ROLE_STEPS)  # also for one that is not enabled
         depth = parent.depth + 1 if parent else 1
         node = Node(template=template, parent=parent, depth=depth, base=base, includes=includes, stack=above)
         if not self._stages(node, above, local):
@@ -289,6 +293,7 @@ class _Expander:
         if len(node.includes) >= self._limits.includes:
             raise asking.error(f"more than {self._limits.includes} includes inside each other", path=node.path)
         template = self._library.included(reference, asking, node.path)
+        self._foresee(template.root, node.path)
         outer = attrs.evolve(node)
         node.template = attrs.evolve(template.root, name=node.template.name, mark=node.template.mark)
         node.base, node.includes = reference.base, (*node.includes, reference.key)
@@ -301,6 +306,14 @@ class _Expander:
         node.own_connect = len(channels.collect(node.connect[: node.own_connect], outer.connect[: outer.own_connect]))
         node.start_after = (*outer.start_after, *node.start_after)
         return self._body(node, template.root.body)
+
+    def _foresee(self, root: TemplateRole, path: str) -> None:
+        """Refuse a template whose iterators can be seen to make too many roles, before they are gone through."""
+        least, loop = growth.least_roles(root, self._limits.copies)
+        if least > self._limits.roles:
+            self._roles = least
+            reason = f"the workflow has more than {self._limits.roles} roles: at least {least}"
+            raise (loop or root).mark.error(reason, path=path)
 
     def _count(self, node: Node) -> None:
         self._roles += 1

@@ -8,8 +8,9 @@ import attrs
 
 from libecs.language.expression import RoleRef, Text
 from libecs.language.marks import Mark
-from libecs.language.template import TemplateRole
+from libecs.language.template import AggregatorBody, TemplateRole
 from libecs.language.variables import Stack
+from libecs.workflow import evaluate
 from libecs.workflow.role import CallTraits, Channel, Constraint, Role, RoleKind, TaskTraits
 
 _NOTHING: Mapping[str, str] = {}
@@ -60,6 +61,27 @@ def label(template: TemplateRole, parent: Node | None) -> str:
     if not template.name.is_literal:
         return above
     return f"{above}.{template.name.source}" if above else template.name.source
+
+
+def least_roles(template: TemplateRole, most_copies: int) -> tuple[int, TemplateRole | None]:
+    """Return how many roles a template makes at least, and the innermost iterator that makes so many of them.
+
+    Only what needs no evaluation is counted: integers that are written, and roles that are enabled in any case.
+    Iterators of more than `most_copies` are left to who refuses them.
+    """
+    if template.enabled is not None:
+        return 0, None
+    copies = 1
+    if template.loop is not None:
+        copies = evaluate.least_copies(template.loop)
+        copies = 0 if copies > most_copies else copies
+    inside, found = 1, None
+    if copies and isinstance(template.body, AggregatorBody):
+        for child in template.body.roles:
+            least, loop = least_roles(child, most_copies)
+            inside += least
+            found = loop or found
+    return copies * inside, found or (template if copies > 1 else None)
 
 
 def flatten(root: Node) -> tuple[Role, ...]:

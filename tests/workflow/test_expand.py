@@ -674,12 +674,34 @@ def test_iterators_are_refused_before_they_are_gone_through(grow: Grow) -> None:
         )
 
 
+@pytest.mark.parametrize("inner", ["", ", roles: []", ", include: sub"])
+def test_iterators_inside_each_other_are_refused_before_they_are_gone_through(grow: Grow, inner: str) -> None:
+    loop = "for: {begin: 1, end: 30000, var: "
+    inside = f"{{name: 'b{{{{ j }}}}', {loop}j}}{inner or ', task: {load: t}'}}}"
+    inside = inside.replace("include: sub", "roles: []")
+    sub = f"{{name: sub, roles: [{{name: 'c{{{{ i }}}}', {loop}i}}, roles: [{inside}]}}]}}"
+    with pytest.raises(TemplateError, match="more than 200000 roles: at least 900030001"):
+        grow(
+            {
+                "workflows/w.yaml": "{name: w, roles: [{name: a, include: sub}]}" if "include" in inner else sub,
+                "workflows/sub.yaml": sub,
+            },
+            workflow="w" if "include" in inner else "sub",
+        )
+
+
+def test_roles_that_are_not_enabled_count_as_well(grow: Grow) -> None:
+    role = "{name: 'a{{ i }}', for: {begin: 1, end: 100000, var: i}, enabled: 'false', task: {load: t}}"
+    with pytest.raises(ExpressionError, match="more than 50000 steps"):
+        grow(f"{{name: w, roles: [{role}]}}", limits=ExpansionLimits(steps=50_000))
+
+
 def test_all_texts_of_a_workflow_together_have_a_limit(grow: Grow) -> None:
     text = "{name: w, roles: [{for: {begin: 1, end: 50, var: i}, name: 't{{ i }}', task: {load: t}}]}"
 
-    assert len(grow(text, limits=ExpansionLimits(steps=500)).roles) == 51
-    with pytest.raises(ExpressionError, match="the texts of the workflow need more than 40 steps"):
-        grow(text, limits=ExpansionLimits(steps=40))
+    assert len(grow(text, limits=ExpansionLimits(steps=5000)).roles) == 51
+    with pytest.raises(ExpressionError, match="the texts of the workflow need more than 2500 steps"):
+        grow(text, limits=ExpansionLimits(steps=2500))
     big = "{name: w, vars: {x: \"{{ repeat('a', 100000) }}\"}, roles: [{name: t, task: {load: t}}]}"
     with pytest.raises(ExpressionError, match="more than 20000 steps"):
         grow(big, limits=ExpansionLimits(steps=20000))
