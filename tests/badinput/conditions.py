@@ -24,6 +24,7 @@ def row(number: int, source: str, column: int, reason: str, hint: str = "") -> R
 
 # (condition, column, what is said, what to do)
 TABLE: tuple[tuple[str, int, str, str], ...] = (
+    ("", 1, "the condition is empty", "leave the key out if there is none"),
     ("$$a = 'x'", 5, "the character `=` has no meaning here", "compare by ==="),
     ("$$a & $$b", 5, "the character `&` has no meaning here", "write &&"),
     ("$$a | $$b", 5, "the character `|` has no meaning here", "write ||"),

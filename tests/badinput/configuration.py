@@ -17,6 +17,8 @@ from libecs.io.integrations import functions_of_file
 from libecs.io.kv_file import read_kv_file
 from libecs.io.overlay import overlay
 from libecs.language.duration import parse_duration
+from libecs.language.functions import pure_functions
+from libecs.language.signature import Function
 from libecs.workflow.address import parse_address
 from libecs.workflow.calls import check_call
 from libecs.workflow.expand import expand
@@ -132,6 +134,7 @@ PAYLOADS: tuple[Row, ...] = (
     payload("a for of three names", "{% for a, b, c in [[1]] %}x{% endfor %}", "`for` has 3 names, more than 2"),
     payload("a for of pairs that are none", "{% for a, b in [1] %}x{% endfor %}", "needs a map, or a list of lists of 2"),
     payload("a condition that is a text", "{% if name %}x{% endif %}", ""),
+    payload("an elif behind else", "{% if true %}x{% else %}y{% elif true %}z{% endif %}", "unknown statement 'elif true'"),
     payload("40 ifs inside each other", "{% if true %}" * 40 + "{% endif %}" * 40, "more than 32 statements inside each other"),
     payload("a loop in a loop in a loop", "{% for a in 1..1000 %}{% for b in 1..1000 %}{% for c in 1..1000 %}x{% endfor %}{% endfor %}{% endfor %}", "more than 100000 pieces are gone through"),
     payload("includes that double", "{% include 'f' %}" * 9, "payload grows beyond", f="{% include 'g' %}" * 9, g="{% include 'h' %}" * 9, h="x" * 40_000),
@@ -204,6 +207,9 @@ TREES: tuple[Row, ...] = (
     tree("a key that is folder and value", {"a": "x", "a/b": "y"}, "key 'a' has a value and is a folder too, of 'a/b'"),
     tree("a key twice", {"a": {"b": "x"}, "a/b": "y"}, "key 'a/b' stands there twice"),
     tree("70 levels", deep(70), "key-value tree deeper than 64"),
+    Row(name="tree, a key that is not known", run=lambda: Tree(complete=False).get("a/b"), code="E_MISSING", says=("missing configuration keys: a/b",)),
+    Row(name="tree, a folder that is not known", run=lambda: Tree(complete=False).list("a"), code="E_MISSING", says=("missing configuration keys: a/",)),
+    Row(name="functions, one twice", run=lambda: pure_functions(str).extended({"len": Function(len)}), code="E_USAGE", says=("function len is defined twice", "two integrations can't share a name")),
     kv_file("that is not there", None, "there is no file", code="E_NOT_FOUND"),
     kv_file("a list", b"- a\n", "a tree of keys and values must be a mapping", "and is a list"),
     kv_file("a text", b"hello\n", "must be a mapping", "and is text"),

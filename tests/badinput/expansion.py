@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from itertools import count
 
@@ -28,6 +29,10 @@ FILES = {
     "workflows/ping.yaml": "name: ping\nroles: [{name: a, include: pong}]\n",
     "workflows/pong.yaml": "name: pong\nroles: [{name: b, include: ping}]\n",
     "workflows/broken.yaml": "name: broken\nroles: [x]\n",
+    **{
+        f"workflows/d{n}.yaml": f"name: d{n}\nroles: [{'{name: a, roles: [' * 10}{{name: b, include: d{n + 1}}}{']}' * 10}]\n"
+        for n in range(6)
+    },
     **{f"workflows/i{n}.yaml": f"name: i{n}\nroles: [{{name: a, include: i{n + 1}}}]\n" for n in range(20)},
 }
 _ids = count(1)
@@ -86,6 +91,8 @@ ROLES: tuple[Row, ...] = (
     expression("an unknown run type", "config.Get('c/PHYSIC/any/e')", 1, "unknown run type 'PHYSIC'", "known run types"),
     expression("a payload that is not there", "config.Get('c/ANY/any/x')", 1, "no payload at configuration path c/ANY/any/x"),
     expression("no old payload either", "config.GetLegacy('c/ANY/any/x')", 1, "no payload at configuration path c/ANY/any/x"),
+    expression("an old payload that is wrong", "config.GetLegacy('c/ANY/any/wrong')", ANYWHERE, "c/ANY/any/wrong:1", "{{ is not closed"),
+    expression("no command", "dpl.Generate('none')", 1, "dpl.Generate of 'none': there is no such command"),
     expression("an entry that can't be resolved", "config.Resolve('c', 'ANY', 'any', 'x')", 1, "could not resolve"),
     expression("a host without a detector", "inventory.DetectorForHost('h9')", 1, "host 'h9' belongs to no detector"),
     expression("hosts that are no list", "inventory.DetectorsForHosts('h1')", 1, "not a JSON list of host names", '["flp001"'),
@@ -144,12 +151,15 @@ WHOLE: tuple[Row, ...] = (
     whole("a range that is a map", "name: w\nroles: [{name: 'r{{ i }}', for: {range: '{}', var: i}, task: {load: t}}]\n", "2:41", "w", "a JSON list of strings"),
     whole("a range of 100 000 brackets", "name: w\nroles: [{name: 'r{{ i }}', for: {range: '{{ x }}', var: i}, task: {load: t}}]\n", "2:41", "w", "a JSON list of strings", x="[" * 100_000),
     whole("a range of what the iterator declares", "name: w\nroles: [{name: 'r{{ i }}', vars: {x: '[]'}, for: {range: '{{ x }}', var: i}, task: {load: t}}]\n", "2:62", "w", "unknown variable 'x'", code="E_EXPRESSION"),
+    whole("a range of 30 000 items", "name: w\nroles: [{name: 'r{{ i }}', for: {range: '{{ x }}', var: i}, task: {load: t}}]\n", "", "*", "more than 20000 roles", x=json.dumps(["a"] * 30_000)),
+    whole("a text of 1.2 MB", "name: w\nvars: {a: '{{ x }}{{ x }}'}\nroles: [{name: r, task: {load: t}}]\n", "2:12", "w", "the text has 1200000 characters, more than 1048576", code="E_EXPRESSION", x="x" * 600_000),
+    whole("60 roles inside each other", "name: w\nroles: [{name: r, include: d0}]\n", "", "*", "more than 48 roles inside each other"),
     whole("a count in words", "name: w\nroles: [{name: 'r{{ i }}', for: {begin: one, end: 2, var: i}, task: {load: t}}]\n", "2:41", "w", "`begin` and `end` must be integers: 'one'"),
     whole("a count with a fraction", "name: w\nroles: [{name: 'r{{ i }}', for: {begin: 1, end: 2.5, var: i}, task: {load: t}}]\n", "2:49", "w", "`begin` and `end` must be integers: '2.5'"),
     whole("a count to 10^9", "name: w\nroles: [{name: 'r{{ i }}', for: {begin: 1, end: 1000000000, var: i}, task: {load: t}}]\n", "2:33", "w", "counts from 1 to 1000000000: more than"),
     whole("a count of 10^400", f"name: w\nroles: [{{name: 'r{{{{ i }}}}', for: {{begin: -1, end: 1{'0' * 400}, var: i}}, task: {{load: t}}}}]\n", "2:50", "w", "`begin` and `end` must be integers"),
     whole("a count of 100 000 digits", f"name: w\nroles: [{{name: 'r{{{{ i }}}}', for: {{begin: 1, end: {'9' * 100_000}, var: i}}, task: {{load: t}}}}]\n", "2:49", "w", "`begin` and `end` must be integers"),
-    whole("10^9 by two loops", "name: w\nroles: [{name: 'a{{ i }}', for: {begin: 1, end: 30000, var: i}, roles: [{name: 'b{{ k }}', for: {begin: 1, end: 30000, var: k}, roles: []}]}]\n", "2:73", "w.a1.b19999", "the workflow has more than 20000 roles"),
+    whole("10^9 by two loops", "name: w\nroles: [{name: 'a{{ i }}', for: {begin: 1, end: 30000, var: i}, roles: [{name: 'b{{ k }}', for: {begin: 1, end: 30000, var: k}, roles: []}]}]\n", "2:73", "*", "the workflow has more than 20000 roles"),
 )  # fmt: skip
 
 ROWS: tuple[Row, ...] = ROLES + WHOLE

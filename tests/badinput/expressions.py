@@ -361,6 +361,18 @@ LARGE: tuple[tuple[str, str, int, str, str], ...] = (
     ("a flattened product", "len(flatten(map(1..300, {map(1..300, {#})})))", ANYWHERE, STEPS, SMALLER),
     ("a sum of sums", "sum(map(1..10000, {sum(1..10000)}))", ANYWHERE, STEPS, SMALLER),
     ("groups of groups", "groupBy(1..10000, {groupBy(1..10000, {#})})", ANYWHERE, STEPS, SMALLER),
+    ("a variable by a number", "$env[1]", 6, "the name of a variable must be a string, not an int", ""),
+    ("a variable by a list", "[1] in $env", 1, "the name of a variable must be a string, not a list", ""),
+    ("an optional variable by a number", "$env?.[1]", 7, "the name of a variable must be a string, not an int", ""),
+    ("an int without digits", "0x_", 1, "0x_ is no integer", ""),
+    ("a text that grows in capitals", "upper(repeat('\u00df', 1000000))", ANYWHERE, STEPS, SMALLER),
+    ("a joined text", "join(map(1..100, {long}), '')", ANYWHERE, "the string would have 6000000 characters", ""),
+    ("a million parts", "split(long + long + long, '')", ANYWHERE, "the text would have more than", ""),
+    ("a long concatenation", f"concat({', '.join(['1..10000'] * 12)})", ANYWHERE, "more than", ""),
+    ("large items", "uniq(map(1..300, {map(1..300, {#})}))", ANYWHERE, "more than 100000 steps", ""),
+    ("JSON of long texts", "toJSON(map(1..20, {long}))", ANYWHERE, "the value is too large to be written as JSON", ""),
+    ("JSON of 70 levels", "toJSON(reduce(1..70, {[#acc]}, []))", ANYWHERE, "more than 64 levels inside each other", ""),
+    ("a JSON text of 70 levels", f"fromJSON('{'[' * 70 + ']' * 70}')", 1, "more than 64 levels inside each other", ""),
 )
 
 ROWS: tuple[Row, ...] = (

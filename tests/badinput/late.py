@@ -78,6 +78,8 @@ ROWS: tuple[Row, ...] = (
     launched("an environment without a value", "command: {value: x, env: ['A={{ nobody }}']}\n", "unknown variable 'nobody'"),
     launched("a power without end", "command: {value: x, user: '{{ 9**9**9 }}'}\n", "is not a finite number"),
     launched("a text that explodes", "defaults: {a: '{{ map(1..9999, {map(1..9999, {#})}) }}'}\ncommand: {value: '{{ a }}'}\n", "needs more than 100000 steps"),
+    launched("a generated command", "command: {value: \"{{ dpl.Generate('x') }}\"}\n", "dpl.Generate works only where a workflow is loaded"),
+    late("an unknown variable of an endpoint", lambda launcher: launcher.endpoint(1, {}), "control: {endpoint: 'tcp://{{ nobody }}:1'}\n", "unknown variable 'nobody'", code="E_EXPRESSION"),
     configured("an unknown variable of a property", "{p: '{{ nobody }}'}", "t.yaml: role w.r: unknown variable 'nobody'"),
     configured("a runtime value of a property", "{p: \"{{ runtime.Set('a', 'b', 'c') }}\"}", "runtime.Set works only where a workflow is loaded"),
     configured("a property of a payload", "{p: \"{{ config.Get('c/ANY/any/e') }}\"}", "no payload at configuration path c/ANY/any/e"),

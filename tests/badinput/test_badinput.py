@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import re
 import time
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import libecs.config
+import libecs.language
+import libecs.workflow
 from libecs.errors import EcsError, TemplateError
 from libecs.language import expression, grammar, matcher
 from tests.badinput import conditions, configuration, expansion, expressions, files, forms, late, scripts, shapes
@@ -110,3 +116,46 @@ def check_words(error: EcsError, row: Row) -> None:
 def error_excerpt(error: EcsError) -> str:
     """Return the line of the file that is shown: that is the author's, whatever it holds."""
     return error.excerpt.strip() if isinstance(error, TemplateError) else ""
+
+
+def raises() -> dict[tuple[str, int, int], str]:
+    """Return every `raise` of the floors that read input: (file, first line, last line) to its text."""
+    found = {}
+    for package in (libecs.language, libecs.workflow, libecs.config):
+        for path in Path(package.__path__[0]).resolve().glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Raise):
+                    found[str(path), node.lineno, node.end_lineno or node.lineno] = ast.unparse(node)
+    return found
+
+
+def lines_of(error: BaseException | None) -> Iterator[tuple[str, int]]:
+    """Go through the lines that an error, and what it was made of, came by."""
+    seen: set[int] = set()
+    pending = [error]
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        for frame, line in traceback.walk_tb(one.__traceback__):
+            yield str(Path(frame.f_code.co_filename).resolve()), line
+        pending += [one.__cause__, one.__context__]
+
+
+def test_nearly_every_raise_is_reached_by_a_row() -> None:
+    reached: set[tuple[str, int]] = set()
+    for rows in GROUPS.values():
+        for row in rows:
+            try:
+                row.run()
+            except EcsError as error:
+                reached.update(lines_of(error))
+
+    sites = raises()
+    missed = [
+        f"{Path(file).name}:{first} {text[:90]}"
+        for (file, first, last), text in sites.items()
+        if not any((file, line) in reached for line in range(first, last + 1))
+    ]
+    assert len(missed) <= len(sites) // 10, "\n".join(missed)
