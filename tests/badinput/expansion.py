@@ -151,7 +151,7 @@ WHOLE: tuple[Row, ...] = (
     whole("a range that is a map", "name: w\nroles: [{name: 'r{{ i }}', for: {range: '{}', var: i}, task: {load: t}}]\n", "2:41", "w", "a JSON list of strings"),
     whole("a range of 100 000 brackets", "name: w\nroles: [{name: 'r{{ i }}', for: {range: '{{ x }}', var: i}, task: {load: t}}]\n", "2:41", "w", "a JSON list of strings", x="[" * 100_000),
     whole("a range of what the iterator declares", "name: w\nroles: [{name: 'r{{ i }}', vars: {x: '[]'}, for: {range: '{{ x }}', var: i}, task: {load: t}}]\n", "2:62", "w", "unknown variable 'x'", code="E_EXPRESSION"),
-    whole("a range of 30 000 items", "name: w\nroles: [{name: 'r{{ i }}', for: {range: '{{ x }}', var: i}, task: {load: t}}]\n", "", "*", "more than 20000 roles", x=json.dumps(["a"] * 30_000)),
+    whole("a range of 100 001 items", "name: w\nroles: [{name: 'r{{ i }}', for: {range: '{{ x }}', var: i}, task: {load: t}}]\n", "2:41", "w", "`range` has 100001 items: more than 100000 roles", x=json.dumps(["a"] * 100_001)),
     whole("a text of 1.2 MB", "name: w\nvars: {a: '{{ x }}{{ x }}'}\nroles: [{name: r, task: {load: t}}]\n", "2:12", "w", "the text has 1200000 characters, more than 1048576", code="E_EXPRESSION", x="x" * 600_000),
     whole("60 roles inside each other", "name: w\nroles: [{name: r, include: d0}]\n", "", "*", "more than 48 roles inside each other"),
     whole("a count in words", "name: w\nroles: [{name: 'r{{ i }}', for: {begin: one, end: 2, var: i}, task: {load: t}}]\n", "2:41", "w", "`begin` and `end` must be integers: 'one'"),
