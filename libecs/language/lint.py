@@ -28,7 +28,7 @@ from libecs.language.task import TaskTemplate
 from libecs.language.template import WorkflowTemplate
 
 Functions = Collection[tuple[str, ...]]
-_BUILT_IN = frozenset({"all", "any", "none", "one", "count", "filter", "map", "ToPtree"})
+_BUILT_IN = frozenset({"ToPtree"})
 
 
 def check(
