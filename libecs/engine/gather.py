@@ -15,7 +15,7 @@ import attrs
 from libecs.engine import lines
 from libecs.wire.node import TaskTelemetry
 from libecs.wire.task import Log, Metric
-from libecs.wire.telemetry import MAX_NAME_BYTES, LogLine, MetricSpan
+from libecs.wire.telemetry import MAX_LOST, MAX_NAME_BYTES, MAX_SAMPLES, MAX_UNIX_MS, LogLine, MetricSpan
 
 MAX_NAMES = 64
 """Metrics of one task in one Telemetry; samples of more are dropped."""
@@ -103,8 +103,9 @@ class Gather:
             part = voice.parts[run] = _Part()
         m = metric
         span = part.spans.get(m.name)
-        if m.n < 1 or not isfinite(m.sum + m.min + m.max + m.last):
-            voice.dropped += max(1, m.n)
+        told_well = 0 < m.n <= MAX_SAMPLES and 0 <= m.unix_ms <= MAX_UNIX_MS
+        if not told_well or not isfinite(m.sum + m.min + m.max + m.last):
+            voice.dropped += min(max(1, m.n), MAX_SAMPLES)
         elif span is not None:
             span.add(m)
         elif len(part.spans) >= MAX_NAMES or not _is_named(m):
@@ -114,7 +115,7 @@ class Gather:
 
     def log(self, task: str, run: int, log: Log) -> LogLine:
         """Take a line that a task told on its link, and return it as it is kept."""
-        line = LogLine(severity=log.severity, text=lines.clean(log.text), unix_ms=log.unix_ms)
+        line = LogLine(severity=log.severity, text=lines.clean(log.text), unix_ms=min(max(0, log.unix_ms), MAX_UNIX_MS))
         self._voice(task).dropped_there = max(0, log.dropped)
         self.line(task, run, line)
         return line
@@ -158,7 +159,7 @@ class Gather:
                         run=run,
                         metrics=tuple(span.span(name) for name, span in part.spans.items()),
                         lines=tuple(part.lines),
-                        dropped=voice.dropped + voice.dropped_there,
+                        dropped=min(voice.dropped + voice.dropped_there, MAX_LOST),
                     )
                 )
             voice.parts = {}

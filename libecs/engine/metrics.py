@@ -8,12 +8,14 @@ import attrs
 
 from libecs.wire.client import MetricInfo
 from libecs.wire.codec import schema_of
-from libecs.wire.telemetry import MetricSpan
+from libecs.wire.telemetry import MAX_LOST, MetricSpan
 
 MAX_NAMES = 64
 """Metrics of one task; what a task tells under more names is dropped and counted."""
 MAX_METRICS = 100_000
 """Metrics of one run."""
+_MOST_SAMPLES = 2**53
+"""Of one metric; beyond that they are not counted: who told them can't have taken them."""
 _INFO = schema_of(MetricInfo)
 """Makes one of a list of its fields, faster than its __init__: ten thousand are shown each second."""
 
@@ -43,6 +45,8 @@ class Sum:
     def add(self, span: MetricSpan) -> None:
         """Add a stretch. The newer of two stretches says what is last, whichever comes first."""
         self.n += span.n
+        if self.n > _MOST_SAMPLES:
+            self.n = _MOST_SAMPLES
         self.sum += span.sum
         if span.min < self.min:
             self.min = span.min
@@ -99,22 +103,23 @@ class RunMetrics:
         of = self._tasks.get(role)
         if of is None:
             of = self._tasks[role] = _OfTask()
-        of.dropped += dropped
         sums = of.sums
         for span in spans:
-            if span.n <= 0:
+            if not 0 < span.n <= _MOST_SAMPLES:
                 continue
             found = sums.get(span.name)
             if found is not None:
                 found.add(span)
             elif len(sums) >= MAX_NAMES or self.count >= MAX_METRICS:
-                of.dropped += span.n
+                dropped += span.n
                 continue
             else:
                 sums[span.name] = Sum(span.unit, span.n, span.sum, span.min, span.max, span.last, span.unix_ms)
                 self.count += 1
             if watched:
                 self.changed[role, span.name] = None
+        if dropped:
+            of.dropped = min(of.dropped + dropped, MAX_LOST)
         self.unsaved[role] = None
         self.late = self.late or self.close_at is not None
 

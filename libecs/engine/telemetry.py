@@ -22,6 +22,7 @@ from libecs.errors import DecodeError
 from libecs.wire import client, node
 from libecs.wire.client import TaskLine
 from libecs.wire.codec import pack_value, unpack_value
+from libecs.wire.telemetry import MAX_LOST
 
 FLUSH_S = 1.0
 """Who watches is told this often."""
@@ -158,7 +159,8 @@ class Telemetry:
         """Return how much a task has lost since it told last. A count that went back is that of a new process."""
         before = self._told.get(told.task, 0)
         self._told[told.task] = told.dropped
-        return told.dropped - before if told.dropped >= before else told.dropped
+        lost = told.dropped - before if told.dropped >= before else told.dropped
+        return min(max(0, lost), MAX_LOST)
 
     def _count(self, env: Environment, role: str, told: node.TaskTelemetry, lost: int) -> None:
         run = self._run(env, told.run)

@@ -15,6 +15,12 @@ MAX_NAME_BYTES = 63
 """Longest name or unit of a metric, in bytes of UTF-8."""
 MAX_LINE_BYTES = 1024
 """Longer lines are cut."""
+MAX_SAMPLES = 2**32
+"""Samples of one message of a task: who tells more miscounts."""
+MAX_LOST = 2**40
+"""What was lost is not counted further. Sums of such counts over all tasks and seconds of a run still fit the wire."""
+MAX_UNIX_MS = 253_402_300_799_999
+"""End of the year 9999: later is no time."""
 
 
 class Severity(IntEnum):

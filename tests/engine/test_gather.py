@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from libecs.engine import gather
 from libecs.engine.gather import Gather
+from libecs.wire import node
 from libecs.wire.task import Log, Metric
 from libecs.wire.telemetry import LogLine, MetricSpan, Severity
 
@@ -117,3 +120,20 @@ def test_one_task_may_be_taken_before_the_others_and_forgotten() -> None:
     one.forget("nobody")
 
     assert one.empty
+
+
+HUGE = 2**64 - 1
+
+
+@pytest.mark.parametrize("bad", [metric(n=HUGE), metric(unix_ms=HUGE), metric(unix_ms=-1)])
+def test_numbers_that_cannot_be_add_up_to_nothing_that_cannot_be_sent(bad: Metric) -> None:
+    one = Gather()
+    for _ in range(3):
+        one.metric("t", 1, bad)
+        one.log("t", 1, Log(severity=Severity.INFO, text="x", unix_ms=HUGE, dropped=HUGE))
+
+    message = node.Telemetry(session=1, tasks=one.take())
+
+    assert node.NODE.decode(node.NODE.encode(message)) == message
+    assert message.tasks[0].metrics == ()
+    assert message.tasks[0].dropped > 3

@@ -357,3 +357,18 @@ def test_taking_telemetry_writes_nothing_and_asks_for_no_more_than_a_timer() -> 
 
     assert [effect for effect in effects if isinstance(effect, Persist)] == []
     assert effects == []
+
+
+@pytest.mark.parametrize("n", [2**63, 2**53])
+def test_numbers_of_a_node_that_cannot_be_stop_no_core(n: int) -> None:
+    bench = running("a", "b")
+    watch(bench, lines=True)
+    for lost in (2**64 - 1, 0) * 3:
+        bench.tell("w.a", run=1, spans=(span(n=n), *(span(f"m{i}", n=n) for i in range(70))), dropped=lost)
+        bench.tell("w.b", run=1, lines=(line("x"),), dropped=lost)
+        bench.wait(1.0)
+    bench.wait(20.0)
+
+    for told in bench.told[CLIENT]:
+        client.CLIENT.encode(told)
+    assert bench.run_info(1).dropped > 0
