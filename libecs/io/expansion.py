@@ -21,7 +21,7 @@ __all__ = ["Expansion", "KeySource", "TaskOverlay", "run_to_the_end"]
 MOST_ROUNDS: Final = 100
 """How often one expansion may ask for keys. Each round finds all that can be known, so that real ones need four."""
 
-SMALL: Final = ExpansionLimits(roles=3_000, steps=300_000, characters=2 << 20)
+SMALL: Final = ExpansionLimits(roles=3_000, steps=300_000, characters=1 << 20)
 """What is expanded in a thread: twice the largest real workflow, which has 1 500 roles and takes half a second."""
 
 Run: TypeAlias = Callable[[Templates, ExpansionJob], ExpansionResult]

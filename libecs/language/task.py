@@ -118,9 +118,11 @@ def read_task(text: str | bytes, file: str, *, name: str | None = None) -> TaskT
     if not endpoint and not value:
         raise root.mark.error(f"{what} has neither `command: {{value: …}}` nor `control: {{endpoint: …}}`")
     stop, stop_s = _stop(reader, root, what)
+    mode = _mode(reader, control, what)
+    _check_ends(reader, root, mode, what)
     return TaskTemplate(
         name=found,
-        mode=_mode(reader, control, what),
+        mode=mode,
         endpoint=endpoint,
         defaults=_texts(reader, root, "defaults", what),
         vars=_texts(reader, root, "vars", what),
@@ -288,6 +290,18 @@ def _signal(reader: Reader, section: Mapping, key: str, what: str) -> str:
             f"{what} is {text!r}", hint=f"a signal, one of {', '.join(SIGNALS)}"
         )
     return name
+
+
+def _check_ends(reader: Reader, root: Mapping, mode: str, what: str) -> None:
+    """Note what is said about the end of a program to tasks that end by a command of the control system."""
+    if mode in ("basic", "hook"):
+        return
+    for key, instead in (("on_exit", "its end is an error anyhow"), ("stop", "it is told to stop by STOP")):
+        name = root.key(key)
+        if name is not None:
+            reader.note(
+                name.mark, f"`{key}` of {what} is ignored: a {mode} task is no plain program", "ignored", hint=instead
+            )
 
 
 def _deadlines(reader: Reader, root: Mapping, what: str) -> dict[str, float]:

@@ -60,7 +60,7 @@ timeouts: {CONFIGURE: 2m, START: 10s}
     assert [(item.attribute, item.value.source) for item in task.constraints] == [("x", "y")]
     assert (task.liveness, task.reconfigure, task.stop) == (True, "live", "SIGINT")
     assert task.transition_s == {"CONFIGURE": 120.0, "START": 10.0}
-    assert task.findings == ()
+    assert [finding.code for finding in task.findings] == ["ignored"]  # `stop` of a FairMQ task
 
 
 def test_defaults() -> None:
@@ -140,6 +140,17 @@ def test_a_stop_may_say_how_long_it_takes() -> None:
 def test_what_the_end_of_a_basic_task_means() -> None:
     assert body("liveness: false").on_exit == ""
     assert body("on_exit: Error").on_exit == "error"
+
+
+def test_ends_of_plain_programs_mean_nothing_to_controlled_tasks() -> None:
+    def findings(mode: str) -> list[str]:
+        return [f.message for f in body(f"on_exit: error\nstop: SIGINT\ncontrol: {{mode: {mode}}}").findings]
+
+    assert findings("basic") == findings("hook") == []
+    assert findings("fairmq") == [
+        "`on_exit` of task 't' is ignored: a fairmq task is no plain program",
+        "`stop` of task 't' is ignored: a fairmq task is no plain program",
+    ]
 
 
 def test_deadlines_of_events_and_of_deployment() -> None:
