@@ -186,7 +186,7 @@ def transition(workflow: Workflow, event: EnvEvent, source: EnvState) -> Plan:
     elif event is EnvEvent.STOP_ACTIVITY:
         b.tasks("STOP", start_groups(workflow)[::-1])
     elif error:
-        if source is EnvState.RUNNING:
+        if source in (EnvState.CONFIGURED, EnvState.RUNNING):  # in CONFIGURED some may run: a START that broke off
             b.tasks("STOP", start_groups(workflow)[::-1], lenient=True)
     else:
         b.tasks(TASK_EVENT_OF[event].name)

@@ -104,6 +104,13 @@ def test_going_to_error_stops_the_tasks_of_a_run_only() -> None:
     assert not any(step.abort for step in running.steps if step.kind in (plan.StepKind.CALLS, plan.StepKind.HOOKS))
 
 
+def test_a_start_that_broke_off_is_undone_on_the_way_to_error() -> None:
+    halfway = plan.transition(workflow(task("a")), EnvEvent.GO_ERROR, EnvState.CONFIGURED)
+
+    [stop] = [step for step in halfway.steps if step.kind is plan.StepKind.TASKS]
+    assert (stop.event, stop.lenient) == ("STOP", True)
+
+
 @pytest.mark.parametrize("state", EnvState)
 def test_every_allowed_event_has_a_plan_that_survives_its_record(state: EnvState) -> None:
     flow = workflow(task("a"), group("g"), task("g.b", start_after=("w.a",)))
