@@ -285,6 +285,7 @@ def _checked(workflow: Workflow) -> None:
             assert str(error)
 
 
+@settings(max_examples=60)
 @given(_roots(mutations=3))
 def test_any_template_gives_a_workflow_or_an_ecs_error(root: dict[str, Any]) -> None:
     try:
