@@ -8,12 +8,14 @@ outlive the state, and they can be copied with the data.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +34,8 @@ SCHEMA = "ecs/run/1"
 FILE = "run.json"
 MAX_FILES = 1000
 """A record lists no more."""
+MAX_LOOKED = 20_000
+"""Nor are more files and folders looked at: who waits for the record waits for that."""
 _TIMES = ("start_ms", "start_completion_ms", "end_ms", "end_completion_ms")
 _FLOATS = ("sum", "min", "max", "last")
 
@@ -143,38 +147,45 @@ def save_run(run: RunInfo) -> RunInfo:
     temporary = folder / f".{FILE}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text + "\n", encoding="utf-8", errors="replace")
-        temporary.rename(folder / FILE)
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        # Tasks write to this folder too: whatever they put in our way is not opened, and not followed.
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            with open(fd, "w", encoding="utf-8", errors="replace") as file:
+                file.write(text + "\n")
+            temporary.rename(folder / FILE)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
         logger.warning("the record of run %d is not in %s: %s", run.number, folder, error)
     return run
 
 
 def files_below(folder: Path, limit: int = MAX_FILES) -> tuple[str, ...]:
-    """Return the files below a folder but for its run record, relative to it and sorted; of very many only some."""
+    """Return the files below a folder but for its run record, relative to it and sorted; of very many only some, those
+    of the folder itself first. Links are not followed.
+    """
     found: list[str] = []
-    for path in _walk(folder, ""):
-        if path != FILE and not path.startswith(f".{FILE}."):
-            found.append(path)
-            if len(found) >= limit:
-                break
+    folders = deque([""])
+    looked = 0
+    while folders:
+        prefix = folders.popleft()
+        try:
+            with os.scandir(folder / prefix) as entries:
+                for entry in entries:
+                    looked += 1
+                    if len(found) >= limit or looked > MAX_LOOKED:
+                        return tuple(sorted(found))
+                    path = prefix + entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{path}/")
+                    elif path != FILE and not path.startswith(f".{FILE}."):
+                        found.append(path)
+        except OSError:  # gone meanwhile, not for us, or deeper than a path can say
+            continue
     return tuple(sorted(found))
-
-
-def _walk(folder: Path, prefix: str) -> Iterator[str]:
-    """Yield files, those of the folder itself before those below; links are not followed."""
-    below: list[str] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    below.append(entry.name)
-                else:
-                    yield prefix + entry.name
-    except OSError:
-        return
-    for name in below:
-        yield from _walk(folder / name, f"{prefix}{name}/")
 
 
 # reading

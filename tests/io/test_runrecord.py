@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from pathlib import Path
 
 import attrs
@@ -123,6 +124,40 @@ def test_files_are_listed_up_to_a_limit_and_links_are_not_followed(tmp_path: Pat
     assert files_below(tmp_path) == ("a", "loop", "sub/b", "sub/c")
     assert len(files_below(tmp_path, limit=3)) == 3
     assert files_below(tmp_path / "none") == ()
+
+
+def test_whatever_tasks_leave_in_the_folder_the_record_is_written(tmp_path: Path) -> None:
+    run = in_folder(RUN_7, tmp_path)
+    folder = Path(run.folder)
+    deep = [f"{folder}" + "/d" * depth for depth in range(1500)]
+    folder.mkdir()
+    for path in deep[1:]:
+        os.mkdir(path)
+    (folder / "bystander").write_text("mine")
+    (folder / f".run.json.{os.getpid()}").symlink_to("bystander")
+
+    assert save_run(run).files == ("bystander",)
+
+    assert RunFolders(tmp_path).run(7).files == ("bystander",)
+    assert (folder / "bystander").read_text() == "mine"
+    os.mkfifo(folder / f".run.json.{os.getpid()}")
+    save_run(run)
+    assert names(folder) == ["bystander", "d", "run.json"]
+    for path in reversed(deep[1:]):
+        os.rmdir(path)  # pytest can't
+
+
+def test_record_that_finds_no_room_leaves_nothing_half(tmp_path: Path) -> None:
+    run = in_folder(RUN_7, tmp_path)
+    (Path(run.folder) / "run.json").mkdir(parents=True)
+
+    save_run(run)
+
+    assert names(Path(run.folder)) == ["run.json"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
 
 
 def test_document_of_a_newer_version_is_read(tmp_path: Path) -> None:
