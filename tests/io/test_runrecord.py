@@ -126,6 +126,19 @@ def test_files_are_listed_up_to_a_limit_and_links_are_not_followed(tmp_path: Pat
     assert files_below(tmp_path / "none") == ()
 
 
+def test_each_metric_is_one_line_of_the_record(tmp_path: Path) -> None:
+    run = in_folder(attrs.evolve(RUN_7, metrics=(METRIC, METRIC)), tmp_path)
+
+    save_run(run)
+
+    text = (Path(run.folder) / FILE).read_text()
+    assert [json.loads(line.strip().rstrip(","))["mean"] for line in text.splitlines() if '"mean"' in line] == [
+        1.5,
+        1.5,
+    ]
+    assert text.startswith('{\n "schema": "ecs/run/1",\n "number": 7,\n')
+
+
 def test_whatever_tasks_leave_in_the_folder_the_record_is_written(tmp_path: Path) -> None:
     run = in_folder(RUN_7, tmp_path)
     folder = Path(run.folder)
