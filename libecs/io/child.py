@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 
@@ -12,6 +13,9 @@ from libecs.io.procfs import ProcessId
 from libecs.io.survivors import Found
 from libecs.io.taskfolder import TaskFolder
 from libecs.wire.node import TaskSpec
+
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False)
@@ -51,8 +55,12 @@ class Child:
         """Send a signal to the process group; to nobody if the task is not there."""
         if self.process is None or self.ended or not self.process.is_alive():
             return
-        with contextlib.suppress(ProcessLookupError):
+        try:
             os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            return
+        except OSError as error:  # it has become another user's, or the signal is none
+            logger.error("task %s cannot be sent signal %d: %s", self.task, number, error.strerror)
 
     def order_end(self) -> None:
         """Have the shim end its task: SIGTERM, SIGINT, SIGKILL. Without a shim, SIGKILL at once."""

@@ -342,6 +342,18 @@ async def test_a_signal_for_a_task_that_is_gone_goes_nowhere(supervisor: ShimSup
     supervisor.signal(Signal(task="t1", number=signal.SIGKILL))
 
 
+async def test_a_signal_that_the_kernel_refuses_is_logged_and_stops_nobody(
+    supervisor: ShimSupervisor, inputs: Inputs, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor.spawn(shell("t1", "exec sleep 1000"))
+    await inputs.started("t1")
+
+    supervisor.signal(Signal(task="t1", number=9999))
+
+    assert "task t1 cannot be sent signal 9999: Invalid argument" in caplog.text
+    assert "t1" in supervisor.running
+
+
 async def test_a_foreign_process_of_the_same_pid_is_never_signalled(supervisor: ShimSupervisor, inputs: Inputs) -> None:
     other, identity = bystander()
     supervisor.spawn(shell("t1", "sleep 1000"))
