@@ -14,7 +14,6 @@ from libecs.io.survivors import Found
 from libecs.io.taskfolder import TaskFolder
 from libecs.wire.node import TaskSpec
 
-
 logger = logging.getLogger(__name__)
 
 
