@@ -150,3 +150,34 @@ def test_the_same_question_has_the_same_answer_and_no_port_is_given_twice(
     assert once == again
     taken = [(one.node, port) for one in once for port in one.ports]
     assert len(taken) == len(set(taken)) == tasks * channels
+
+
+@given(st.data())
+def test_the_least_loaded_node_that_fits_is_chosen_whatever_was_refused_before(data: st.DataObject) -> None:
+    """The heaps of nodes choose what looking at all nodes for each task would choose."""
+    names = [f"n{i}" for i in range(1, data.draw(st.integers(1, 4)) + 1)]
+    offers = [offer(name, cpus=data.draw(st.sampled_from([1.0, 2.0, 3.0]))) for name in names]
+    wishes = data.draw(st.lists(st.sampled_from(["", *names]), min_size=1, max_size=8))
+    small = [data.draw(st.booleans()) for _ in wishes]
+    flow = workflow(*(task(f"t{i}", node=node, critical=False) for i, node in enumerate(wishes)))
+    classes = dict(flow.classes)
+    for name, cpu in (("small", 0.5), ("large", 1.0)):
+        classes[name] = attrs.evolve(flow.classes["DIRECT"], name=name, wants=Limits(cpu=cpu))
+    roles = [flow.roles[0]]
+    for role, is_small in zip(flow.roles[1:], small, strict=True):
+        assert role.task is not None
+        chosen = attrs.evolve(role.task, class_name="small" if is_small else "large")
+        roles.append(attrs.evolve(role, task=chosen))
+    flow = attrs.evolve(flow, roles=tuple(roles), classes=classes)
+
+    placed = {one.role: one.node for one in place(flow, offers, ids(flow))}
+
+    load, free = dict.fromkeys(names, 0), {one.name: one.cpus for one in offers}
+    for index in sorted(placed.keys() | ids(flow).keys(), key=lambda i: (not flow.roles[i].constraints, i)):
+        cpu = 0.5 if small[index - 1] else 1.0
+        fitting = [n for n in names if wishes[index - 1] in ("", n) and free[n] >= cpu]
+        expected = min(fitting, key=lambda n: (load[n], n), default=None)
+        assert placed.get(index) == expected
+        if expected is not None:
+            load[expected] += 1
+            free[expected] -= cpu
