@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -134,6 +135,21 @@ def test_closing_ends_the_job_that_runs(folder: Path, worker: ExpansionWorker, t
     assert "the control system is closed" in worker.run(templates, job()).message
     worker.start()
     assert worker.pid is None
+
+
+def test_the_process_ends_when_nobody_asks_any_more() -> None:
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    code = "from libecs.io.worker import main; main()"
+
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(4 << 30)],
+        input=b"",
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        timeout=60,
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, b"")
 
 
 def test_memory_is_limited_and_engines_come_first(templates: Repositories) -> None:
