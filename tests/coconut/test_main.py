@@ -57,7 +57,7 @@ def test_help_imports_no_verb() -> None:
     code = (
         "import sys; from ecsd.coconut.main import main; main(['--help']);"
         "print(sorted(m for m in sys.modules if m.split('.')[0] in "
-        "('libecs', 'rich', 'attrs', 'attr', 'yaml', 'zmq', 'asyncio', 'msgpack', 'lark')), file=sys.stderr)"
+        "('libecs', 'rich', 'attrs', 'attr', 'yaml', 'zmq', 'asyncio', 'msgpack', 'msgspec', 'lark')), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
