@@ -19,6 +19,8 @@ TIMER, END_OF_STREAM = "TIMER", "END_OF_STREAM"
 """End reasons."""
 TASKS = "TASKS"
 """Who asks for a stop at the end of the stream."""
+LONGEST_S = 100 * 365 * 86_400.0
+"""Whoever means longer means for ever; the end of the run is on record, where it has to fit."""
 
 
 def seconds(env: Environment) -> float | None:
@@ -32,7 +34,7 @@ def seconds(env: Environment) -> float | None:
     if variables.get(ENABLED) != "true":
         return None
     try:
-        return parse_duration(variables.get(TIMEOUT, ""))
+        return min(parse_duration(variables.get(TIMEOUT, "")), LONGEST_S)
     except InvalidInput as error:
         raise InvalidInput(f"{TIMEOUT}: {error.message}", hint=error.hint) from None
 
@@ -76,8 +78,13 @@ def consider(env: Environment, ctx: Context) -> None:
         env.streams = Streams(env.runners())
     if env.auto_stop_at is not None and ctx.now.mono_s >= env.auto_stop_at:
         _stop(env, ctx, TIMER, TIMER)
-    elif env.streams.over:
+    elif env.streams.over and not _is_unheard(env, ctx):
         _stop(env, ctx, END_OF_STREAM, TASKS)
+
+
+def _is_unheard(env: Environment, ctx: Context) -> bool:
+    """Whether a node has not told of its tasks since the core began its life: what is not known is not absent."""
+    return any(ctx.node_problem(name) for name in {task.node for task in env.runners() if task.as_of < 0})
 
 
 def _stop(env: Environment, ctx: Context, reason: str, requester: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libecs.engine.effects import Call, CallDone
+from libecs.engine.effects import Call, CallDone, Received
 from libecs.fsm import EnvState, Mode, TaskState
 from libecs.wire.node import Exit, ExitCause, Phase
 from tests.engine.bench import Bench
@@ -114,6 +114,16 @@ def test_a_bad_duration_is_found_before_the_run_begins(timeout: str, word: str) 
     assert word in answer.message
     assert bench.state is EnvState.CONFIGURED
     assert bench.core.runbook.runs == {}
+
+
+def test_a_run_that_may_last_for_ages_does() -> None:
+    bench = Bench(workflow(task("a"), variables={**TIMED, "auto_stop_timeout": "9" * 40 + "h"}))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    bench.restart()
+    bench.wait(5.0)
+
+    assert bench.state is EnvState.RUNNING
 
 
 def test_a_bad_duration_that_nobody_asked_about_takes_no_number() -> None:
@@ -244,6 +254,27 @@ def test_a_stream_that_ended_while_the_core_was_away_ends_the_run() -> None:
     one.silent = False
 
     bench.restart()
+
+    assert bench.state is EnvState.CONFIGURED
+    assert bench.run_info(1).end_reason == "END_OF_STREAM"
+
+
+def test_a_task_that_nobody_has_told_of_since_the_core_is_back_is_waited_for() -> None:
+    flow = workflow(task("a", node="n1"), task("b", node="n2", critical=False))
+    bench = Bench(flow, nodes=("n1", "n2"))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    bench.nodes["n1"].silent = bench.nodes["n2"].silent = True
+    bench.restart()
+    bench.nodes["n1"].silent = False
+    bench.queue.append(Received("n1", bench.nodes["n1"].hello()))
+    bench.run()
+
+    bench.change("w.a", end_of_stream=True)
+    assert bench.show().transition == ""
+    bench.nodes["n2"].silent = False
+    bench.queue.append(Received("n2", bench.nodes["n2"].hello()))
+    bench.run()
 
     assert bench.state is EnvState.CONFIGURED
     assert bench.run_info(1).end_reason == "END_OF_STREAM"
