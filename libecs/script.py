@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,8 @@ from typing import Any
 
 import attrs
 
-from libecs.errors import UsageError
+from libecs.errors import TemplateError, UsageError
+from libecs.language.task import read_task
 
 MODES = ("direct", "fairmq", "basic")
 RECONFIGURE = ("reset", "live")
@@ -132,7 +134,7 @@ def task(
     command: str | Sequence[str] = "",
     *,
     mode: str = "direct",
-    start_after: Sequence[str] = (),
+    start_after: str | Sequence[str] = (),
     stop: str = "",
     attach: str = "",
     critical: bool = True,
@@ -150,7 +152,7 @@ def task(
         command: what to execute, as a list, or as a text that is split as a shell would (no shell runs). It runs in
             the folder of the script. `{{run_dir}}` is the folder of the run, `{{name}}` a variable.
         mode: `direct` (an OCC task), `fairmq` (a FairMQ device) or `basic` (any program: runs while the run does).
-        start_after: names of tasks that must be RUNNING before this one is started; they stop after it.
+        start_after: names of tasks, or one, that must be RUNNING before this one is started; they stop after it.
         stop: signal that asks a basic task to end, such as `SIGINT`; SIGKILL if empty.
         attach: `tcp://host:port` of a process that somebody else starts; then there is no command.
         critical: whether its end is the end of the run.
@@ -165,9 +167,10 @@ def task(
         cwd: another folder to run in, seen from that of the script.
 
     Raises:
-        UsageError: neither or both of `command` and `attach`, an unknown mode or way to reconfigure.
+        UsageError: neither or both of `command` and `attach`, a quote that is not closed, an unknown mode or way to
+            reconfigure. What else is wrong is said by `workflow`, which knows the task's name.
     """
-    argv = tuple(shlex.split(command)) if isinstance(command, str) else tuple(command)
+    argv = _split(command) if isinstance(command, str) else tuple(command)
     if bool(argv) == bool(attach):
         raise UsageError("a task has either a command or `attach`", hint='write libecs.task("./program --option")')
     if mode not in MODES:
@@ -177,7 +180,7 @@ def task(
     return ScriptTask(
         argv=argv,
         mode=mode,
-        start_after=tuple(start_after),
+        start_after=(start_after,) if isinstance(start_after, str) else tuple(start_after),
         stop=stop,
         attach=attach,
         critical=critical,
@@ -202,7 +205,8 @@ def workflow(
         folder: where its tasks run; None = the folder of the script that calls, or the current one where no file does.
 
     Raises:
-        UsageError: no tasks, a name that a file or a role path can't hold, or `start_after` a task that is not there.
+        UsageError: no tasks, a name that a file or a role path can't hold, `start_after` a task that is not there, or
+            something that no task can be told, such as an unknown signal.
     """
     if not tasks:
         raise UsageError(f"workflow {name!r} has no tasks", hint="give tasks={name: libecs.task(…)}")
@@ -210,10 +214,20 @@ def workflow(
         if not one or "/" in one or "." in one:
             raise UsageError(f"{one!r} is no name for a workflow or task", hint="names hold no '/' and no '.'")
     for one, described in tasks.items():
+        if not isinstance(described, ScriptTask):
+            raise UsageError(
+                f"{one!r} is {described!r}, which is no task", hint='write libecs.task("./program --option")'
+            )
         for before in described.start_after:
             if before not in tasks:
                 raise UsageError(f"{one!r} is to start after {before!r}: no such task", hint=_meant(before, tasks))
     place = _script_folder() if folder is None else os.path.abspath(os.path.expanduser(folder))
+    for one, described in tasks.items():
+        try:
+            read_task(json.dumps(described.template(one, place)), f"tasks/{one}.yaml", name=one)
+        except TemplateError as error:
+            # Its place would be that in a text that the script's author has never seen.
+            raise UsageError(f"task {one!r}: {error.reason}", hint=error.hint) from None
     return ScriptWorkflow(name, dict(tasks), place)
 
 
@@ -224,6 +238,24 @@ def _script_folder() -> str:
         frame = frame.f_back
     file = frame.f_globals.get("__file__")
     return str(Path(file).absolute().parent if file else Path.cwd())
+
+
+_TAG = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_PLACE = re.compile("\0([0-9]+)\0")
+
+
+def _split(command: str) -> tuple[str, ...]:
+    """Split a command as a shell would, but keep `{{ expression }}` in one word, quotes in it included."""
+    tags = _TAG.findall(command)
+    places = iter(range(len(tags)))
+    try:
+        words = shlex.split(_TAG.sub(lambda _: f"\0{next(places)}\0", command.replace("\0", "")))
+    except ValueError as error:
+        raise UsageError(
+            f"cannot split the command {command!r}: {str(error).lower()}",
+            hint="close the quote, or give a list of words",
+        ) from None
+    return tuple(_PLACE.sub(lambda match: tags[int(match[1])], word) for word in words)
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:

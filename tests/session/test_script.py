@@ -52,6 +52,44 @@ def test_wrong_task_is_a_usage_error(arguments, options) -> None:
         task(*arguments, **options)
 
 
+@pytest.mark.parametrize(
+    ("described", "reason"),
+    [
+        (task("x", mode="basic", stop="SIGFOO"), "task 't': .*SIGFOO"),
+        (task("x", timeouts={"DEPLOYY": "1s"}), "task 't': .*DEPLOYY"),
+        (task("sleep {{ 1 + }}", mode="basic"), "task 't': "),
+        ("sleep 1", r"'t' is 'sleep 1', which is no task\s+next: write libecs.task"),
+    ],
+)
+def test_what_no_task_can_be_told_is_a_usage_error_that_names_the_task(described, reason) -> None:
+    with pytest.raises(UsageError, match=reason):
+        workflow("lab", {"t": described})
+
+
+def test_expressions_stay_whole_when_a_command_is_split() -> None:
+    described = task("take -o {{ run_dir }}/raw.dat '{{ a }} b' {{ x == \"it's\" ? 'a' : 'b' }} c", mode="basic")
+
+    assert described.argv == (
+        "take",
+        "-o",
+        "{{ run_dir }}/raw.dat",
+        "{{ a }} b",
+        "{{ x == \"it's\" ? 'a' : 'b' }}",
+        "c",
+    )
+
+
+def test_quote_that_is_not_closed_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no closing quotation"):
+        task("sleep 'x")
+
+
+def test_one_predecessor_needs_no_list() -> None:
+    lab = workflow("lab", tasks={"hv": task("x"), "daq": task("y", start_after="hv")})
+
+    assert lab.tasks["daq"].start_after == ("hv",)
+
+
 @pytest.mark.parametrize(("name", "tasks"), [("lab", {}), ("a/b", {"x": None}), ("lab", {"x.y": None}), ("", {"x": 1})])
 def test_wrong_workflow_is_a_usage_error(name, tasks) -> None:
     with pytest.raises(UsageError):
