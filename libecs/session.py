@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import get_args
+from typing import NoReturn, get_args
 
 import attrs
 
@@ -119,6 +119,11 @@ class Local:
     _embedded: Embedded | None = attrs.field(default=None, init=False)
     _ecs: AsyncEcs | None = attrs.field(default=None, init=False)
     _bridge: Bridge | None = attrs.field(default=None, init=False)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Tell who forgot the `with` what to write."""
+        hint = f"; enter it first: `with libecs.local() as ecs: ecs.{name}`" if hasattr(Ecs, name) else ""
+        raise AttributeError(f"a session that was not entered has no {name!r}{hint}")
 
     async def __aenter__(self) -> AsyncEcs:
         if self._embedded is not None:

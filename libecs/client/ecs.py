@@ -54,6 +54,9 @@ T = TypeVar("T")
 ACCEPT_S = 5.0
 """How long a core may take to write an operation down, before a cancelled creation is given up."""
 
+TARGETS = ("STANDBY", "DEPLOYED", "CONFIGURED")
+"""States that an environment can be made in."""
+
 
 class Link(Protocol):
     """The way to a core. `send` never blocks; what comes back is given to the callback that made the link."""
@@ -297,7 +300,12 @@ class AsyncEcs:
             keep: do not destroy it when `async with` is left.
             reuse: take the environment of that name, or of that workflow, if there is one.
             timeout: seconds to wait; then WaitTimeout, and the operation goes on.
+
+        Raises:
+            UsageError: no such target, or `vars` name a task that is not there.
         """
+        if target not in TARGETS:
+            raise UsageError(f"target={target!r}", hint=f"targets are {', '.join(TARGETS)}; env.run() takes a run")
         if isinstance(workflow, ScriptWorkflow):
             name = name or workflow.name
             if self._add_workflow is None:
@@ -324,7 +332,9 @@ class AsyncEcs:
         )
         try:
             finished = await self.finish(operation, timeout_s)
-        except WaitTimeout:
+        except WaitTimeout as error:
+            if operation.environment.done() and (made := operation.environment.result()):
+                error.hint = f"ecs.get({made!r}) is the environment: wait for it, or destroy it"
             raise
         except (EcsError, asyncio.CancelledError):
             if (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from libecs.client.run import AsyncRun
 from libecs.client.taskset import TaskRequest, TaskSet
-from libecs.errors import NotFound, RunFailed, TransitionFailed, WaitTimeout
+from libecs.errors import NotFound, RunFailed, TransitionFailed, UsageError, WaitTimeout
 from libecs.fsm import EnvState
 from libecs.wire.client import EnvironmentInfo, Event
 from libecs.wire.telemetry import Severity
@@ -209,7 +209,10 @@ class AsyncEnvironment:
         Raises:
             RunFailed: it is in ERROR instead.
             WaitTimeout: after `timeout` seconds.
+            UsageError: there is no such state.
         """
+        if state not in EnvState.__members__:
+            raise UsageError(f"there is no state {state!r}", hint=f"states are {', '.join(EnvState.__members__)}")
         wanted = EnvState[state].name
         if not await self._ecs.until(lambda: self.state in (wanted, "DONE") or self.broken, timeout):
             raise WaitTimeout(f"environment {self.id} is {self.state} after {timeout:g} s, not {wanted}")

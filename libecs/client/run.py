@@ -245,6 +245,8 @@ class AsyncRun:
         Raises:
             RunFailed: the run broke, or it did not stop as it should.
         """
+        if not self.number:
+            return  # it was never started
         if self.going:
             operation = self._ecs.control(self._environment.id, "STOP_ACTIVITY", end_reason=end_reason)
             try:
@@ -284,8 +286,10 @@ class AsyncRun:
         Raises:
             RunFailed: the environment went to ERROR.
             WaitTimeout: after `timeout`; the run goes on.
-            UsageError: `until` asked for a metric of no task.
+            UsageError: `until` asked for a metric of no task, or the run was never started.
         """
+        if not self.number:
+            raise UsageError("this run was not started", hint="write `with env.run() as run:`, and wait inside")
         loop = asyncio.get_running_loop()
         view = RunView(self, loop.time, self._start_s)
         timeout_s = None if timeout is None else seconds(timeout)
@@ -306,6 +310,8 @@ class AsyncRun:
         if self._adopted:
             await self._watch()
             self._begin()
+        elif self.number:
+            raise UsageError(f"run {self.number} was started before", hint="env.run() makes another one")
         else:
             await self.start()
         return self

@@ -208,7 +208,44 @@ async def test_wait_timeout_leaves_the_operation_going(core, ecs) -> None:
     await env.wait("RUNNING", timeout=5)
 
 
+async def test_creation_that_takes_too_long_names_the_environment_that_goes_on(core, ecs) -> None:
+    core.silent.add("CREATE")
+
+    with pytest.raises(WaitTimeout) as caught:
+        await ecs.environment("demo", timeout=0.05)
+
+    assert caught.value.hint == "ecs.get('env1') is the environment: wait for it, or destroy it"
+
+
+async def test_state_that_does_not_exist_is_a_usage_error(ecs) -> None:
+    with pytest.raises(UsageError, match="target='RUN'"):
+        ecs.environment("demo", target="RUN")
+    env = await ecs.environment("demo")
+    with pytest.raises(UsageError, match=r"there is no state 'RUN'\s+next: states are STANDBY, "):
+        await env.wait("RUN")
+
+
 # runs
+
+
+async def test_run_that_was_not_started_is_nothing_to_wait_for_and_nothing_to_stop(core, ecs) -> None:
+    async with ecs.environment("demo") as env:
+        run = env.run()
+
+        await run.stop()
+        with pytest.raises(UsageError, match="was not started"):
+            await run.wait()
+
+    assert core.of(Control) == []
+
+
+async def test_run_is_entered_once(ecs) -> None:
+    async with ecs.environment("demo") as env:
+        async with env.run() as run:
+            with pytest.raises(UsageError, match="run 1 was started before"):
+                await run.__aenter__()
+        with pytest.raises(UsageError, match="run 1 was started before"):
+            await run.__aenter__()
 
 
 async def test_run_is_started_and_stopped_and_has_a_record(core, ecs) -> None:
