@@ -271,7 +271,10 @@ class Repositories:
         name, _, revision = reference.base.partition("@")
         repository = self.find(name) if name else self._default
         if repository is None:
-            raise UsageError(f"workflow {workflow!r} names no repository", hint="say where workflows are: libecs.local(repo=…), or --repo")
+            raise UsageError(
+                f"workflow {workflow!r} names no repository",
+                hint="say where workflows are: libecs.local(repo=…), or --repo",
+            )
         if not revision and repository is self._default:
             revision = self._revision
         return RepositorySource(repository, revision, self.find), reference.name
