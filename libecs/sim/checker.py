@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from libecs import fairmq
+from libecs.engine.records import CONDEMNED, EnvironmentRecord
 from libecs.engine.records import ENVIRONMENT as ENVIRONMENT_RECORDS
 from libecs.engine.records import RUN as RUN_RECORDS
 from libecs.engine.records import RUN_METRICS as METRIC_RECORDS
-from libecs.engine.records import EnvironmentRecord
 from libecs.fairmq import DeviceState
 from libecs.fsm import ENVIRONMENT, EnvState, Mode, TaskState
 from libecs.sim.accounts import Accounts
@@ -209,8 +209,22 @@ class Checker:
             self._broken("legal-path", f"environment {env.name} went from {env.state.name} to {state.name}")
         if state is EnvState.ERROR and env.state is not EnvState.ERROR:
             self._excused(env)
+        self._tasks_are_there(env, state)
         env.state = state
         env.states.append((self._now, state))
+
+    def _tasks_are_there(self, env: Environment, state: EnvState) -> None:
+        """An environment enters a state: its critical tasks have done so before, whatever they do since."""
+        wanted = WANTED.get(state)
+        if wanted is None or state is env.state or env.transition == "RECOVER":
+            return
+        condemned = self.world.core.disk.records.get(CONDEMNED, {})
+        for task in self.world.controlled(env.name):
+            real = task_state(task)
+            if real is wanted or real not in WANTED.values() or task.busy or task.stolen or task.spec.attached:
+                continue
+            if self._critical(task.spec) and task.spec.task not in condemned:
+                self._broken("entered", f"{env.name} enters {state.name}, and {task.spec.role} is {real.name}")
 
     def _excused(self, env: Environment) -> None:
         """An environment goes to ERROR: somebody must have given it a reason."""
@@ -586,8 +600,9 @@ class Checker:
             return ""
         state = environment.state
         if state is EnvState.ERROR:
-            ran = self.environment(environment.environment).states[-2:-1]
-            quiet = not self.world.scenario.disturbed and not process.troubled and ran and ran[0][1] is EnvState.RUNNING
+            # a task that was still being started when the environment gave up runs until somebody recovers
+            ran = [was for _, was in self.environment(environment.environment).states[-2:-1]]
+            quiet = not self.world.scenario.disturbed and not process.troubled and ran == [EnvState.RUNNING]
             return "runs on though its environment is in ERROR" if quiet and real is TaskState.RUNNING else ""
         wanted = WANTED.get(state)
         if wanted is not None and task.critical and real is not wanted:
