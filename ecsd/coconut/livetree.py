@@ -32,7 +32,8 @@ KEPT_LINES = 6
 
 COLUMNS = 3
 """Metrics beside the tree."""
-_NAME_WIDTH, _STATE_WIDTH, _FIGURE_WIDTH = 29, 12, 10
+_NAME_WIDTH, _STATE_WIDTH, _FIGURE_WIDTH = 28, 12, 10
+"""Characters: names get what they need and at most that."""
 
 
 class TreeView:
@@ -113,20 +114,21 @@ def tree_lines(
     deepest = max((role.path.count(".") for role in shown), default=0)
     while deepest > 0 and sum(role.path.count(".") <= deepest for role in shown) > room:
         deepest -= 1
-    lines = [columns.head()] if columns.names and shown else []
+    shown = [role for role in shown if role.path.count(".") <= deepest]
+    needed = (2 * role.path.count(".") + len(role.path.rpartition(".")[2]) for role in shown)
+    width = min(max(needed, default=0), _NAME_WIDTH) + 1
+    lines = [columns.head(width + _STATE_WIDTH)] if columns.names and shown else []
     for role in shown:
         depth = role.path.count(".")
-        if depth > deepest:
-            continue
         text = Text(no_wrap=True, overflow="ellipsis")
-        text.append("  " * depth + role.path.rpartition(".")[2].ljust(max(28 - 2 * depth, 1)) + " ")
+        text.append("  " * depth + role.path.rpartition(".")[2].ljust(max(width - 1 - 2 * depth, 1)) + " ")
         task = by_role.get(role.path)
         if task is not None and task.hook:
             text.append("hook", style="dim")
         else:
             text.append(*_marked(role.state.name))
         if columns.names:
-            text.pad_right(max(_NAME_WIDTH + _STATE_WIDTH - len(text.plain), 0))
+            text.pad_right(max(width + _STATE_WIDTH - len(text.plain), 0))
             text.append(columns.of(role.path))
         if not role.critical:
             text.append("  not critical", style="dim")
@@ -167,11 +169,10 @@ class Columns:
                 self._values[path, info.name] = self._values.get((path, info.name), 0.0) + figure(info)
                 path = path.rpartition(".")[0]
 
-    def head(self) -> Text:
-        """Return the line above the tree: names and units."""
+    def head(self, width: int) -> Text:
+        """Return the line above the tree: names and units, behind so many characters of roles and states."""
         names = (f"{name} {self._units[name]}".strip() for name in self.names)
-        blank = " " * (_NAME_WIDTH + _STATE_WIDTH)
-        return Text(blank + "".join(name.rjust(_FIGURE_WIDTH) + " " for name in names), style="dim", no_wrap=True)
+        return Text(" " * width + "".join(name.rjust(_FIGURE_WIDTH) + " " for name in names), style="dim", no_wrap=True)
 
     def of(self, path: str) -> str:
         """Return the figures of one role."""

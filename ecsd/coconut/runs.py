@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -182,7 +183,8 @@ def _page(run: RunInfo) -> Iterator[str]:
             yield f"  {moment(span.start_ms)} to {end}  {span.role}: {span.reason}"
     if run.metrics:
         yield "\nmetrics"
-        yield from (f"  {line}" for line in aligned([_METRIC_HEAD, *map(_metric_row, run.metrics)]))
+        metrics = sorted(run.metrics, key=lambda metric: (_natural(metric.role), metric.name))
+        yield from (f"  {line}" for line in aligned([_METRIC_HEAD, *map(_metric_row, metrics)]))
     if run.files:
         yield "\nfiles"
         yield from (f"  {file}" for file in run.files[:FILES])
@@ -191,6 +193,11 @@ def _page(run: RunInfo) -> Iterator[str]:
     if run.variables:
         yield "\nvariables"
         yield from (f"  {name} = {value}" for name, value in sorted(run.variables.items()))
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """Return a key that sorts node2 before node10."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split("([0-9]+)", path)]
 
 
 _METRIC_HEAD = ("task", "metric", "samples", "sum", "mean", "min", "max", "last", "unit")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -93,10 +94,12 @@ def take(
 
     seconds(duration)  # a wrong one is said before anything is launched
     inputs = read_inputs(**options)
-    folder = None if report is None else _report_folder(Path(report))
+    folder = None if report is None else _folder("--report", report)
     if folder is not None and "report_dir" not in inputs.variables:
         inputs = attrs.evolve(inputs, variables={**inputs.variables, "report_dir": str(folder)})
     nodes = check(output, workflow, inputs)
+    runs = None if runs is None else str(_folder("--runs", runs))
+    state = None if state is None else str(_folder("--state", state))
 
     async def work(ecs: AsyncEcs, taking: Taking) -> None:
         async with ecs.environment(workflow, inputs.variables) as env:
@@ -184,10 +187,9 @@ def run_embedded(
         status = 130
     if isinstance(error, TransitionFailed):
         # What the error advises is for scripts: here the environment is gone already.
-        error.hint = (
-            ""
-            if report is not None
-            else "it was destroyed; run it again with --report DIR to keep what tasks and calls tell"
+        wanted = [*(("--logs",) if not logs else ()), *(("--report DIR",) if report is None else ())]
+        error.hint = f"it was destroyed; to see what tasks write and calls tell, add {' and '.join(wanted)}" * bool(
+            wanted
         )
     document = taking.document() | {"ok": status in (0, 10), "exit_code": status}
     if error is not None:
@@ -261,11 +263,18 @@ async def _embedded(
     return 0
 
 
-def _report_folder(path: Path) -> Path:
+def _folder(option: str, place: str) -> Path:
+    """Return the folder that an option names, made if need be: what is wrong with it is said before any launch."""
+    path = Path(place).expanduser()
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700 if option == "--state" else 0o777, parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--report {path}: {error.strerror}") from None
+        reason = "there is a file of that name" if isinstance(error, FileExistsError) else error.strerror
+        raise UsageError(
+            f"{option} {path}: no folder can be made there: {reason}", hint="name another folder"
+        ) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {path}: you may not write there", hint="name another folder")
     return path.resolve()
 
 

@@ -50,6 +50,20 @@ def test_names_choose_workflows_with_what_belongs_to_them(coconut, repository) -
     assert "did you mean sub?" in ran.err
 
 
+def test_variable_that_a_task_of_an_expression_reads_is_used(coconut, repository) -> None:
+    write(
+        repository,
+        "workflows/w2",
+        "name: w2\ndefaults: {kind: c, rate: '1', lost: '1'}\nroles: [{name: r, task: {load: 'read-{{ kind }}'}}]\n",
+    )
+    write(repository, "tasks/read-c", "name: read-c\ncommand: {value: 'x {{ rate }}'}\n")
+
+    ran = coconut("template", "lint", "w2", "--repo", str(repository))
+
+    assert "nothing here reads the variable 'lost'" in ran.out
+    assert "'rate'" not in ran.out
+
+
 def test_errors_end_with_9_and_all_templates_are_looked_at(coconut, repository) -> None:
     write(repository, "workflows/bad", "name: bad\nroles: [{name: a, name: b}]\n")
     write(

@@ -142,6 +142,16 @@ def test_metrics_stand_beside_the_tree_with_sums_above_them() -> None:
     assert text[1].index("1.5 k") == text[4].index("1.5 k")
 
 
+def test_short_names_leave_their_room_to_the_rest() -> None:
+    told = [metric(f"demo.n1.{task}", name, 7e6, "") for task in "ab" for name in ("events", "bytes", "rate")]
+
+    text = [line.plain for line in tree_lines(INFO.roles, INFO.tasks, 20, told)]
+
+    assert text[3].index("●") == len("    hook ")
+    assert text[0].index("rate") + len("rate") == text[3].rindex("7 M") + len("7 M")
+    assert len(text[1].rstrip()) < 60
+
+
 def test_what_is_counted_in_portions_is_shown_as_its_sum() -> None:
     portions = MetricInfo(role="r", name="events", unit="n", n=4, sum=100, min=25, max=25, last=25, last_ms=1)
     total = attrs.evolve(portions, min=25, max=70, last=70)

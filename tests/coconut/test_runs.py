@@ -124,6 +124,15 @@ def test_show_tells_everything(coconut, folder) -> None:
         assert text in ran.out
 
 
+def test_metrics_are_shown_in_the_order_of_nodes(coconut, folder) -> None:
+    metrics = tuple(attrs.evolve(METRIC, role=f"lab.node{n}.t", name=name) for n in (10, 2, 1) for name in "ba")
+    save_run(run(4, folder=str(folder / "4"), metrics=metrics))
+
+    words = [line.split()[:2] for line in coconut("run", "show", "4").out.splitlines() if "lab.node" in line]
+
+    assert words == [[f"lab.node{n}.t", name] for n in (1, 2, 10) for name in "ab"]
+
+
 def test_show_as_json_is_the_document_that_stands_in_the_folder(coconut, folder) -> None:
     ran = coconut("run", "show", "3", "--json")
 

@@ -139,6 +139,18 @@ def test_wrong_repository_leaves_nothing(place, left) -> None:
     assert left() == []
 
 
+@pytest.mark.parametrize("option", ["--runs", "--state", "--report"])
+def test_folder_that_cannot_be_is_a_usage_error_before_anything_is_launched(place, left, repository, option) -> None:
+    ran = place.coconut("run", "take", "lab", "--repo", repository(a=("sleep 9", True)), option, "/dev/null/x")
+
+    assert ran.status == 2
+    assert (
+        ran.err
+        == f"E_USAGE  {option} /dev/null/x: no folder can be made there: Not a directory\n  next: name another folder\n"
+    )
+    assert left() == []
+
+
 def keep_run(place, number: int) -> None:
     """Make the record of a run of yesterday, for verbs that show one."""
     folder = place.home / "data" / "ecs" / "runs" / str(number)
