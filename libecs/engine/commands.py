@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from libecs.engine import programs
+from libecs.engine import lines, programs
 from libecs.engine import transitioner as moves
 from libecs.engine.desk import Desk
 from libecs.engine.effects import MakeFolder, Send
@@ -17,6 +17,8 @@ from libecs.engine.held import Going, HeldTask, run_number
 from libecs.fsm import Mode, TaskEvent, TaskState, next_task, target_of
 from libecs.wire import node, task
 from libecs.wire.node import Failure, Phase
+
+_ENDS_OF_RUN = (TaskEvent.STOP, TaskEvent.RESET, TaskEvent.RECOVER)
 
 
 def transit(desk: Desk, message: node.Transit) -> None:
@@ -132,6 +134,8 @@ def finish(desk: Desk, held: HeldTask, reason: str | None) -> None:
     held.going = None
     if going.event is TaskEvent.START and reason is None:
         held.run = run_number(going.arguments)
+    if going.event in _ENDS_OF_RUN and reason is None:
+        held.end_of_stream = False  # else an Update that meets the next START would end that run too
     if going.event is TaskEvent.STOP:
         desk.bulletins.hurry(held.spec.task)
     if going.then is not None:
@@ -157,7 +161,7 @@ def result(desk: Desk, held: HeldTask, message: task.Result) -> None:
         else:
             step(desk, held)
         return
-    reason = message.error or f"answered {going.event.name} with failure"
+    reason = lines.clean(message.error) or f"answered {going.event.name} with failure"
     back = moves.rollback(source, message.event) if held.spec.mode is Mode.FAIRMQ and not going.failed else None
     if back is not None and held.machine_state == back.source:
         going.failed = reason

@@ -10,6 +10,8 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LOOKED_AT = 120
 """Characters at the beginning of a line in which its severity is looked for."""
+_CLEANED = 64 * 1024
+"""Characters of a text that are looked at at all."""
 
 _WORDS: dict[str, Severity] = {
     "FATAL": Severity.FATAL,
@@ -31,7 +33,7 @@ def clean(text: str) -> str:
 
     What a carriage return has overwritten is gone, as on a terminal.
     """
-    text = text.rstrip()
+    text = text[:_CLEANED].rstrip()
     if not text.isprintable():
         text = text.rpartition("\r")[2].replace("\t", " ").replace("\n", " ")
         text = _CONTROLS.sub("", _ESCAPES.sub("", text))

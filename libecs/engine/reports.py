@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from libecs.engine import attached, commands, liveness
+from libecs.engine import attached, commands, lines, liveness
 from libecs.engine import transitioner as moves
 from libecs.engine.desk import Desk
 from libecs.engine.held import HeldTask
@@ -15,6 +15,8 @@ from libecs.wire.node import Phase
 
 REASON_S = 0.2
 """The Result that says why a command has led to ERROR comes this soon after the state, if at all."""
+MAX_EPOCH = 2**62
+"""Nobody counts so far: who claims it is not outbid."""
 
 
 def take(desk: Desk, held: HeldTask, message: object) -> None:
@@ -111,21 +113,22 @@ def _happened(desk: Desk, held: HeldTask, message: task.Happened) -> None:
     liveness.alive(desk, held)
     if message.type is task.DeviceEventType.END_OF_STREAM:
         held.end_of_stream = True
-    held.error = message.text or held.error
+    held.error = lines.clean(message.text) or held.error
     desk.outbox.touch(held)
 
 
 def _refused(desk: Desk, held: HeldTask, message: task.Refused) -> None:
     unheard = held.sequence < 0  # else somebody has taken it from us, and we give way
-    if unheard and message.reason is task.Refusal.STALE and desk.take_epoch(message.epoch + 1):
+    possible = 0 <= message.epoch < MAX_EPOCH
+    if possible and unheard and message.reason is task.Refusal.STALE and desk.take_epoch(message.epoch + 1):
         desk.greet(held)
         return
-    if held.spec.attached and attached.claim(held, message):
+    if possible and held.spec.attached and attached.claim(held, message):
         desk.greet(held)
         return
     held.welcomed = False
     held.taken = True
-    held.error = f"is controlled by {message.holder or 'somebody else'} ({message.reason.name})"
+    held.error = f"is controlled by {lines.clean(message.holder) or 'somebody else'} ({message.reason.name})"
     held.phase = Phase.SUSPECT
     desk.outbox.touch(held)
 

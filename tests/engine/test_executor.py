@@ -35,6 +35,7 @@ from libecs.fairmq import DeviceEvent, DeviceState
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire import node, task
 from libecs.wire.node import Exit, ExitCause, Phase, TaskSpec
+from libecs.wire.telemetry import Severity
 
 T = TypeVar("T")
 
@@ -557,6 +558,55 @@ def test_end_of_stream_and_refusals_reach_the_core() -> None:
     rig.task(task.Refused(reason=task.Refusal.SUPERSEDED, holder="peanut", epoch=9))
 
     assert rig.took(node.Update)[0].tasks[0].error == "is controlled by peanut (SUPERSEDED)"
+
+
+def test_the_end_of_a_stream_is_over_with_its_run() -> None:
+    rig = Rig()
+    configured(rig)
+    rig.transit(TaskEvent.START, id="c2", run_number="1")
+    rig.task(result("c2", TaskEvent.START, TaskState.RUNNING, sequence=3))
+    rig.task(task.Happened(type=task.DeviceEventType.END_OF_STREAM))
+    rig.transit(TaskEvent.STOP, id="c3")
+    assert rig.took(node.Update)[-1].tasks[0].end_of_stream
+
+    rig.task(result("c3", TaskEvent.STOP, TaskState.CONFIGURED, sequence=4))
+    rig.task(task.Log(severity=Severity.ERROR, text="late", unix_ms=1))
+    rig.wait(1.0)
+
+    assert not rig.took(node.Update)[-1].tasks[0].end_of_stream  # the next run may be on its way
+
+
+def test_what_a_task_says_of_its_failures_is_one_short_line() -> None:
+    rig = Rig()
+    configured(rig)
+    ugly = "\x1b[2Jwent\nwrong " + "x" * 100_000
+    rig.transit(TaskEvent.START, id="c2", run_number="1")
+
+    rig.task(result("c2", TaskEvent.START, TaskState.ERROR, ok=False, sequence=3, error=ugly))
+    (failure,) = rig.took(node.Answer)[0].failed
+    rig.task(task.Happened(type=task.DeviceEventType.TASK_INTERNAL_ERROR, text=ugly))
+    error = rig.took(node.Update)[0].tasks[0].error
+    rig.task(task.Refused(reason=task.Refusal.SUPERSEDED, holder=ugly))
+    taken = rig.took(node.Update)[0].tasks[0].error
+
+    assert failure.reason.startswith("went wrong xxx")
+    assert error.startswith("went wrong xxx")
+    assert taken.startswith("is controlled by went wrong xxx")
+    assert max(map(len, (failure.reason, error, taken))) < 1100
+
+
+@pytest.mark.parametrize("fields", [{}, {"attached": True, "endpoint": "tcp://pi:47100"}])
+def test_a_task_that_claims_an_epoch_that_cannot_be_is_left_alone(fields: dict[str, object]) -> None:
+    rig = Rig()
+    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(**fields),)))
+    rig.out.clear()
+
+    rig.task(task.Refused(reason=task.Refusal.STALE, holder="x", epoch=2**64 - 1))
+    rig.wait(5.0)
+
+    for hello in rig.took(task.Hello):
+        assert task.TASK.decode(task.TASK.encode(hello)) == hello
+    assert rig.engine.tasks["t"].error == "is controlled by x (STALE)"
 
 
 def test_a_task_that_was_taken_and_given_back_is_as_before() -> None:
