@@ -12,7 +12,7 @@ from libecs.engine.context import Context
 from libecs.engine.effects import Persist, Send
 from libecs.engine.environment import Environment
 from libecs.engine.records import OPERATION, OperationRecord
-from libecs.engine.runbook import RunBook
+from libecs.engine.runbook import ANSWER_BYTES, RunBook, fitting, size
 from libecs.engine.telemetry import Telemetry
 from libecs.engine.views import environment_info
 from libecs.wire import client
@@ -145,10 +145,17 @@ class Requests:
         known = self._desk.runbook.runs
         if message.number:
             numbers = [message.number] if message.number in known else []
-            runs = tuple(self._desk.full_run(number) for number in numbers)
-        else:
-            runs = tuple(known[number] for number in sorted(known)[-message.limit :])
-        return client.Runs(request=message.request, runs=runs)
+            return client.Runs(
+                request=message.request, runs=tuple(fitting(self._desk.full_run(number)) for number in numbers)
+            )
+        runs: list[RunInfo] = []
+        room = ANSWER_BYTES
+        for number in sorted(known, reverse=True)[: max(0, message.limit)]:
+            room -= size(known[number])
+            if room < 0:
+                break
+            runs.append(known[number])
+        return client.Runs(request=message.request, runs=tuple(reversed(runs)))
 
     def publish(self, events: tuple[Event, ...]) -> None:
         """Tell all subscribers."""

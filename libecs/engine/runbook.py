@@ -16,6 +16,26 @@ from libecs.errors import DecodeError
 from libecs.wire.client import MetricInfo, RunInfo
 from libecs.wire.codec import pack_value, unpack_value
 
+ANSWER_BYTES = 6 * 1024 * 1024
+"""About what one answer to a client may hold: a larger one is none, nobody could read it."""
+
+
+def fitting(run: RunInfo) -> RunInfo:
+    """Return a record that one answer can hold: metrics that find no room, or then the configuration, are left out."""
+    room = ANSWER_BYTES - size(run)
+    for kept, metric in enumerate(run.metrics):
+        room -= 80 + len(metric.role) + len(metric.name) + len(metric.unit)
+        if room < 0:
+            return attrs.evolve(run, metrics=run.metrics[:kept], configuration={})
+    room -= sum(len(path) + len(digest) + 8 for path, digest in run.configuration.items())
+    return run if room >= 0 else attrs.evolve(run, configuration={})
+
+
+def size(run: RunInfo) -> int:
+    """Return about how many bytes a record has without its metrics and configuration."""
+    texts = sum(len(name) + len(text) + 8 for name, text in run.variables.items()) + sum(map(len, run.nodes))
+    return 500 + texts + sum(40 + len(span.role) + len(span.reason) for span in run.degraded)
+
 
 class RunBook:
     """Runs by number. Changes are written once a `handle`, by `flush`."""

@@ -116,6 +116,7 @@ class RunInfo:
     configuration: Mapping[str, str] = attrs.field(factory=dict)
     """Role path to the SHA-256 of the properties that its task was configured with, but for the environment's id."""
     metrics: tuple[MetricInfo, ...] = ()
+    """In an answer of the core as many as one message holds (and `configuration` if it fits); `run.json` has all."""
     folder: str = ""
     """`run_dir` of its tasks, on their nodes; "" = none."""
     files: tuple[str, ...] = ()

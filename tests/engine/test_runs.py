@@ -9,8 +9,9 @@ import pytest
 
 from libecs.engine import spans
 from libecs.engine.core import CoreSettings
+from libecs.engine.runbook import fitting
 from libecs.fsm import EnvState, Mode, TaskEvent
-from libecs.wire.client import RunCondition
+from libecs.wire.client import CLIENT, MetricInfo, RunCondition, RunInfo, Runs, ShowRuns
 from libecs.wire.node import Phase
 from libecs.workflow.role import Workflow
 from tests.engine.bench import Bench
@@ -319,3 +320,39 @@ def test_a_run_nobody_knows_is_not_shown() -> None:
     bench.ask(client.ShowRuns(request="r", number=9))
 
     assert bench.run_infos == ()
+
+
+def test_a_record_that_no_message_holds_is_shown_as_far_as_it_fits() -> None:
+    bench = Bench(workflow(task("a")))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    bench.control("STOP_ACTIVITY")
+    metric = MetricInfo(role="w." + "r" * 60, name="n" * 30, unit="Hz", n=1, sum=1, min=1, max=1, last=1, last_ms=1)
+    digests = {f"w.{number:060}": "0" * 64 for number in range(100_000)}
+    run = attrs.evolve(bench.run_info(1), metrics=(metric,) * 100_000, configuration=digests)
+
+    shown = fitting(run)
+    other = fitting(attrs.evolve(run, metrics=run.metrics[:10]))
+
+    assert 30_000 < len(shown.metrics) < 60_000
+    assert (len(other.metrics), other.configuration) == (10, {})
+    for one in (shown, other):
+        answer = Runs(request="r", runs=(one,))
+        assert CLIENT.decode(CLIENT.encode(answer)) == answer
+    assert fitting(bench.run_info(1)) == bench.run_info(1)
+
+
+def test_a_list_of_runs_is_the_last_ones_that_one_message_holds() -> None:
+    bench = Bench(workflow(task("a")))
+    for number in range(1, 1001):
+        bench.core.save_run(RunInfo(number=number, environment="e", variables={"x": "y" * 10_000}))
+
+    def listed(limit: int) -> list[int]:
+        bench.ask(ShowRuns(request="r", limit=limit))
+        answer = Runs(request="r", runs=bench.run_infos)
+        assert CLIENT.decode(CLIENT.encode(answer)) == answer
+        return [run.number for run in bench.run_infos]
+
+    assert listed(3) == [998, 999, 1000]
+    assert listed(0) == []
+    assert 400 < len(listed(1000)) < 800
