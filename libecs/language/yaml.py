@@ -34,6 +34,9 @@ MAX_BYTES: Final = 1 << 20
 """Size of one file."""
 MAX_DEPTH: Final = 32
 """Mappings and sequences inside each other."""
+MAX_NODES: Final = 50_000
+"""Scalars, sequences and mappings of one file as it is written: half a second of reading. The longest template known, the
+readout-dataflow of ALICE, has 4 300."""
 MAX_ALIASED_NODES: Final = 10_000
 """Nodes that aliases and merge keys add to one document."""
 
@@ -255,6 +258,8 @@ class _Builder:
         return Mark(self._file, start.line + 1, start.column + 1, self._source)
 
     def _node(self, event: Event, depth: int) -> Node:
+        if self._nodes >= MAX_NODES:
+            raise self._mark(event).error(f"the file has more than {MAX_NODES} values", hint="split it by `include`")
         if type(event) is ScalarEvent and event.anchor is None:  # nearly all nodes
             self._nodes += 1
             return self._scalar(event)

@@ -194,6 +194,7 @@ REFUSED: list[tuple[str | bytes, int, int, str, str]] = [
     ("a: {<<: 5}", 1, 9, "`<<` takes a mapping or a list of mappings", "quote it"),
     ("a: {<<: [{b: 1}, x]}", 1, 18, "`<<` takes a mapping or a list of mappings", ""),
     (LAUGHS, 4, 47, "aliases add more than 10000 nodes", "write the values out"),
+    ("- a\n" * 60_000, 50_000, 3, "the file has more than 50000 values", "split it"),
     ("# " + "x" * (1 << 20), 0, 0, "the file has 1048578 bytes, more than the 1048576 allowed", "include"),
     (b"# " + b"x" * (1 << 20), 0, 0, "the file has 1048578 bytes", ""),
 ]  # fmt: skip
