@@ -53,6 +53,7 @@ from libecs.io.taskfolder import ShimOptions
 from libecs.io.testplugin import TestPlugin
 from libecs.io.worker import ExpansionWorker
 from libecs.wire.client import CLIENT, Event
+from libecs.wire.codec import MAX_RECORD_BYTES
 from libecs.wire.node import NODE
 from libecs.workflow.launch import late_functions
 
@@ -355,7 +356,7 @@ class Embedded:
     def _deliver(self, name: str, data: bytes) -> None:
         receive = self._clients.get(name)
         if receive is not None:
-            receive(CLIENT.decode(data))
+            receive(CLIENT.decode(data, MAX_RECORD_BYTES))  # no frame: it never left this process
 
     # effects
 

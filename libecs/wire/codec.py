@@ -131,13 +131,13 @@ class Table:
         kind, pack_as = self._by_class[type(message)]
         return _write(pack_as(kind, message))
 
-    def decode(self, frame: bytes) -> Any:
-        """Return the message in a payload frame.
+    def decode(self, frame: bytes, limit: int = MAX_FRAME_BYTES) -> Any:
+        """Return the message in a payload frame of at most `limit` bytes.
 
         Raises:
             DecodeError: the frame is too large, no msgpack, of an unknown kind, or does not fit its class.
         """
-        items = _read(frame, MAX_FRAME_BYTES)
+        items = _read(frame, limit)
         if type(items) is not list or not items or type(items[0]) is not int:
             raise DecodeError(f"{self.name}: a message is an array that begins with its kind")
         record = self._by_kind.get(items[0])

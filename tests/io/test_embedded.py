@@ -274,6 +274,17 @@ async def test_an_expansion_that_fails_is_the_answer(embedded: Embedded) -> None
     assert "lab" in finished.message
 
 
+async def test_an_answer_that_no_wire_would_carry_arrives_all_the_same(embedded: Embedded) -> None:
+    client = Client(embedded)
+    names = [str(number) * 5_000_000 for number in range(2)]
+    for name in names:
+        await client.operate(Create(operation="", workflow="lab", name=name, target=EnvState.STANDBY))
+
+    shown = await client.show()
+
+    assert [one.name for one in shown] == names
+
+
 async def test_a_client_that_left_hears_nothing(embedded: Embedded) -> None:
     client = Client(embedded)
     client.link.send(Subscribe(request="s"))
