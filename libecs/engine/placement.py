@@ -12,7 +12,6 @@ from itertools import chain
 import attrs
 
 from libecs.errors import Unplaceable
-from libecs.fsm import Mode
 from libecs.wire.node import Limits
 from libecs.workflow.role import Channel, Constraint, RoleKind, Workflow
 
@@ -196,12 +195,6 @@ def place(
 def runnable(workflow: Workflow) -> list[int]:
     """Return the indices of all task roles: tasks and hooks."""
     return [index for index, role in enumerate(workflow.roles) if role.task is not None and role.kind is RoleKind.TASK]
-
-
-def has_process(workflow: Workflow, index: int) -> bool:
-    """Return whether a task role gets its process at launch: it speaks to us and is no hook."""
-    role = workflow.roles[index]
-    return role.task is not None and role.task.trigger is None and role.task.mode in (Mode.DIRECT, Mode.FAIRMQ)
 
 
 def _index(nodes: Sequence[NodeOffer]) -> dict[tuple[str, str], set[str]]:

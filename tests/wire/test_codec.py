@@ -168,8 +168,8 @@ def test_a_class_without_a_wire_form_is_a_mistake_of_ours() -> None:
 def test_ends_of_processes_are_told_in_words() -> None:
     cause = node.ExitCause
     said = {
-        cause.EXITED: "exited with code 3",
-        cause.SIGNALED: "killed by signal 9",
+        cause.EXITED: "exited with code 3 (no such file)",
+        cause.SIGNALED: "killed by signal 9 (no such file)",
         cause.LAUNCH_FAILED: "could not be started: no such file",
         cause.ORPHANED: "stopped as an orphan",
         cause.NEVER_STARTED: "was never started",
@@ -177,3 +177,5 @@ def test_ends_of_processes_are_told_in_words() -> None:
     }
     for one, words in said.items():
         assert node.Exit(cause=one, code=3, signal=9, text="no such file").describe() == words
+    assert node.Exit(cause=cause.EXITED, code=3).describe() == "exited with code 3"
+    assert node.Exit(cause=cause.SIGNALED, signal=9).describe() == "killed by signal 9"
