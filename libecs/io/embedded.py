@@ -49,7 +49,7 @@ from libecs.io.runrecord import default_runs_folder, highest_number, save_run
 from libecs.io.runs import RunCounter
 from libecs.io.statefolder import StateFolder, state_path
 from libecs.io.store_sqlite import RESERVE_BYTES, SqliteStore
-from libecs.io.taskfolder import ShimOptions
+from libecs.io.taskfolder import OUTPUT_CAP_BYTES, ShimOptions
 from libecs.io.testplugin import TestPlugin
 from libecs.io.worker import ExpansionWorker
 from libecs.wire.client import CLIENT, Event
@@ -201,7 +201,11 @@ class Embedded:
         self._folder = folder = StateFolder.open(path, temporary=temporary)
         self._core = core = self._make_core(folder, self._store)
         self._link = link = MemoryLink(NODE, core.put, hub_name=CORE, encoded=settings.encoded)
-        options = ShimOptions(orphan_s=settings.orphan_s if settings.orphans == "stop" else -1.0, open_files=open_files)
+        options = ShimOptions(
+            orphan_s=settings.orphan_s if settings.orphans == "stop" else -1.0,
+            output_cap_bytes=_TEMPORARY_OUTPUT_BYTES if temporary else OUTPUT_CAP_BYTES,
+            open_files=open_files,
+        )
         inherited = clean_environment(os.environ) if settings.environment is None else settings.environment
         for node, ports in zip(settings.nodes, self._ports(), strict=True):
             self.nodes[node.name] = EmbeddedNode(

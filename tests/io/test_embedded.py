@@ -274,6 +274,17 @@ async def test_an_expansion_that_fails_is_the_answer(embedded: Embedded) -> None
     assert "lab" in finished.message
 
 
+@pytest.mark.parametrize(("kept", "cap"), [(False, 2 * 1024 * 1024), (True, 16 * 1024 * 1024)])
+async def test_a_temporary_session_keeps_less_of_what_tasks_write(
+    tmp_path: Path, shim: Path, kept: bool, cap: int
+) -> None:
+    async with running(settings(tmp_path, shim, state=tmp_path / "state" if kept else None)) as embedded:
+        await Client(embedded).create(hosts='["n1"]')
+        assert embedded.state is not None
+        (told,) = embedded.state.glob("**/spec.bin")
+        assert f"stdout_cap={cap}\0".encode() in told.read_bytes()
+
+
 async def test_an_answer_that_no_wire_would_carry_arrives_all_the_same(embedded: Embedded) -> None:
     client = Client(embedded)
     names = [str(number) * 5_000_000 for number in range(2)]
