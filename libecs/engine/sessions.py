@@ -26,6 +26,8 @@ from libecs.wire.node import Phase, TaskStatus
 KILL_AGAIN_S = 5.0
 """Condemned tasks are condemned again this often, until they are gone."""
 SESSIONS_PER_EPOCH = 1_000_000
+MAX_EPOCH = 2**62 // SESSIONS_PER_EPOCH
+"""Numbers of sessions made of more don't fit the wire: who has seen such an epoch has seen no core."""
 
 FromNode = node.Announce | node.Update | node.Answer | node.NodeKeepalive | node.Fenced
 
@@ -65,7 +67,7 @@ class Sessions:
         hub = self._hub
         ahead = hello.epoch_seen > hub.epoch
         stranger = hello.epoch_seen == hub.epoch and hub.is_fresh and hello.node not in self.nodes
-        if (ahead or stranger) and not hub.take_over(hello.epoch_seen + 1):
+        if (ahead or stranger) and not (hello.epoch_seen < MAX_EPOCH and hub.take_over(hello.epoch_seen + 1)):
             reason = f"epoch {hello.epoch_seen} has been seen, this core is {hub.epoch}: another core took over"
             hub.emit(Send(peer, node.NodeRefused(epoch=hub.epoch, reason=reason)))
             return

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from libecs.engine.core import CoreSettings
-from libecs.engine.effects import Call, CallDone, Received
+from libecs.engine.effects import Call, CallDone, Received, Send
 from libecs.fsm import EnvState
-from libecs.wire import client
+from libecs.wire import client, node
 from tests.engine.bench import Bench
 from tests.engine.flows import call, task, workflow
 
@@ -181,3 +181,17 @@ def test_a_record_that_cant_be_read_costs_what_it_says_and_is_named(table: str) 
     assert bool(bench.core.environments) is (table in ("operation", "run", "configuration"))
     if table != "run":  # the run goes on: its record is written anew
         assert bench.records[table][key] == b"\xc1"
+
+
+def test_a_node_that_has_seen_an_epoch_that_cannot_be_is_refused() -> None:
+    bench = Bench(workflow(task("a")))
+    bench.nodes["n1"].epoch_seen = 2**64 - 1
+    bench.records = {}
+    bench.restart()
+
+    answers = bench.core.handle(Received("n1", bench.nodes["n1"].hello()), bench.now)
+
+    for message in [one.message for one in answers if isinstance(one, Send)]:
+        assert isinstance(message, node.NodeRefused)
+        assert node.NODE.decode(node.NODE.encode(message)) == message
+    assert bench.core.epoch == 1
