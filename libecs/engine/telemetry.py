@@ -199,8 +199,9 @@ class Telemetry:
 
     def forget(self, env: Environment) -> None:
         """An environment is gone."""
-        for task in env.tasks:
-            self._told.pop(task, None)
+        own = f"{env.id}t"  # hooks and tasks that were replaced tell under names of their own
+        for task in [task for task in self._told if task.startswith(own)]:
+            del self._told[task]
         self._lines.pop(env.id, None)
         self._runs.pop((env.id, 0), None)
 

@@ -372,3 +372,17 @@ def test_numbers_of_a_node_that_cannot_be_stop_no_core(n: int) -> None:
     for told in bench.told[CLIENT]:
         client.CLIENT.encode(told)
     assert bench.run_info(1).dropped > 0
+
+
+def test_nothing_is_kept_of_tasks_whose_environment_is_gone() -> None:
+    bench = Bench(workflow(task("a"), task("h", trigger="before_START_ACTIVITY")))
+    environment = bench.create()
+    hook = next(one.id for one in bench.core.environments[environment].tasks.values() if one.hook)
+    told = node.TaskTelemetry(task=f"{hook}h2", run=0, dropped=3)
+    bench.send("n1", node.Telemetry(session=bench.nodes["n1"].session, tasks=(told,)))
+    bench.tell("w.a", dropped=2)
+    assert len(bench.core.telemetry._told) == 2
+
+    bench.destroy()
+
+    assert bench.core.telemetry._told == {}
