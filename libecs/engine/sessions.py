@@ -117,7 +117,9 @@ class Sessions:
             return "the node has not come back yet"
         if one.reach is not Reach.UP:
             return f"the node does not answer for {self._hub.now.mono_s - one.heard:.1f} s"
-        return "" if one.announced else "the node has not told what it runs"
+        if not one.announced:
+            return "the node has not told what it runs"
+        return "the node has told something that did not arrive" if one.gap else ""
 
     def ages(self) -> Mapping[str, int]:
         """Return the milliseconds since each node was heard, for those that are late or not back yet."""

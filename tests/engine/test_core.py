@@ -6,7 +6,7 @@ import pytest
 
 from libecs.engine.effects import Call, CallDone, Received
 from libecs.fsm import EnvState, Mode
-from libecs.wire import client
+from libecs.wire import client, node
 from libecs.wire.client import RunCondition
 from tests.engine.bench import Bench
 from tests.engine.flows import call, group, task, workflow
@@ -328,6 +328,30 @@ def test_recover_brings_an_environment_back_and_a_new_run_works() -> None:
     again = bench.control("START_ACTIVITY")
     assert again is not None
     assert (again.code, again.run_number) == ("", 2)
+
+
+def test_recover_waits_for_a_node_of_which_something_did_not_arrive() -> None:
+    bench = Bench(workflow(task("a"), task("b")))
+    bench.create()
+    bench.kill("w.b", signal=9)
+    one = bench.nodes["n1"]
+    one.sequence += 1  # a message that is lost
+    bench.queue.append(Received("n1", one.update(one.find("w.a"))))
+    one.commands.clear()
+
+    assert bench.control("RECOVER") is None
+    assert bench.show().step == "await nodes"
+    assert one.commands == []
+
+    held = tuple(
+        node.Held(status=status, environment=spec.environment, role=spec.role, class_name=spec.class_name)
+        for status, spec in ((one.tasks[name], one.specs[name]) for name in one.tasks)
+    )
+    bench.queue.append(Received("n1", node.Announce(session=one.session, sequence=one.sequence, tasks=held)))
+    bench.run()
+
+    assert bench.show().state is EnvState.DEPLOYED
+    assert [transit.event.name for transit in one.commands] == ["RESET"]
 
 
 def test_hook_tasks_run_at_their_moment_and_leave_nothing() -> None:
