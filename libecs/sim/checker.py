@@ -66,6 +66,7 @@ class Environment:
     acknowledged: bool = False
     transition: str = ""
     """The transition that goes on, or ""."""
+    transition_before: str = ""
     last_transition_s: float = -1.0
     """When a transition last went on."""
     run: int = 0
@@ -119,6 +120,8 @@ class Checker:
         """Tasks that were to end when the core lost its records."""
         self.lost_runs: set[int] = set()
         """Runs of those."""
+        self.robbed: set[str] = set()
+        """Tasks that somebody has taken, and perhaps commanded, for a time."""
         self.forgetful: set[str] = set()
         """Nodes whose executors have lost their records."""
 
@@ -187,11 +190,12 @@ class Checker:
                 and event.transition not in ("GO_ERROR", "DESTROY")
             ):
                 self._broken("one-transition", f"{env.name}: {event.transition} begins during {env.transition}")
+            env.transition_before = env.transition or env.transition_before
             env.transition = event.transition
             env.last_transition_s = self._now
         elif event.kind == "transition.end":
             env.recoveries += env.transition == "RECOVER" and event.ok
-            env.transition = ""
+            env.transition, env.transition_before = "", env.transition or env.transition_before
             env.last_transition_s = self._now
         elif event.kind in ("run.start", "run.end"):
             self._run(env, event)
@@ -210,6 +214,8 @@ class Checker:
         if state is EnvState.ERROR and env.state is not EnvState.ERROR:
             self._excused(env)
         self._tasks_are_there(env, state)
+        if state is EnvState.RUNNING and not env.run:
+            self._broken("one-run", f"{env.name} enters RUNNING and has no run")
         env.state = state
         env.states.append((self._now, state))
 
@@ -232,7 +238,9 @@ class Checker:
             return
         scenario = self.world.scenario
         recently = env.transition or self._now - env.last_transition_s < 1.0
-        if scenario.disturbed and recently:
+        # what is only lost, late or repeated is repeated until it arrives; but a node may not have come yet
+        patient = scenario.kind == "messages" and not scenario.task_link and env.transition_before != "DEPLOY"
+        if scenario.disturbed and not patient and recently:
             return
         if scenario.service_trouble and recently:
             return
@@ -605,7 +613,9 @@ class Checker:
             quiet = not self.world.scenario.disturbed and not process.troubled and ran == [EnvState.RUNNING]
             return "runs on though its environment is in ERROR" if quiet and real is TaskState.RUNNING else ""
         wanted = WANTED.get(state)
-        if wanted is not None and task.critical and real is not wanted:
+        if self.environment(environment.environment).transition_before == "RECOVER":
+            return ""  # it may have been in the middle of what it was told before, and ends it now
+        if wanted is not None and task.critical and real is not wanted and process.spec.task not in self.robbed:
             return f"is {real.name} while its environment is {state.name}"
         return ""
 

@@ -48,6 +48,8 @@ HOOK_MOMENTS = (
     "DESTROY",
 )
 
+HALL = {"flow0": "tcp://hall:5000", "flow1": "tcp://hall:5001"}
+"""Workflow to where its attached task listens."""
 GAIN = "gain"
 """A variable of the root, of which a property of every controlled task is made."""
 
@@ -89,7 +91,7 @@ def make_workflow(
     for n in range(random.choice((0, 0, 1, 2))):
         builder.hook(random.choice(parents), f"hook{n}")
     if random.random() < 0.15:
-        builder.attached(random.choice(parents), "hall0", f"tcp://hall:{name}")
+        builder.attached(random.choice(parents), "hall0", HALL.get(name, "tcp://hall:5002"))
     if random.random() < 0.2:
         builder.order()
     return Workflow(name=name, roles=builder.pre_order(), classes=builder.classes, revision="local")
