@@ -104,6 +104,7 @@ class CoreEngine:
         self._resume_asked = False
         self._beat_at: float | None = None
         recover(self, records)
+        self.telemetry.adopted = frozenset(self._owners)
 
     # the engine's face
 

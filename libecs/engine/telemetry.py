@@ -83,6 +83,8 @@ class Telemetry:
         self._saved_bytes = 0
         self._told: dict[str, int] = {}
         """Task to what it said last that it had lost."""
+        self.adopted: frozenset[str] = frozenset()
+        """Tasks of an earlier life of the core: what they had lost by then has been counted."""
         self._lines: dict[str, _Lines] = {}
         self._metric_watchers: dict[str, dict[str, None]] = {}
         """Environment, "" for all, to clients."""
@@ -157,7 +159,7 @@ class Telemetry:
 
     def _lost(self, told: node.TaskTelemetry) -> int:
         """Return how much a task has lost since it told last. A count that went back is that of a new process."""
-        before = self._told.get(told.task, 0)
+        before = self._told.get(told.task, told.dropped if told.task in self.adopted else 0)
         self._told[told.task] = told.dropped
         lost = told.dropped - before if told.dropped >= before else told.dropped
         return min(max(0, lost), MAX_LOST)

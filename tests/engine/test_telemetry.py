@@ -386,3 +386,15 @@ def test_nothing_is_kept_of_tasks_whose_environment_is_gone() -> None:
     bench.destroy()
 
     assert bench.core.telemetry._told == {}
+
+
+def test_what_was_lost_before_a_restart_of_the_core_is_counted_once() -> None:
+    bench = running("a")
+    bench.tell("w.a", run=1, dropped=5)
+    bench.wait(11.0)
+    bench.restart()
+
+    bench.tell("w.a", run=1, dropped=6)
+    bench.tell("w.a", run=1, dropped=8)
+
+    assert 7 <= bench.run_info(1).dropped <= 8  # what it lost while the core was away may be missing
