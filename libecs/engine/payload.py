@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from libecs.engine.effects import Call
-from libecs.engine.runs import CLEANUP_COUNT, RUN_DIR
+from libecs.engine.runs import RUN_DIR, starts
 from libecs.errors import InvalidInput, TemplateError
 from libecs.fsm import Mode, TaskEvent
 from libecs.language.duration import parse_duration
@@ -167,8 +167,7 @@ def arguments(env: Environment, event: TaskEvent) -> Mapping[str, str]:
     """Return the arguments that an event gives to all tasks."""
     _, launcher = env.expanded
     if event is TaskEvent.START:
-        cleanup = int(env.var(CLEANUP_COUNT) or "0")
-        told = launcher.start_arguments(env.record.run_number, cleanup, env.record.overlay)
+        told = launcher.start_arguments(env.record.run_number, starts(env), env.record.overlay)
         folder = env.run_folder
         return {**told, RUN_DIR: folder} if folder else told
     if event is TaskEvent.STOP:

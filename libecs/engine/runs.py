@@ -59,9 +59,15 @@ def begin(env: Environment, ctx: Context, number: int) -> None:
     ctx.event("run.start", env.id, run_number=number, state=env.state.name, transition=EnvEvent.START_ACTIVITY.name)
 
 
+def starts(env: Environment) -> int:
+    """Return how many runs the environment has started before. Hooks may set it: what is no number is 0."""
+    text = env.var(CLEANUP_COUNT) or ""
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
+
+
 def start_completed(env: Environment, ctx: Context) -> None:
     """EOSOR."""
-    env.set_var(CLEANUP_COUNT, str(int(env.var(CLEANUP_COUNT) or "0") + 1))
+    env.set_var(CLEANUP_COUNT, str(starts(env) + 1))
     env.set_var("run_start_completion_time_ms", str(ctx.now.unix_ms))
     _change(env, ctx, start_completion_ms=ctx.now.unix_ms, variables=_variables(env))
     autostop.arm(env, ctx)

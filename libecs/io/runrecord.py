@@ -281,8 +281,10 @@ class StateRuns:
         """Return one run: from its file, which is complete, or else from the core's records."""
         try:
             return self._folders.run(number)
-        except NotFound:
+        except (NotFound, InvalidInput) as error:  # a loss of power may leave an empty file
             rows = self._rows("SELECT value FROM records WHERE tbl = ? AND key = ?", RUN, str(number))
+            if not rows and isinstance(error, InvalidInput):
+                raise
         if not rows:
             raise NotFound(f"no run {number}")
         try:

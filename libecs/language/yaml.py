@@ -35,8 +35,8 @@ MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 32
 """Mappings and sequences inside each other."""
 MAX_NODES: Final = 50_000
-"""Scalars, sequences and mappings of one file as it is written: half a second of reading. The longest template known, the
-readout-dataflow of ALICE, has 4 300."""
+"""Scalars, sequences and mappings of one file as it is written: half a second of reading. The longest template that we
+know, the readout-dataflow of ALICE, has 4 300."""
 MAX_ALIASED_NODES: Final = 10_000
 """Nodes that aliases and merge keys add to one document."""
 

@@ -536,3 +536,18 @@ def test_a_run_that_fails_stops_its_tasks_in_reverse_too() -> None:
         ("w.daq", "STOP"),
         ("w.hv", "STOP"),
     ]
+
+
+def test_a_count_of_starts_that_a_hook_has_spoiled_counts_from_zero() -> None:
+    def spoil(call: Call) -> CallDone:
+        return CallDone(call=call.call, ok=True, sets={"__fmq_cleanup_count": "many"})
+
+    flow = workflow(task("a"), call("spoil", "test.Spoil()", trigger="before_START_ACTIVITY-1"))
+    bench = Bench(flow, integrations={"test.Spoil": spoil})
+    bench.create()
+
+    started = bench.control("START_ACTIVITY")
+
+    assert started is not None
+    assert started.code == ""
+    assert bench.show().run_number == 1

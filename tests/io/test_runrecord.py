@@ -275,6 +275,19 @@ def test_file_of_a_run_counts_more_than_the_state(state: Path) -> None:
     assert StateRuns(state).run(8).comment == "night"
 
 
+def test_state_counts_where_the_file_of_a_run_is_broken(state: Path) -> None:
+    file = state / "runs" / "7" / "run.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("")
+    nobodys = state / "runs" / "11" / "run.json"
+    nobodys.parent.mkdir()
+    nobodys.write_text("")
+
+    assert StateRuns(state).run(7) == RUN_7
+    with pytest.raises(InvalidInput, match=r"11/run\.json is no run record"):
+        StateRuns(state).run(11)
+
+
 def test_state_without_the_run_or_no_state_is_not_found(state: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no run 10"):
         StateRuns(state).run(10)

@@ -8,7 +8,7 @@ from libecs.session import local
 
 
 def test_session_that_was_not_entered_says_what_to_write() -> None:
-    with pytest.raises(AttributeError, match=r"not entered has no 'environment'; enter it first: `with libecs\.local\(\)"):
+    with pytest.raises(AttributeError, match=r"no 'environment'; enter it first: `with libecs\.local\(\)"):
         local().environment("demo")
     with pytest.raises(AttributeError, match="not entered has no 'environmnt'$"):
-        local().environmnt
+        _ = local().environmnt
