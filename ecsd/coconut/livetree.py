@@ -148,9 +148,10 @@ COUNTED = ("", "n", "B", "bytes")
 def figure(info: MetricInfo) -> float:
     """Return the number to show: of what is counted in portions their sum, else the latest sample.
 
-    A counter that is told as it stands grows: its latest sample is the largest, and not all are the same.
+    A counter that is told as it stands grows: its latest sample is the largest, and its mean is far from the smallest.
+    The last of many portions may be the largest too, as when a task empties its buffers last; their mean is low.
     """
-    stands = info.last == info.max > info.min
+    stands = info.last == info.max > info.min and info.sum / info.n - info.min >= (info.max - info.min) / 4
     return info.sum if info.unit in COUNTED and not stands else info.last
 
 

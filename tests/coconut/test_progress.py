@@ -154,11 +154,17 @@ def test_short_names_leave_their_room_to_the_rest() -> None:
 
 def test_what_is_counted_in_portions_is_shown_as_its_sum() -> None:
     portions = MetricInfo(role="r", name="events", unit="n", n=4, sum=100, min=25, max=25, last=25, last_ms=1)
-    total = attrs.evolve(portions, min=25, max=70, last=70)
+    total = attrs.evolve(portions, sum=190, min=25, max=70, last=70)
     level = attrs.evolve(portions, unit="V")
 
     assert [figure(info) for info in (portions, total, level)] == [100, 70, 25]
     assert tree_lines((), (), 20, [portions]) == []
+
+
+def test_largest_portion_at_the_end_is_still_a_portion() -> None:
+    drained = MetricInfo(role="r", name="events", unit="", n=2311, sum=3615.0, min=1.0, max=46.0, last=46.0, last_ms=1)
+
+    assert figure(drained) == 3615.0
 
 
 def test_metrics_of_a_new_run_replace_those_of_the_last() -> None:
