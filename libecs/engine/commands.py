@@ -142,6 +142,10 @@ def finish(desk: Desk, held: HeldTask, reason: str | None) -> None:
         going.then(reason)
         return
     failure = None if reason is None else held.failure(reason)
+    if failure is not None and held.controlled and held.state is TaskState.ERROR:
+        held.error = held.error or failure.reason  # the Update that tells the ERROR may come before the Answer
+    elif failure is None and going.event is TaskEvent.RECOVER:
+        held.error = ""
     held.remember(going.id, failure)
     desk.save(held)
     desk.outbox.answer(going.id, held.spec.task, failure, target_of(going.event))

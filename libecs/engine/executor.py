@@ -280,6 +280,8 @@ class ExecutorEngine:
     def _start_expired(self, held: HeldTask) -> None:
         if held.phase is Phase.STARTING and self._desk.holds(held):
             where = f": nobody answers at {held.spec.endpoint}" if held.spec.attached and not held.welcomed else ""
+            if not held.welcomed and not held.spec.attached:
+                where = "; it never spoke to us: a program that is not made with our library needs mode: basic"
             held.error = f"was not ready within {held.spec.start_s:g} s of its launch{where}"
             held.state = TaskState.ERROR
             held.phase = Phase.SUSPECT

@@ -219,7 +219,7 @@ def test_a_task_that_is_never_ready_is_told_so() -> None:
 
     (last,) = rig.took(node.Update)[-1].tasks
     assert last.state is TaskState.ERROR
-    assert last.error == "was not ready within 5 s of its launch"
+    assert last.error.startswith("was not ready within 5 s of its launch; it never spoke to us")
 
 
 def test_a_task_of_the_wrong_machine_is_named() -> None:
@@ -1193,3 +1193,19 @@ def test_an_executor_that_lost_its_records_takes_the_next_epoch_of_its_tasks() -
 
     (hello,) = rig.took(task.Hello)
     assert hello.epoch == 8
+
+
+def test_a_task_that_failed_into_error_says_why_in_its_update_too() -> None:
+    rig = Rig()
+    configured(rig)
+    rig.transit(TaskEvent.START, id="c2", run_number="1")
+
+    rig.task(result("c2", TaskEvent.START, TaskState.ERROR, ok=False, sequence=3, error="no trigger"))
+    failed = rig.took(node.Update)[-1].tasks[0]
+    rig.transit(TaskEvent.RECOVER, id="c3")
+    rig.task(result("c3", TaskEvent.RECOVER, TaskState.STANDBY, sequence=4))
+    rig.task(task.Happened(type=task.DeviceEventType.END_OF_STREAM))
+    recovered = rig.took(node.Update)[-1].tasks[0]
+
+    assert (failed.state, failed.error) == (TaskState.ERROR, "no trigger")
+    assert (recovered.state, recovered.error) == (TaskState.STANDBY, "")
