@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -23,7 +22,7 @@ DOCUMENT = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def generator() -> Iterator[ModuleType]:
+def generator() -> ModuleType:
     """Return tools/generate_protocol.py as a module, without the source folder that it puts on the path."""
     path = list(sys.path)
     specification = importlib.util.spec_from_file_location("generate_protocol", ROOT / "tools" / "generate_protocol.py")
@@ -32,7 +31,7 @@ def generator() -> Iterator[ModuleType]:
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     sys.path[:] = path
-    yield module
+    return module
 
 
 def test_the_tables_of_the_document_are_fresh() -> None:
