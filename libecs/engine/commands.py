@@ -32,7 +32,7 @@ def transit(desk: Desk, message: node.Transit) -> None:
             failure = Failure(task=name, state=TaskState.UNKNOWN, reason=f"task {gone}")
             desk.outbox.answer(message.id, name, failure, target)
         elif message.id in held.answers:
-            desk.outbox.answer(message.id, name, held.answers[message.id], target)
+            desk.outbox.answer(message.id, name, held.answers[message.id], held.state)  # of now: it may have moved on
         elif held.going is not None:
             if held.going.id != message.id:
                 busy = held.failure(f"is busy with {held.going.event.name}")

@@ -14,7 +14,7 @@ from libecs.engine.effects import TakeRunNumber
 from libecs.engine.environment import Environment
 from libecs.engine.plan import Step, StepKind
 from libecs.errors import EcsError, InvalidInput
-from libecs.fsm import EnvEvent, EnvState
+from libecs.fsm import EnvEvent, EnvState, TaskEvent, TaskState, target_of
 from libecs.wire import node
 from libecs.wire.node import Answer
 
@@ -148,6 +148,18 @@ def answered(env: Environment, ctx: Context, name: str, answer: Answer) -> None:
                 if not step.lenient:
                     log = f"; last log: {failure.last_log}" if failure.last_log else ""
                     env.note_failure(task.path, task.critical, f"on node {task.node} {failure.reason}{log}")
+        _tasks_done(env, step, answer)
+
+
+def _tasks_done(env: Environment, step: Step, answer: Answer) -> None:
+    """Tasks have gone through the event; those that somebody has taken elsewhere since are not where they should be."""
+    if step.lenient or answer.state is target_of(TaskEvent[step.event]):
+        env.waiting.difference_update(answer.done)
+    elif answer.state is not TaskState.UNKNOWN:  # else its node will know
+        for name in env.waiting.intersection(answer.done):
+            task = env.tasks[name]
+            reason = f"on node {task.node} went through {step.event} and is {answer.state.name} since"
+            env.note_failure(task.path, task.critical, reason)
         env.waiting.difference_update(answer.done)
 
 

@@ -551,3 +551,24 @@ def test_a_count_of_starts_that_a_hook_has_spoiled_counts_from_zero() -> None:
     assert started is not None
     assert started.code == ""
     assert bench.show().run_number == 1
+
+
+@pytest.mark.parametrize("state", [TaskState.STANDBY, TaskState.UNKNOWN])
+def test_a_task_that_was_taken_elsewhere_after_its_command_has_not_arrived(state: TaskState) -> None:
+    bench = Bench(workflow(task("a")))
+    bench.create(target=EnvState.DEPLOYED)
+    one = bench.nodes["n1"]
+    one.deaf = True
+    bench.control("CONFIGURE")
+    order = one.heard[-1]
+    one.sequence += 1
+
+    answer = node.Answer(session=one.session, sequence=one.sequence, id=order.id, state=state, done=order.tasks)
+    bench.queue.append(Received("n1", answer))
+    bench.run()
+
+    if state is TaskState.UNKNOWN:
+        assert bench.show().transition == "CONFIGURE"  # nobody knows yet
+    else:
+        assert bench.show().state is EnvState.ERROR
+        assert "went through CONFIGURE and is STANDBY since" in bench.show().cause

@@ -1209,3 +1209,18 @@ def test_a_task_that_failed_into_error_says_why_in_its_update_too() -> None:
 
     assert (failed.state, failed.error) == (TaskState.ERROR, "no trigger")
     assert (recovered.state, recovered.error) == (TaskState.STANDBY, "")
+
+
+def test_an_answer_that_is_repeated_tells_the_state_of_now() -> None:
+    rig = Rig()
+    configured(rig)
+    rig.transit(TaskEvent.RESET, id="c2")
+    rig.task(result("c2", TaskEvent.RESET, TaskState.STANDBY, sequence=3))
+    rig.transit(TaskEvent.CONFIGURE, id="c3")
+    rig.task(result("c3", TaskEvent.CONFIGURE, TaskState.CONFIGURED, sequence=4))
+    rig.took(node.Answer)
+
+    rig.transit(TaskEvent.RESET, id="c2")  # its answer was late
+
+    (again,) = rig.took(node.Answer)
+    assert (again.id, again.done, again.state) == ("c2", ("t",), TaskState.CONFIGURED)
