@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from libecs.engine.effects import Call, CallDone, Received
-from libecs.fsm import EnvState, Mode
+from libecs.fsm import EnvState, Mode, TaskState
 from libecs.wire import client, node
 from libecs.wire.client import RunCondition
 from tests.engine.bench import Bench

@@ -178,11 +178,25 @@ def test_a_message_of_another_session_is_dropped() -> None:
 
 def test_a_core_that_does_not_know_the_session_is_greeted_anew() -> None:
     rig = Rig()
+    rig.wait(1.0)
     rig.out.clear()
 
     rig.core(node.NodeRefused(epoch=6, reason="who?"))
 
     assert len(rig.took(node.NodeHello)) == 1
+
+
+def test_refusals_of_older_sessions_do_not_end_the_one_that_has_just_begun() -> None:
+    rig = Rig()
+    rig.wait(1.0)
+    rig.core(node.NodeRefused(epoch=5, reason="who?"))
+    rig.core(node.Welcome(version=1, epoch=5, session=10, instance="i"))
+    rig.out.clear()
+
+    rig.core(node.NodeRefused(epoch=5, reason="who?"))
+    rig.core(node.NodeRefused(epoch=5, reason="who?"))
+
+    assert rig.took(node.NodeHello) == []
 
 
 # launching
