@@ -78,6 +78,7 @@ class ExecutorEngine:
         self._outbox = self._desk.outbox
         self._linked = False
         self._next_keepalive = 0.0
+        self._helloed = float("-inf")
         self._next_ping: float | None = None
         for key, value in records.get(TASK_TABLE, {}).items():
             self._desk.tasks[key] = adoption.from_record(unpack_value(HeldRecord, value))
@@ -151,7 +152,8 @@ class ExecutorEngine:
     def _hello(self) -> None:
         s = self.settings
         self._outbox.session = None
-        self._next_keepalive = self._desk.now.mono_s + s.hello_s
+        self._helloed = self._desk.now.mono_s
+        self._next_keepalive = self._helloed + s.hello_s
         self._outbox.send(
             node.NodeHello(
                 node=s.node,
@@ -170,7 +172,9 @@ class ExecutorEngine:
             self._welcomed(message)
             return
         if isinstance(message, node.NodeRefused):
-            if self._linked and self._outbox.session is not None:
+            # One refusal may be of an older session than ours: greeting at each would go round and round for ever.
+            may_be_ours = self._desk.now.mono_s >= self._helloed + self.settings.keepalive_s
+            if self._linked and self._outbox.session is not None and may_be_ours:
                 self._hello()
             return
         if not isinstance(

@@ -229,7 +229,9 @@ class Checker:
             real = task_state(task)
             if real is wanted or real not in WANTED.values() or task.busy or task.stolen or task.spec.attached:
                 continue
-            if self._critical(task.spec) and task.spec.task not in condemned:
+            if task.spec.task in condemned or task.spec.task in self.robbed:
+                continue
+            if self._critical(task.spec):
                 self._broken("entered", f"{env.name} enters {state.name}, and {task.spec.role} is {real.name}")
 
     def _excused(self, env: Environment) -> None:
