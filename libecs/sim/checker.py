@@ -482,6 +482,8 @@ class Checker:
     def _not_an_orphan(self, process: Process, text: str) -> None:
         """What nobody knows any more is shown and left alone: it may be taking data."""
         spec = process.spec
+        if spec.mode not in CONTROLLED:
+            return  # a STOP that was on its way
         if spec.environment in self.orphans and spec.task not in self.doomed and not process.orphaned:
             self._broken("orphan", f"task {spec.task} ({spec.role}) of a forgotten environment {text}")
 

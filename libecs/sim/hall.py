@@ -38,6 +38,8 @@ class Hall:
     def furnish(self, endpoints: Iterable[str]) -> None:
         """Make a place for each endpoint, and start its process sooner or later."""
         for endpoint in endpoints:
+            if endpoint in self.places:
+                continue
             place = self.places[endpoint] = Place(endpoint)
             self.agenda.after(self.random.choice((0.0, 0.0, 1.0, 6.0)), lambda place=place: self.start(place))  # type: ignore[misc]
 

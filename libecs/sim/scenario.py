@@ -92,7 +92,7 @@ def draw(seed: int) -> Scenario:
         loss=random.choice((0.0, rate, rate)) if messages else 0.0,
         duplicate=random.choice((0.0, rate, rate)) if messages else 0.0,
         reorder=random.choice((0.0, rate)) if messages else 0.0,
-        late=random.choice((0.0, rate / 4)) if messages else 0.0,
+        late=random.choice((0.0, rate, 0.3)) if messages else 0.0,
         task_link=random.choice((0.0, rate)) if messages else 0.0,
         process_faults=random.randint(1, 5) if crashes else 0,
         network_faults=random.randint(1, 3) if network else 0,

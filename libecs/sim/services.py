@@ -10,6 +10,7 @@ import attrs
 from libecs.engine.effects import Call, CallDone, Expand, Expanded, RunNumberTaken, TakeRunNumber
 from libecs.sim.agenda import Agenda
 from libecs.sim.history import History
+from libecs.sim.workflows import at_places
 from libecs.workflow.role import TaskClass, Workflow
 
 FIRST_RUN = 500
@@ -71,8 +72,13 @@ class Services:
         workflows: Mapping[str, Workflow],
         answer: Callable[[int, CallDone | Expanded | RunNumberTaken], None],
         on_critical_failure: Callable[[str, str, str], None],
+        furnish: Callable[[list[str]], None] = lambda endpoints: None,
     ) -> None:
-        """`on_critical_failure` is told (environment, role, why) when a critical call will fail."""
+        """`on_critical_failure` is told (environment, role, why) when a critical call will fail, `furnish` where
+        attached tasks are expected.
+        """
+        self._furnish = furnish
+        self._places: dict[str, int] = {}
         self.agenda = agenda
         self.history = history
         self.random = random
@@ -107,8 +113,17 @@ class Services:
             answer = Expanded(job=effect.job, code="E_TEMPLATE", message="workflows/sim.yaml:1: does not parse")
         else:
             variables = {name: value for name, value in effect.variables.items() if name != "environment_id"}
-            answer = Expanded(job=effect.job, workflow=attrs.evolve(workflow, user_vars=variables))
+            answer = Expanded(
+                job=effect.job, workflow=attrs.evolve(self._placed(effect, workflow), user_vars=variables)
+            )
         self._later(life, self._delay(0.005, 0.3), answer)
+
+    def _placed(self, effect: Expand, workflow: Workflow) -> Workflow:
+        """Give the attached tasks of an environment places of their own, the same whenever it is expanded."""
+        place = self._places.setdefault(effect.environment, 5000 + len(self._places))
+        placed = at_places(workflow, place)
+        self._furnish([task_class.endpoint for task_class in placed.classes.values() if task_class.endpoint])
+        return placed
 
     def call(self, life: int, effect: Call) -> None:
         """Answer a Call as the name of its function says: Quick, Slow, Fail, Never, Set."""

@@ -48,8 +48,6 @@ HOOK_MOMENTS = (
     "DESTROY",
 )
 
-HALL = {"flow0": "tcp://hall:5000", "flow1": "tcp://hall:5001"}
-"""Workflow to where its attached task listens."""
 GAIN = "gain"
 """A variable of the root, of which a property of every controlled task is made."""
 
@@ -58,9 +56,14 @@ IDEMPOTENT = frozenset({"sim.Quick"})
 """Functions that say that they may be called again."""
 
 
-def endpoints(workflow: Workflow) -> list[str]:
-    """Return where the attached tasks of a workflow are."""
-    return [task_class.endpoint for task_class in workflow.classes.values() if task_class.endpoint]
+def at_places(workflow: Workflow, first: int) -> Workflow:
+    """Return a workflow whose attached tasks listen at ports of their own, from `first` on: nobody shares them."""
+    classes = dict(workflow.classes)
+    for name, task_class in workflow.classes.items():
+        if task_class.endpoint:
+            classes[name] = attrs.evolve(task_class, endpoint=f"tcp://hall:{first}")
+            first += 1
+    return attrs.evolve(workflow, classes=classes)
 
 
 def make_workflow(
@@ -91,7 +94,7 @@ def make_workflow(
     for n in range(random.choice((0, 0, 1, 2))):
         builder.hook(random.choice(parents), f"hook{n}")
     if random.random() < 0.15:
-        builder.attached(random.choice(parents), "hall0", HALL.get(name, "tcp://hall:5002"))
+        builder.attached(random.choice(parents), "hall0", "tcp://hall:1")
     if random.random() < 0.2:
         builder.order()
     return Workflow(name=name, roles=builder.pre_order(), classes=builder.classes, revision="local")

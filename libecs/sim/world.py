@@ -25,7 +25,7 @@ from libecs.sim.process import Disk, EngineProcess
 from libecs.sim.scenario import Scenario, draw
 from libecs.sim.services import Services
 from libecs.sim.tasks import Behaviour, ControlledTask, Process, make_behaviour
-from libecs.sim.workflows import IDEMPOTENT, endpoints, make_workflow
+from libecs.sim.workflows import IDEMPOTENT, make_workflow
 from libecs.wire.client import CLIENT, Destroy, Environments, Finished
 from libecs.wire.node import NODE, TaskSpec, Welcome
 
@@ -194,6 +194,7 @@ class World:
             )
             for n in range(scenario.workflows)
         }
+        self.hall = Hall(self.agenda, self.history, self._random("hall"), self.checker)
         self.core = CoreProcess(
             self.agenda,
             self.history,
@@ -209,9 +210,8 @@ class World:
             workflows=workflows,
             answer=lambda life, input: self.core.put(input) if life == self.core.life else None,
             on_critical_failure=self.checker.called,
+            furnish=self.hall.furnish,
         )
-        self.hall = Hall(self.agenda, self.history, self._random("hall"), self.checker)
-        self.hall.furnish(endpoint for workflow in workflows.values() for endpoint in endpoints(workflow))
         self.nodes: list[Node] = []
         self.links: dict[str, NodeLink] = {}
         for name in names:
