@@ -59,6 +59,17 @@ class TelemetryHub(Protocol):
         """More is known of a run that is over."""
 
 
+@attrs.frozen
+class _Origin:
+    """Where a task belongs."""
+
+    id: str
+    """Of the environment."""
+    role: str
+    run: int
+    """Number of the run that goes on there; -1 = the environment is gone."""
+
+
 @attrs.define
 class _Lines:
     kept: deque[tuple[int, TaskLine]] = attrs.field(factory=deque)
@@ -86,6 +97,8 @@ class Telemetry:
         self.adopted: frozenset[str] = frozenset()
         """Tasks of an earlier life of the core: what they had lost by then has been counted."""
         self._lines: dict[str, _Lines] = {}
+        self._left: dict[str, dict[str, _Origin]] = {}
+        """Environments that are gone, and their tasks, as long as telemetry of their last run is taken."""
         self._metric_watchers: dict[str, dict[str, None]] = {}
         """Environment, "" for all, to clients."""
         self._line_watchers: dict[str, dict[str, None]] = {}
@@ -136,26 +149,28 @@ class Telemetry:
 
     def _take(self, name: str, tasks: Iterable[node.TaskTelemetry]) -> None:
         for told in tasks:
-            env, role = self._who(told.task)
+            env = self._who(told.task)
             if env is None:
                 continue
             lost = self._lost(told) if told.dropped else 0
             if told.metrics or lost:
-                self._count(env, role, told, lost)
+                self._count(env, told, lost)
             if (told.lines or lost) and (env.id in self._line_watchers or "" in self._line_watchers):
                 lines = self._lines.setdefault(env.id, _Lines())
                 lines.dropped += lost
                 for line in told.lines:
-                    lines.add(told.run, TaskLine(role=role, node=name, line=line))
+                    lines.add(told.run, TaskLine(role=env.role, node=name, line=line))
                 self._ask_flush()
 
-    def _who(self, task: str) -> tuple[Environment | None, str]:
-        """Return environment and role of a task, or of one life of a hook: the task's id, h, the plan's number."""
-        env = self._hub.owner(task)
-        if env is None:
-            task = task.rpartition("h")[0]
-            env = self._hub.owner(task)
-        return (None, "") if env is None else (env, env.tasks[task].path)
+    def _who(self, task: str) -> _Origin | None:
+        """Return where a task belongs, or one life of a hook: the task's id, h, the plan's number."""
+        for name in (task, task.rpartition("h")[0]):
+            env = self._hub.owner(name)
+            if env is not None:
+                return _Origin(env.id, env.tasks[name].path, env.record.run_number)
+            if (left := self._left.get(name.rpartition("t")[0], {}).get(name)) is not None:
+                return left
+        return None
 
     def _lost(self, told: node.TaskTelemetry) -> int:
         """Return how much a task has lost since it told last. A count that went back is that of a new process."""
@@ -164,22 +179,24 @@ class Telemetry:
         lost = told.dropped - before if told.dropped >= before else told.dropped
         return min(max(0, lost), MAX_LOST)
 
-    def _count(self, env: Environment, role: str, told: node.TaskTelemetry, lost: int) -> None:
-        run = self._run(env, told.run)
+    def _count(self, env: _Origin, told: node.TaskTelemetry, lost: int) -> None:
+        run = self._run(env.id, env.run, told.run)
         if run is None:
             return
         watched = bool(self._metric_watchers) and (env.id in self._metric_watchers or "" in self._metric_watchers)
-        run.add(role, told.metrics, lost, watched)
+        run.add(env.role, told.metrics, lost, watched)
         if run.number and run.save_at is None:
             run.save_at = self._hub.now.mono_s + (SAVE_S if run.close_at is None else FLUSH_S)
         if watched:
             self._ask_flush()
 
-    def _run(self, env: Environment, number: int) -> RunMetrics | None:
-        """Return what counts for a run that goes on or ended just now; None for any other."""
-        run = self._runs.get((env.id, number))
-        if run is None and number in (0, env.record.run_number):
-            run = self._runs[env.id, number] = RunMetrics(number)
+    def _run(self, environment: str, present: int, number: int) -> RunMetrics | None:
+        """Return what counts for a run that goes on or ended just now; None for any other. `present`: -1 = no run can begin
+        any more.
+        """
+        run = self._runs.get((environment, number))
+        if run is None and present >= 0 and number in (0, present):
+            run = self._runs[environment, number] = RunMetrics(number)
             for record in self._records(number):
                 run.load(record)
         return run
@@ -189,11 +206,11 @@ class Telemetry:
     def begin(self, env: Environment, number: int) -> None:
         """A run begins: what was told before it is over."""
         self._runs.pop((env.id, 0), None)
-        self._run(env, number)
+        self._run(env.id, number, number)
 
     def end(self, env: Environment, number: int) -> None:
         """A run is over: show and save what it has counted."""
-        run = self._run(env, number)
+        run = self._run(env.id, env.record.run_number, number)
         if run is not None:
             run.close_at = self._hub.now.mono_s + LATE_S
             self._show(env.id, run)
@@ -201,11 +218,16 @@ class Telemetry:
 
     def forget(self, env: Environment) -> None:
         """An environment is gone."""
-        own = f"{env.id}t"  # hooks and tasks that were replaced tell under names of their own
-        for task in [task for task in self._told if task.startswith(own)]:
-            del self._told[task]
+        self._forget_losses(env.id)
         self._lines.pop(env.id, None)
         self._runs.pop((env.id, 0), None)
+        if any(environment == env.id for environment, _ in self._runs):  # their telemetry may still be on its way
+            self._left[env.id] = {task.id: _Origin(env.id, task.path, -1) for task in env.tasks.values()}
+
+    def _forget_losses(self, environment: str) -> None:
+        own = f"{environment}t"  # hooks and tasks that were replaced tell under names of their own
+        for task in [task for task in self._told if task.startswith(own)]:
+            del self._told[task]
 
     def is_large(self, number: int) -> bool:
         """Whether the metrics of a run that goes on, or ended just now, are too many to be gathered in passing."""
@@ -232,6 +254,9 @@ class Telemetry:
                 self._save(run)
             if run.save_at is None and run.close_at is not None and now >= run.close_at:
                 del self._runs[key]
+                if not any(environment == key[0] for environment, _ in self._runs):
+                    if self._left.pop(key[0], None) is not None:
+                        self._forget_losses(key[0])
         if self._flush_at is not None and now >= self._flush_at:
             self._flush_at, self._flushed = None, now
             for (environment, _), run in self._runs.items():

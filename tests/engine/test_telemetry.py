@@ -249,6 +249,22 @@ def test_what_comes_a_little_late_is_added_and_the_record_written_again() -> Non
     assert bench.run_info(1).metrics[0].n == 5
 
 
+def test_what_comes_late_of_an_environment_that_is_gone_counts_too() -> None:
+    bench = running()
+    bench.destroy(allow_running=True)
+    assert bench.core.environments == {}
+
+    bench.tell("w.a", run=1, spans=(span(n=5),), dropped=2)
+    bench.wait(2.0)
+    assert bench.run_info(1).metrics[0].n == 5
+
+    bench.wait(telemetry.LATE_S + 1)
+    bench.tell("w.a", run=1, spans=(span(n=5),))
+    bench.wait(2.0)
+    assert bench.run_info(1).metrics[0].n == 5
+    assert bench.core.telemetry.next_deadline is None
+
+
 def test_what_comes_much_too_late_is_left_out() -> None:
     bench = running()
     bench.control("STOP_ACTIVITY")
