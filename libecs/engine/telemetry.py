@@ -191,8 +191,9 @@ class Telemetry:
             self._ask_flush()
 
     def _run(self, environment: str, present: int, number: int) -> RunMetrics | None:
-        """Return what counts for a run that goes on or ended just now; None for any other. `present`: -1 = no run can begin
-        any more.
+        """Return what counts for a run that goes on or ended just now; None for any other.
+
+        present: number of the run that goes on, 0 without one, -1 where none can begin any more.
         """
         run = self._runs.get((environment, number))
         if run is None and present >= 0 and number in (0, present):
@@ -254,9 +255,10 @@ class Telemetry:
                 self._save(run)
             if run.save_at is None and run.close_at is not None and now >= run.close_at:
                 del self._runs[key]
-                if not any(environment == key[0] for environment, _ in self._runs):
-                    if self._left.pop(key[0], None) is not None:
-                        self._forget_losses(key[0])
+                left = key[0] in self._left and not any(environment == key[0] for environment, _ in self._runs)
+                if left:
+                    del self._left[key[0]]
+                    self._forget_losses(key[0])
         if self._flush_at is not None and now >= self._flush_at:
             self._flush_at, self._flushed = None, now
             for (environment, _), run in self._runs.items():
