@@ -4,7 +4,7 @@ A mutant is a file tests/mutants/NAME.patch: some lines `Key: text`, an empty li
 mutant this program copies the tree, applies the patch, runs the tests of the pure floors, which must pass, and plays
 2 000 seeded histories, one of which must break a rule that fits. It ends with 1 if a mutant is not as that says.
 
-    python tools/mutants [NAME…] [--seeds N] [--jobs N] [--no-unit]
+    python tools/mutants/mutants.py [NAME…] [--seeds N] [--jobs N] [--no-unit]
 """
 
 from __future__ import annotations
