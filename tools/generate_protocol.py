@@ -82,7 +82,9 @@ def default_text(attribute: Any) -> str:
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         made = default.factory()
         return "{}" if made == {} else "all defaults"
-    return {"": '""', (): "[]", None: "nil", True: "true", False: "false"}.get(default, str(default))
+    if isinstance(default, bool):  # 0 and 1 are equal to them
+        return "true" if default else "false"
+    return {"": '""', (): "[]", None: "nil"}.get(default, str(default))
 
 
 def inner_types(hint: Any) -> Iterator[type]:

@@ -6,7 +6,7 @@ life of the core; an executor obeys the highest it has ever seen and remembers i
 wakes up is fenced.
 
 *Exactly once.* Commands carry an id and are repeated by the core until they are answered; the executor works on each
-(id, task) once and repeats its answer.
+(id, task) once and repeats its answer, with the state of now.
 
 *Truth.* Every change of a task is an Update with a sequence number; NodeKeepalive tells the last one. Whoever sees a
 gap asks for (Inquire) or sends (Announce) the whole picture. A status older than what is known is ignored.
