@@ -45,7 +45,7 @@ def test_an_unknown_verb_is_refused_with_the_known_ones() -> None:
     refused = run_dev("deploy")
 
     assert refused.returncode == 2
-    assert refused.stderr == "dev: there is no verb 'deploy'; the verbs are demo, test, bench, lint, shell and help.\n"
+    assert refused.stderr == "dev: there is no verb 'deploy'; the verbs are demo, test, bench, mutants, lint, shell and help.\n"
 
 
 def test_a_user_without_the_packages_is_told_the_command_in_one_sentence(dev: ModuleType) -> None:
