@@ -40,6 +40,7 @@ from libecs.engine.records import (
     CONFIGURATION,
     CORE,
     ENVIRONMENT,
+    FRESH,
     PLACEMENT,
     PLAN,
     RECONFIGURATION,
@@ -84,7 +85,7 @@ class CoreEngine:
         self.settings = settings
         records = records or {}
         core = records.get(CORE, {})
-        self.is_fresh = not core
+        self.is_fresh = not core or FRESH in core
         self.epoch = int(core.get("epoch", b"0")) + 1
         self.now = Now(0.0, 0)
         self.environments: dict[str, Environment] = {}
@@ -127,7 +128,9 @@ class CoreEngine:
         """Begin a life: take the epoch, and go on with what the last one left."""
         self._begin(now)
         self.emit(Persist(CORE, "epoch", str(self.epoch).encode()))
-        if self.is_fresh:  # the records of earlier lives may be lost, and nodes hold what had the first ids of epoch 1
+        if self.is_fresh:
+            self.emit(Persist(CORE, FRESH, b"1"))
+            # the records of earlier lives may be lost, and nodes hold what had the first ids of epoch 1
             self._ids.counter = now.unix_ms // 1000
         for name, reason in self.quarantine.items():
             self.event("quarantine", name=name, ok=False, text=reason)
@@ -301,7 +304,7 @@ class CoreEngine:
         if not self.is_fresh:
             return False
         self.epoch = epoch
-        self._ids = IdSource(self.settings.instance, epoch)
+        self._ids = IdSource(self.settings.instance, epoch, self._ids.counter)
         self.emit(Persist(CORE, "epoch", str(epoch).encode()))
         return True
 

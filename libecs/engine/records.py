@@ -24,7 +24,9 @@ RECONFIGURATION = "reconfiguration"
 CONFIGURATION = "configuration"
 """What the tasks of an environment were configured with."""
 CONDEMNED = "condemned"
-"""Tables. Keys are ids; of `core`: epoch, sequence, session."""
+"""Tables. Keys are ids; of `core`: epoch, sequence, session, fresh."""
+FRESH = "fresh"
+"""Key of `core`: no node has come yet since the core began without records."""
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,7 @@ from libecs.engine.nodes import Condemned, Node, Reach
 from libecs.engine.placement import NodeOffer
 from libecs.engine.plan import StepKind
 from libecs.engine.reconcile import Known, reconcile
-from libecs.engine.records import CONDEMNED
+from libecs.engine.records import CONDEMNED, CORE, FRESH
 from libecs.engine.task import Task
 from libecs.fsm import TaskState
 from libecs.wire import node
@@ -82,6 +82,8 @@ class Sessions:
             env.new_session(hello.node)
         self.nodes[hello.node] = one
         self._open[session] = one
+        if hub.is_fresh:
+            hub.emit(Persist(CORE, FRESH, None))
         hub.emit(Send(peer, node.Welcome(version=1, epoch=hub.epoch, session=session, instance=self._instance)))
         hub.event("node", name=hello.node, state="CONNECTED", text=hello.host)
 

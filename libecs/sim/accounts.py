@@ -131,6 +131,8 @@ class Accounts:
             return
         wanted = {"rate": request.values.get("rate"), GAIN: request.values.get(GAIN)}
         for task in self.world.controlled(request.environment):
+            if task.spec.attached and self.world.checker.forgetful:
+                continue  # an executor that has lost its records knows nothing of it
             if request.tasks not in ("**", task.spec.role) or task.spec.mode is not Mode.DIRECT or task.stolen:
                 continue
             if task.state != TaskState.CONFIGURED or task.busy or task.frozen:

@@ -133,6 +133,25 @@ def test_a_core_that_lost_its_records_takes_the_next_epoch_even_from_a_first_lif
     assert bench.core.epoch == 2
 
 
+def test_a_core_without_records_that_dies_before_any_node_has_come_is_as_fresh_in_its_next_life() -> None:
+    bench = Bench(workflow(task("a")))
+    one = bench.nodes["n1"]
+    one.epoch_seen = 7
+    bench.records.clear()
+    one.silent = True
+    bench.restart()
+
+    one.silent = False
+    bench.restart()
+
+    assert bench.core.epoch == 8
+    bench.ask(client.Create(operation="later", workflow="test"))
+    (environment,) = bench.core.environments
+    assert len(environment) > 5, "no id of an epoch that was taken over may have been given before"
+    bench.restart()
+    assert not bench.core.is_fresh
+
+
 def test_a_task_that_is_not_critical_is_not_passed_over_because_its_node_has_not_told_yet() -> None:
     bench = Bench(workflow(task("a"), task("b", critical=False)))
     bench.create()
