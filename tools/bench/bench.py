@@ -85,7 +85,12 @@ def run(program: Path) -> tuple[Numbers, str]:
     """Run one bench; return its figures, and why there are none."""
     try:
         done = subprocess.run(
-            [sys.executable, str(program)], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            [sys.executable, str(program)],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            env=os.environ | {"PYTHONPATH": str(program.parent)},  # benches share code; safe paths leave it out
         )
     except subprocess.TimeoutExpired:
         return {}, f"did not end within {TIMEOUT_S} s"
