@@ -45,7 +45,8 @@ def test_an_unknown_verb_is_refused_with_the_known_ones() -> None:
     refused = run_dev("deploy")
 
     assert refused.returncode == 2
-    assert refused.stderr == "dev: there is no verb 'deploy'; the verbs are demo, test, bench, mutants, lint, shell and help.\n"
+    verbs = "demo, test, bench, mutants, lint, shell and help"
+    assert refused.stderr == f"dev: there is no verb 'deploy'; the verbs are {verbs}.\n"
 
 
 def test_a_user_without_the_packages_is_told_the_command_in_one_sentence(dev: ModuleType) -> None:
