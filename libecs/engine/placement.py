@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from operator import methodcaller
 
 import attrs
 
@@ -162,7 +163,7 @@ def place(
         if demand is None:
             candidates = _candidates(role.constraints, by_attribute, rooms, asked[3])
             demand = demands[asked] = _Demand(len(candidates), sorted((load[name], name) for name in candidates))
-        chosen = demand.choose(rooms, load, lambda room, a=asked: room.refuses(a[0], a[1], a[2]))  # type: ignore[misc]
+        chosen = demand.choose(rooms, load, methodcaller("refuses", *asked[:3]))
         if chosen is None:
             if role.critical:
                 refused[role.path] = _why_not(role.constraints, demand.reasons, rooms)

@@ -339,7 +339,7 @@ def parse_template(text: str | bytes, file: str) -> Node:
         TemplateError: as `yaml.parse`, or it holds more than `MAX_TAGS` expressions, which would take long to compile.
     """
     node = parse(text, file)
-    if (tags := text.count("{{" if isinstance(text, str) else b"{{")) > MAX_TAGS:  # type: ignore[arg-type]
+    if (tags := text.count("{{") if isinstance(text, str) else text.count(b"{{")) > MAX_TAGS:
         raise node.mark.error(f"the file has {tags} tags {{{{ }}}}, more than {MAX_TAGS}", hint="split it by `include`")
     return node
 

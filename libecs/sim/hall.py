@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from random import Random
 
 import attrs
@@ -41,7 +42,7 @@ class Hall:
             if endpoint in self.places:
                 continue
             place = self.places[endpoint] = Place(endpoint)
-            self.agenda.after(self.random.choice((0.0, 0.0, 1.0, 6.0)), lambda place=place: self.start(place))  # type: ignore[misc]
+            self.agenda.after(self.random.choice((0.0, 0.0, 1.0, 6.0)), partial(self.start, place))
 
     def start(self, place: Place) -> None:
         """Somebody starts the process of a place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 
 import attrs
@@ -147,7 +148,7 @@ class Node(EngineProcess):
                 self._watcher.orphaned(process)
                 process.orphaned = True
                 process.signal(15)
-                process.later(3.0, lambda process=process: process.signal(9))  # type: ignore[misc]
+                process.later(3.0, partial(process.signal, 9))
 
     def perform(self, effect: Effect) -> None:
         """Do what the executor's engine wants."""

@@ -107,6 +107,7 @@ class EngineProcess(ABC):
     def buried(self) -> None:  # noqa: B027 - not every process has something to do
         """Undo what only a living process holds."""
 
+    # Like `born` and `buried`: not every process has something to do.
     def committed(self, records: Mapping[tuple[str, str], bytes | None], events: list[Event]) -> None:  # noqa: B027
         """See what was committed, just after it was."""
 

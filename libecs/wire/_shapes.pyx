@@ -42,7 +42,7 @@ cdef class Shape:
     cdef readonly bint as_is
 
     cdef object read(self, object value):
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of shape has its own
 
     cdef object write(self, object value):
         return value

@@ -55,7 +55,10 @@ def configured(name: str, properties: str, *says: str, code: str = "E_EXPRESSION
 def called(name: str, func: str, *says: str) -> Row:
     """Return a row for a call."""
     role = f'call: {{func: "{func}", trigger: DESTROY}}'
-    do: Callable[[Launcher], object] = lambda launcher: launcher.call(1, "e1")  # noqa: E731
+
+    def do(launcher: Launcher) -> object:
+        return launcher.call(1, "e1")
+
     return late(name, do, "command: {value: x}\n", *says, code="E_EXPRESSION", role=role)
 
 

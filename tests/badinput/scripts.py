@@ -25,6 +25,7 @@ def used(**tasks: object) -> Callable[[], object]:
     """Return the expansion of a workflow that a script describes."""
 
     def run() -> object:
+        # Wrong types are what some rows are about.
         workflow = libecs.workflow("lab", tasks={name: libecs.task(**given) for name, given in tasks.items()})  # type: ignore[arg-type]
         source = TextSource(files=workflow.files())
         return expand(source, "lab", {}, Tree(), ids=lambda: f"id{next(_ids)}")
