@@ -6,8 +6,9 @@ the simulator.
 
 The one who drives an engine (`libecs.io.loop`, `libecs.sim`) keeps these rules:
 
-1.  One tick: take all inputs that wait, `handle` each, then ONE commit of all `Persist` and `Journal` effects of the
-    tick, then all others, in order. An effect that produces an input enqueues it; `handle` is never entered twice.
+1.  One tick: take all inputs that wait, `handle` each, then write the lines of all `Audit` effects, then ONE commit of
+    all `Persist` and `Journal` effects of the tick, then perform all others, in order. An effect that produces an input
+    enqueues it; `handle` is never entered twice.
 2.  A commit that fails drops all other effects of the tick, and the process ends with exit code 75; the next life
     recovers from the records.
 3.  `next_deadline` (monotonic seconds) is the only timer: when it has passed, the engine gets `Tick`.
@@ -31,7 +32,9 @@ from typing import Protocol
 
 import attrs
 
-from libecs.wire.client import Event, RunInfo
+from libecs.access import OWNER, Principal
+from libecs.engine.placement import NodeOffer
+from libecs.wire.client import Consult, Event, RunInfo, ShowEvents, Work
 from libecs.wire.node import Exit, Phase, TaskSpec
 from libecs.wire.telemetry import LogLine
 from libecs.workflow.role import Workflow
@@ -56,6 +59,8 @@ class Received:
 
     peer: str
     message: object
+    principal: Principal = OWNER
+    """Whose key the link has seen. It is checked again for each message: a key that was revoked brings none."""
 
 
 @attrs.frozen
@@ -116,7 +121,28 @@ class RunNumberTaken:
     error: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class WorkDone:
+    """The answer to DoWork: `code` "" and a JSON object in `message`, or the code and sentence of an error."""
+
+    operation: str
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
 # inputs of the executor
+
+
+@attrs.frozen(kw_only=True)
+class OutputTail:
+    """The answer to ReadTail."""
+
+    id: str
+    task: str
+    text: str = ""
+    truncated: bool = False
+    error: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -185,6 +211,23 @@ class Journal:
     event: Event
 
 
+@attrs.frozen(kw_only=True)
+class Audit:
+    """Write a line to the audit log, before the commit of this tick: nothing is done without its line."""
+
+    verb: str
+    """As in `libecs.access.VERBS`."""
+    principal: Principal
+    requester: str
+    object: str = ""
+    """Environment, detectors, node or run."""
+    operation: str = ""
+    decision: str = "accepted"
+    """`accepted`, `denied`, `refused` (it can't be done now), or, at its end, `done` or `failed`."""
+    text: str = ""
+    """Why, or the arguments; never a secret."""
+
+
 @attrs.frozen
 class Send:
     """Send a message to a peer, if its link is up; else it is lost."""
@@ -240,6 +283,31 @@ class CancelCall:
     """Nobody waits for this call any more."""
 
     call: str
+
+
+@attrs.frozen(kw_only=True)
+class RecallEvents:
+    """Send EventPage to a peer, out of the journal, as `question` asks. What this tick journals is in it."""
+
+    peer: str
+    question: ShowEvents
+
+
+@attrs.frozen(kw_only=True)
+class LookUp:
+    """Send Document to a peer, as `question` asks. `offers`: the nodes as placement sees them now."""
+
+    peer: str
+    question: Consult
+    offers: tuple[NodeOffer, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class DoWork:
+    """Do what `work` asks for, for `requester`. Answered by WorkDone; after a restart an unfinished one has failed."""
+
+    work: Work
+    requester: str
 
 
 @attrs.frozen
@@ -301,6 +369,16 @@ class MakeFolder:
 
 
 @attrs.frozen(kw_only=True)
+class ReadTail:
+    """Read the end of a task's output. Answered by OutputTail."""
+
+    id: str
+    task: str
+    stream: str
+    bytes: int
+
+
+@attrs.frozen(kw_only=True)
 class Forget:
     """Remove what is kept on disk for a task that has ended."""
 
@@ -320,6 +398,8 @@ Input = (
     | ProcessEnded
     | Output
     | Adopt
+    | WorkDone
+    | OutputTail
 )
 Effect = (
     Persist
@@ -338,6 +418,11 @@ Effect = (
     | Close
     | MakeFolder
     | Forget
+    | Audit
+    | RecallEvents
+    | LookUp
+    | DoWork
+    | ReadTail
 )
 
 

@@ -181,7 +181,11 @@ class Welcome:
 @NODE.message(2)
 @attrs.frozen(kw_only=True)
 class Launch:
-    """Take these tasks and start the processes of those that have one from the beginning. Repeating it is harmless."""
+    """Take these tasks and start the processes of those that have one from the beginning. Repeating it is harmless.
+
+    A task that is held already, in STANDBY, takes over what its new spec says of environment, role, criticality, limits
+    of time and liveness: that is how an idle task gets another use. Its process stays.
+    """
 
     session: int
     epoch: int
@@ -256,6 +260,20 @@ class NodeRefused:
     reason: str
 
 
+@NODE.message(9)
+@attrs.frozen(kw_only=True)
+class ReadOutput:
+    """Read the end of what a task wrote; answered by OutputRead."""
+
+    session: int
+    epoch: int
+    id: str
+    task: str
+    stream: str
+    """`stdout` or `stderr`."""
+    bytes: int
+
+
 # executor to core
 
 
@@ -277,6 +295,8 @@ class NodeHello:
     epoch_seen: int
     version_low: int = 1
     version_high: int = 1
+    facts: Mapping[str, str] = attrs.field(factory=dict)
+    """What is good to know: unix_ms (now), disk_free_mb, software, libzmq, python, kernel, boot_id, started_ms."""
 
 
 @NODE.message(17)
@@ -364,3 +384,16 @@ class Telemetry:
 
     session: int
     tasks: tuple[TaskTelemetry, ...]
+
+
+@NODE.message(23)
+@attrs.frozen(kw_only=True)
+class OutputRead:
+    """Answer to ReadOutput: the last part of a stream, cut at the begin of a line. `error`: why there is none."""
+
+    session: int
+    id: str
+    task: str
+    text: str = ""
+    truncated: bool = False
+    error: str = ""
