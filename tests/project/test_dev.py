@@ -74,6 +74,15 @@ def test_missing_packages_that_can_not_be_installed_stop_the_preparation(
         dev.install_debian_packages({"left-handed-gcc": lambda: False})
 
 
+def test_who_is_not_root_is_not_asked_for_the_packages_of_tests_for_root(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dev.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(dev, "DEBIAN_TESTS", {"left-handed-ip": lambda: False})
+
+    dev.install_test_packages()
+
+
 def test_a_failing_step_shows_its_output_and_stops(
     dev: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
