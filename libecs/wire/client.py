@@ -236,6 +236,11 @@ class Create:
     repeat: int = 0
     """Take the workflow, commit, variables and placement of this run; what can't be had the same is an error that names
     it. `workflow` and `variables` are then empty."""
+    force: bool = False
+    """With `repeat`: make it though configuration or placement differ from those of the run."""
+    files: Mapping[str, str] = attrs.field(factory=dict)
+    """A workflow that the client brings along: "workflows/x.yaml" and "tasks/y.yaml" to texts, 1 MiB in all. `workflow` is
+    then `x`. Refused where the core takes workflows from its repositories only."""
 
 
 @CLIENT.message(2)
