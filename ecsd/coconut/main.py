@@ -31,6 +31,7 @@ coconut = LazyGroup(
         "run": Entry(f"{HERE}.main:run", "Take runs, look at their records.", ("r",)),
         "environment": Entry(f"{HERE}.main:environment", "Plan environments.", ("env", "e")),
         "template": Entry(f"{HERE}.main:template", "Look at workflow templates.", ("templ", "t")),
+        "install-units": Entry(f"{HERE}.install_units:install_units", "Write systemd units of the daemons."),
         "about": Entry(f"{HERE}.about:about", "Versions and places."),
     },
     no_args_is_help=True,
