@@ -8,6 +8,8 @@ import struct
 from pathlib import Path
 
 _IN_MODIFY = 0x002
+_IN_ENTRIES = 0x008 | 0x040 | 0x080 | 0x200
+"""Closed after writing, moved away, moved here, deleted."""
 _IN_ONESHOT = 0x80000000
 _IN_ONLYDIR = 0x01000000
 _IN_Q_OVERFLOW = 0x4000
@@ -35,6 +37,11 @@ class Inotify:
         mask = _IN_MODIFY | _IN_ONESHOT | _IN_ONLYDIR
         return _check(_libc.inotify_add_watch(self._fd, os.fsencode(folder), ctypes.c_uint32(mask)), str(folder))
 
+    def watch_entries(self, folder: Path) -> int:
+        """Return the number of a watch for files that are written and closed, moved or removed. It stays."""
+        mask = _IN_ENTRIES | _IN_ONLYDIR
+        return _check(_libc.inotify_add_watch(self._fd, os.fsencode(folder), ctypes.c_uint32(mask)), str(folder))
+
     def unwatch(self, number: int) -> None:
         """Forget a watch. One that has told already is gone by itself."""
         _libc.inotify_rm_watch(self._fd, number)
@@ -54,7 +61,7 @@ class Inotify:
                 at += _HEAD.size + length
                 if mask & _IN_Q_OVERFLOW:
                     lost = True
-                elif mask & _IN_MODIFY:
+                elif mask & (_IN_MODIFY | _IN_ENTRIES):
                     told.append(number)
 
     def close(self) -> None:

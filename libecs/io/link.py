@@ -20,6 +20,7 @@ import resource
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -43,6 +44,8 @@ RECONNECT_MAX_MS = 100
 _MORE = int(zmq.SNDMORE | zmq.NOBLOCK)
 _LAST = int(zmq.NOBLOCK)
 
+Context: TypeAlias = "zmq.Context[zmq.Socket[bytes]]"
+"""For those who pass one on."""
 Receiver = Callable[[bytes, list[bytes]], None]
 """Takes routing id and frames of one message. Does not raise."""
 Watcher = Callable[[str, bool], None]
@@ -71,6 +74,20 @@ def close_context(context: zmq.Context[zmq.Socket[bytes]]) -> None:
 def version() -> str:
     """Return the version of the libzmq in use, for `doctor`."""
     return zmq.zmq_version()
+
+
+def new_curve_keys() -> tuple[str, str]:
+    """Return a new key pair (public, secret) for CURVE, each as 40 characters of z85."""
+    public, secret = zmq.curve_keypair()
+    return public.decode(), secret.decode()
+
+
+def curve_public(secret: str) -> str:
+    """Return the public key of a secret one. Raises ValueError if it is none."""
+    try:
+        return zmq.curve_public(secret.encode()).decode()
+    except zmq.ZMQError as error:
+        raise ValueError("no secret key of CURVE") from error
 
 
 class Router:

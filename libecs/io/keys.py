@@ -1,0 +1,537 @@
+"""Keys: files of key pairs, and the keyring, which knows whose a public key is.
+
+STATE/keys/                0700
+core.key, owner.key        key pairs, TOML, 0600: `public`, `secret`
+principals/NAME.toml       somebody who may talk to the core: role, detectors, keys; no secret
+
+One principal may have two approved keys at a time: the old one goes on while the new one is brought to its place. What
+cannot be read lets nobody in. A key is one of CURVE (Curve25519), written as 40 characters of z85.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import secrets
+import stat
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from libecs.access import Principal, Role
+from libecs.errors import Conflict, Denied, EcsError, InvalidInput, NotFound
+from libecs.io.inotify import Inotify
+from libecs.io.link import curve_public, new_curve_keys
+
+logger = logging.getLogger(__name__)
+
+MAX_APPROVED = 2
+"""Keys of one principal that are valid at once."""
+SHOWN = 8
+"""Characters of a public key that people are shown, and the audit log tells."""
+OWNER_NAME = "owner"
+"""The admin that a core makes on its first start."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+_SETTLE_S = 0.02
+"""From the first sign of a changed file until all are read: several mostly change together."""
+
+
+class KeyState(StrEnum):
+    """What a key is good for."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REVOKED = "revoked"
+
+
+@attrs.frozen(kw_only=True)
+class KeyPair:
+    """A public key, and the secret one that nobody is shown."""
+
+    public: str
+    secret: str = attrs.field(repr=False)
+
+    @classmethod
+    def new(cls) -> KeyPair:
+        """Make one."""
+        public, secret = new_curve_keys()
+        return cls(public=public, secret=secret)
+
+
+@attrs.frozen(kw_only=True)
+class KnownKey:
+    """One public key of somebody."""
+
+    public: str
+    state: KeyState
+    added_ms: int = 0
+    by: str = ""
+    """Who invited or approved it."""
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """One file of the keyring."""
+
+    name: str
+    role: Role
+    detectors: tuple[str, ...] | None = None
+    """Scope; None = all."""
+    keys: tuple[KnownKey, ...] = ()
+
+    def having(self, state: KeyState) -> tuple[KnownKey, ...]:
+        """Return the keys in a state, in the order in which they were added."""
+        return tuple(key for key in self.keys if key.state is state)
+
+
+class Keyring:
+    """The principals of a core. For the event loop's thread only; files are small and read at once."""
+
+    def __init__(self, folder: Path, *, on_change: Callable[[], None] | None = None) -> None:
+        """Read the folder; make it if it is not there.
+
+        Args:
+            folder: `STATE/keys/principals`.
+            on_change: called after each change of what `principal` answers, by us or by somebody who wrote a file.
+        """
+        self._folder = folder
+        self.on_change = on_change
+        self._entries: dict[str, Entry] = {}
+        self._principals: dict[str, Principal] = {}
+        self._problems: tuple[str, ...] = ()
+        self._inotify: Inotify | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.reload()
+
+    def principal(self, key: str) -> Principal | None:
+        """Return whose key this is (z85), if it is approved; one look-up in a dict, to be made for each message."""
+        return self._principals.get(key)
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """Everybody, by name; also those whose keys are pending or revoked."""
+        return self._entries
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with files that could not be read. Their keys let nobody in."""
+        return self._problems
+
+    def entry(self, name: str) -> Entry:
+        """Return somebody. Raises NotFound."""
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise NotFound(f"there is no key of {name!r}", hint="coconut key list") from None
+
+    def reload(self) -> None:
+        """Read all files anew."""
+        entries: dict[str, Entry] = {}
+        problems: list[str] = []
+        for path in sorted(self._folder.glob("*.toml")):
+            try:
+                entries[path.stem] = _read_entry(path)
+            except FileNotFoundError:
+                continue  # removed since it was listed
+            except EcsError as error:
+                problems.append(error.message)
+        owners: dict[str, str] = {}
+        principals: dict[str, Principal] = {}
+        for entry in entries.values():
+            for key in entry.keys:
+                other = owners.setdefault(key.public, entry.name)
+                if other != entry.name:
+                    problems.append(
+                        f"{other} and {entry.name} have the same key {shown(key.public)}: it lets neither in"
+                    )
+                    principals.pop(key.public, None)
+                elif key.state is KeyState.APPROVED:
+                    principals[key.public] = _principal(entry, key)
+        for problem in problems:
+            if problem not in self._problems:
+                logger.error("keyring: %s", problem)
+        self._problems = tuple(problems)
+        changed = principals != self._principals
+        self._entries, self._principals = entries, principals
+        if changed and self.on_change is not None:
+            self.on_change()
+
+    def add(
+        self,
+        name: str,
+        role: Role,
+        public: str,
+        *,
+        state: KeyState,
+        by: str,
+        now_ms: int,
+        detectors: Iterable[str] | None = None,
+    ) -> Entry:
+        """Add a key, of somebody new or of somebody known, whose role and scope then stay as they are.
+
+        Raises:
+            InvalidInput: no name, or no key.
+            Conflict: somebody else has this key, it was revoked, or the principal has two already.
+        """
+        check_name(name)
+        check_key(public)
+        for entry in self._entries.values():
+            if entry.name != name and any(key.public == public for key in entry.keys):
+                raise Conflict(f"key {shown(public)} is that of {entry.name}")
+        entry = self._entries.get(name) or Entry(
+            name=name, role=role, detectors=None if detectors is None else tuple(sorted(set(detectors)))
+        )
+        known = {key.public: key for key in entry.keys}.get(public)
+        if known is not None and known.state is KeyState.REVOKED:
+            raise Conflict(f"key {shown(public)} of {name} was revoked", hint="make a new one")
+        if known is not None and (known.state is state or known.state is KeyState.APPROVED):
+            return entry
+        others = tuple(key for key in entry.keys if key.public != public)
+        _check_room(name, others, state)
+        key = KnownKey(public=public, state=state, added_ms=now_ms, by=by)
+        return self._write(attrs.evolve(entry, keys=(*others, key)))
+
+    def approve(self, name: str, *, by: str) -> Entry:
+        """Let the pending keys of somebody in.
+
+        Raises:
+            NotFound: nobody of that name, or no key of his is pending.
+            Conflict: he has two approved keys already.
+        """
+        entry = self.entry(name)
+        if not entry.having(KeyState.PENDING):
+            raise NotFound(f"no key of {name} waits for approval", hint="coconut key list")
+        kept = tuple(key for key in entry.keys if key.state is not KeyState.PENDING)
+        for key in entry.having(KeyState.PENDING):
+            _check_room(name, kept, KeyState.APPROVED)
+            kept = (*kept, attrs.evolve(key, state=KeyState.APPROVED, by=by))
+        return self._write(attrs.evolve(entry, keys=kept))
+
+    def refuse(self, name: str) -> Entry:
+        """Forget the pending keys of somebody. Raises NotFound."""
+        entry = self.entry(name)
+        if not entry.having(KeyState.PENDING):
+            raise NotFound(f"no key of {name} waits for approval", hint="coconut key list")
+        return self._write(
+            attrs.evolve(entry, keys=tuple(key for key in entry.keys if key.state is not KeyState.PENDING))
+        )
+
+    def revoke(self, name: str, *, public: str = "", by: str) -> Entry:
+        """Let nobody in any more with one key of somebody (its first characters do), or with all of his.
+
+        Raises:
+            NotFound: nobody of that name, or no such key of his.
+        """
+        entry = self.entry(name)
+        chosen = [
+            key.public for key in entry.keys if key.public.startswith(public) and key.state is not KeyState.REVOKED
+        ]
+        if not chosen:
+            raise NotFound(f"{name} has no key {public or 'that could be revoked'}", hint="coconut key list")
+        return self._write(
+            attrs.evolve(
+                entry,
+                keys=tuple(
+                    attrs.evolve(key, state=KeyState.REVOKED, by=by) if key.public in chosen else key
+                    for key in entry.keys
+                ),
+            )
+        )
+
+    def watch(self) -> None:
+        """Hear of files that somebody writes, from now on. Call inside of a running event loop.
+
+        Where the kernel gives no inotify there is only `reload`.
+        """
+        if self._inotify is not None:
+            return
+        try:
+            self._inotify = Inotify()
+            self._inotify.watch_entries(self._folder)
+        except OSError as error:
+            logger.warning("changes of %s are seen at SIGHUP only: %s", self._folder, error)
+            self.close()
+            return
+        asyncio.get_running_loop().add_reader(self._inotify.fileno(), self._heard)
+        self.reload()  # what changed before
+
+    def close(self) -> None:
+        """Watch no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._inotify is not None:
+            with contextlib.suppress(RuntimeError):  # no loop runs where `watch` failed outside of one
+                asyncio.get_running_loop().remove_reader(self._inotify.fileno())
+            self._inotify.close()
+            self._inotify = None
+
+    def _heard(self) -> None:
+        assert self._inotify is not None
+        self._inotify.read()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_SETTLE_S, self._settled)
+
+    def _settled(self) -> None:
+        self._timer = None
+        self.reload()
+
+    def _write(self, entry: Entry) -> Entry:
+        path = self._folder / f"{entry.name}.toml"
+        if entry.keys:
+            write_private(path, _entry_text(entry))
+        else:
+            path.unlink(missing_ok=True)
+        self.reload()
+        return entry
+
+
+@attrs.frozen(kw_only=True)
+class CoreKeys:
+    """What a core needs of its folder of keys."""
+
+    pair: KeyPair
+    owner_file: Path
+    """Key pair of the admin of the first start; on the same machine, as the same user, it is enough to be him."""
+    principals: Path
+    """Folder of the keyring."""
+    made: bool
+    """This was the first start."""
+
+
+def open_core_keys(state: Path, *, now_ms: int) -> CoreKeys:
+    """Return the keys of the core with this state folder; on the first start make them, and the admin `owner`.
+
+    Raises:
+        Denied: others can read a secret.
+        InvalidInput: a file is damaged.
+        EcsError: the folder cannot be written.
+    """
+    folder = state / "keys"
+    core_file, owner_file, principals = folder / "core.key", folder / "owner.key", folder / "principals"
+    made = not core_file.exists()
+    try:
+        for path in (folder, principals):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if made:
+            owner = KeyPair.new()
+            write_key_file(owner_file, owner)
+            known = KnownKey(public=owner.public, state=KeyState.APPROVED, added_ms=now_ms, by="first start")
+            entry = Entry(name=OWNER_NAME, role=Role.ADMIN, keys=(known,))
+            write_private(principals / f"{OWNER_NAME}.toml", _entry_text(entry))
+            write_key_file(core_file, KeyPair.new())  # last: without it, the next start begins anew
+    except OSError as error:
+        raise EcsError(f"no keys can be made in {folder}: {error.strerror}") from error
+    return CoreKeys(pair=read_key_file(core_file), owner_file=owner_file, principals=principals, made=made)
+
+
+def write_client_file(state: Path, *, endpoint: str, core_key: str) -> Path:
+    """Write `STATE/client.toml`, by which clients on the same machine find the core; return its path."""
+    path = state / "client.toml"
+    values = {"endpoint": endpoint, "core_key": core_key, "key_file": str(state / "keys" / "owner.key")}
+    write_private(path, "".join(f"{name} = {toml_text(value)}\n" for name, value in values.items()))
+    return path
+
+
+def read_key_file(path: Path) -> KeyPair:
+    """Return the key pair in a file.
+
+    Raises:
+        NotFound: there is no such file.
+        Denied: somebody else than its owner can read it, or it is somebody else's.
+        InvalidInput: it holds no key pair.
+    """
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            _check_private(path, status)
+            document = tomllib.load(file)
+    except FileNotFoundError:
+        raise NotFound(f"there is no key file {path}") from None
+    except OSError as error:
+        raise Denied(f"key file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise InvalidInput(f"key file {path} is no TOML") from None  # nothing of its text: it holds a secret
+    secret, public = document.get("secret"), document.get("public")
+    try:
+        matches = isinstance(secret, str) and curve_public(secret) == public
+    except ValueError:
+        matches = False
+    if not (matches and isinstance(secret, str) and isinstance(public, str)):
+        raise InvalidInput(f"key file {path} holds no pair of keys that belong together")
+    return KeyPair(public=public, secret=secret)
+
+
+def write_key_file(path: Path, pair: KeyPair) -> None:
+    """Write a key pair, 0600. Raises OSError."""
+    write_private(path, f'public = "{pair.public}"\nsecret = "{pair.secret}"\n')
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, all of it or nothing, durably. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def toml_text(text: str) -> str:
+    """Return a text as TOML writes it. What JSON writes of a text is that, too, but for DEL and lone surrogates."""
+    return json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def z85(raw: bytes) -> str:
+    """Return bytes, a multiple of 4, as z85 (ZeroMQ's RFC 32)."""
+    text = []
+    for at in range(0, len(raw), 4):
+        value = int.from_bytes(raw[at : at + 4], "big")
+        text.append("".join(_Z85[value // 85**power % 85] for power in (4, 3, 2, 1, 0)))
+    return "".join(text)
+
+
+def shown(public: str) -> str:
+    """Return as much of a public key as people are shown."""
+    return public[:SHOWN]
+
+
+def check_key(public: str) -> None:
+    """Raise InvalidInput if a text is no public key."""
+    if not _KEY.fullmatch(public):
+        raise InvalidInput("a public key is 40 characters of z85")
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidInput if a text is no name of a principal."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{name[:80]!r} is no name of a user, service or node",
+            hint="use at most 63 letters, digits, '.', '_' and '-'",
+        )
+
+
+def role_of(text: str) -> Role:
+    """Return a role by its name in small letters. Raises InvalidInput."""
+    try:
+        return Role[text.upper()]
+    except KeyError:
+        names = ", ".join(role.name.lower() for role in Role)
+        raise InvalidInput(f"there is no role {text[:80]!r}; there are {names}") from None
+
+
+def _principal(entry: Entry, key: KnownKey) -> Principal:
+    return Principal(
+        name=entry.name,
+        role=entry.role,
+        detectors=None if entry.detectors is None else frozenset(entry.detectors),
+        key=shown(key.public),
+        via="node" if entry.role is Role.NODE else "client",
+    )
+
+
+def _check_room(name: str, keys: Iterable[KnownKey], state: KeyState) -> None:
+    of_state = [key for key in keys if key.state is state]
+    if state is not KeyState.REVOKED and len(of_state) >= MAX_APPROVED:
+        raise Conflict(
+            f"{name} has {MAX_APPROVED} {state} keys already",
+            hint=f"coconut key revoke {name} {of_state[0].public[:4]}",
+        )
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise Denied(f"key file {path} is no regular file")
+    if status.st_mode & 0o077:
+        mode = stat.S_IMODE(status.st_mode)
+        raise Denied(f"key file {path} can be read by others (mode {mode:04o})", hint=f"chmod 600 {path}")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise Denied(f"key file {path} is that of user {status.st_uid}, not ours")
+
+
+def _read_entry(path: Path) -> Entry:
+    """Raises InvalidInput: damaged, or not what its name says. Raises FileNotFoundError."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_mode & 0o022 or status.st_uid not in (os.geteuid(), 0):
+                raise InvalidInput(f"{path} can be written by others")
+            document = tomllib.load(file)
+        return _entry(path.stem, document)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} is no TOML: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInput(f"{path} does not describe a principal: {type(error).__name__} {error}") from error
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error.message}") from error
+
+
+def _entry(name: str, document: Mapping[str, Any]) -> Entry:
+    check_name(name)
+    if document["name"] != name:
+        raise ValueError("its name is not that of its file")
+    keys = []
+    for item in document["key"]:
+        check_key(item["public"])
+        keys.append(
+            KnownKey(
+                public=item["public"],
+                state=KeyState(item["state"]),
+                added_ms=int(item.get("added_ms", 0)),
+                by=str(item.get("by", "")),
+            )
+        )
+    if sum(1 for key in keys if key.state is KeyState.APPROVED) > MAX_APPROVED:
+        raise ValueError(f"more than {MAX_APPROVED} approved keys")
+    detectors = document.get("detectors")
+    if detectors is not None and not (
+        isinstance(detectors, list) and all(isinstance(detector, str) for detector in detectors)
+    ):
+        raise TypeError("detectors are a list of texts")
+    return Entry(
+        name=name,
+        role=role_of(document["role"]),
+        detectors=None if detectors is None else tuple(detectors),
+        keys=tuple(keys),
+    )
+
+
+def _entry_text(entry: Entry) -> str:
+    lines = [f"name = {toml_text(entry.name)}", f'role = "{entry.role.name.lower()}"']
+    if entry.detectors is not None:
+        lines.append(f"detectors = [{', '.join(toml_text(detector) for detector in entry.detectors)}]")
+    for key in entry.keys:
+        lines += [
+            "",
+            "[[key]]",
+            f'public = "{key.public}"',
+            f'state = "{key.state}"',
+            f"added_ms = {key.added_ms}",
+            f"by = {toml_text(key.by)}",
+        ]
+    return "\n".join(lines) + "\n"
