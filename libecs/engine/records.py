@@ -24,7 +24,12 @@ RECONFIGURATION = "reconfiguration"
 CONFIGURATION = "configuration"
 """What the tasks of an environment were configured with."""
 CONDEMNED = "condemned"
-"""Tables. Keys are ids; of `core`: epoch, sequence, session, fresh."""
+RUN_PLACEMENT = "run.placement"
+LOCK = "lock"
+"""Key: detector."""
+DRAIN = "drain"
+"""Key: node."""
+"""Tables. Keys are ids; of `core`: epoch, sequence, session, fresh, fence."""
 FRESH = "fresh"
 """Key of `core`: no node has come yet since the core began without records."""
 
@@ -80,6 +85,40 @@ class EnvironmentRecord:
     """Unix milliseconds at which the run stops by itself, 0 = never."""
     properties: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict)
     """Properties that were reconfigured: role path to names and values. They win over the templates'."""
+    excluded: tuple[str, ...] = ()
+    """Topmost role paths that Modify has taken out."""
+    auto: bool = False
+    """It takes one run and ends."""
+    auto_operation: str = ""
+    """Operation that ends with it, "" = it was answered."""
+    files: Mapping[str, str] = attrs.field(factory=dict)
+    """Workflow and task templates that came with the request, until they are expanded."""
+    begun_ms: int = 0
+    """When the present plan began."""
+    scope: tuple[str, ...] | None = None
+    """Detectors of who asked for what goes on, None = all."""
+    repeat: int = 0
+    """Run that is to be repeated, until it is compared with."""
+    repeat_force: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class LockRecord:
+    """Who has a detector."""
+
+    owner: str
+    since_ms: int
+    reason: str
+    fence: int
+
+
+@attrs.frozen(kw_only=True)
+class DrainRecord:
+    """Why nothing new is placed on a node."""
+
+    by: str
+    since_ms: int
+    reason: str
 
 
 @attrs.frozen(kw_only=True)
@@ -122,3 +161,12 @@ class OperationRecord:
     requester: str
     answer: bytes = b""
     """A packed Finished."""
+    begun_ms: int = 0
+    key: str = ""
+    """Of who asked, as the audit log names it; so are `role` and `via`."""
+    role: int = 0
+    via: str = ""
+    object: str = ""
+    """What it is about, for the audit log."""
+    owner: str = ""
+    """Name of the principal; "" = the owner of an embedded control system."""
