@@ -131,6 +131,24 @@ class WorkDone:
     hint: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class Room:
+    """Whether the disk has room for new work. Without, only what ends something is accepted."""
+
+    ok: bool
+    text: str = ""
+    """Why not, for who asks."""
+
+
+@attrs.frozen(kw_only=True)
+class Facts:
+    """What the host says of itself, for CoreInfo; it replaces what was said before."""
+
+    facts: Mapping[str, str]
+    problems: tuple[str, ...] = ()
+    """Sentences."""
+
+
 # inputs of the executor
 
 
@@ -294,6 +312,17 @@ class RecallEvents:
 
 
 @attrs.frozen(kw_only=True)
+class Replay:
+    """Send a subscriber the events of the journal from number `since` on, in Events, until he has all that are there.
+
+    Meanwhile he gets no others: what is published is in the journal. No event comes twice, none is left out.
+    """
+
+    peer: str
+    since: int
+
+
+@attrs.frozen(kw_only=True)
 class LookUp:
     """Send Document to a peer, as `question` asks. `offers`: the nodes as placement sees them now."""
 
@@ -400,6 +429,8 @@ Input = (
     | Adopt
     | WorkDone
     | OutputTail
+    | Room
+    | Facts
 )
 Effect = (
     Persist
@@ -420,6 +451,7 @@ Effect = (
     | Forget
     | Audit
     | RecallEvents
+    | Replay
     | LookUp
     | DoWork
     | ReadTail

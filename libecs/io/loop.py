@@ -3,7 +3,7 @@
 No coroutine runs per message: inputs are put into a queue, one `call_soon` per tick empties it. Everything here happens
 in the thread of the event loop, except `put_threadsafe`.
 
-    put ─► queue ─► handle … handle ─► ONE commit ─► performers, in order ─► put
+    put ─► queue ─► handle … handle ─► audit lines ─► ONE commit ─► performers, in order ─► put
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from libecs.engine.effects import Continue, Effect, Engine, Input, Journal, Now, Persist, Resume, Tick
+from libecs.engine.effects import Audit, Continue, Effect, Engine, Input, Journal, Now, Persist, Resume, Tick
 from libecs.wire.client import Event
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,15 @@ class NoStore:
         """Forget it."""
 
 
+Auditor = Callable[[Sequence[Audit], int], None]
+"""Writes lines to the audit log, durably; the number is the time of the tick in unix milliseconds. Raises when it could
+not."""
+
+
+def no_audit(lines: Sequence[Audit], unix_ms: int) -> None:
+    """Keep no audit log: who uses a control system inside of his own process needs none."""
+
+
 def read_clocks() -> Now:
     """Read both clocks of this machine."""
     return Now(time.monotonic(), time.time_ns() // 1_000_000)
@@ -65,6 +74,7 @@ class EngineLoop:
         performers: Mapping[type, Performer],
         *,
         store: Store | None = None,
+        audit: Auditor = no_audit,
         clocks: Callable[[], Now] = read_clocks,
         on_fatal: Callable[[BaseException], None] = ignore_fatal,
         name: str = "engine",
@@ -73,9 +83,18 @@ class EngineLoop:
         self.engine = engine
         self.name = name
         self.failure: BaseException | None = None
+        self.ticks = 0
+        """How many ticks were completed: a loop that lives goes on counting."""
+        self.commit_failed = False
+        """Whether `failure` is a commit, or its audit lines, that could not be written."""
+        self.last_commit_s = 0.0
+        self.total_commit_s = 0.0
+        """Seconds that commits took."""
+        self.commits = 0
         self._performers = dict(performers)
         self._performers.setdefault(Continue, lambda _effect: self.put(Resume()))
         self._store: Store = store or NoStore()
+        self._audit = audit
         self._clocks = clocks
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
@@ -103,6 +122,10 @@ class EngineLoop:
         if not self._stopped:
             self._inputs.append(input)
             self._schedule()
+
+    def nudge(self) -> None:
+        """Make a tick come, if only an empty one: who watches whether the loop lives waits for `ticks` to grow."""
+        self._schedule()
 
     def put_threadsafe(self, input: Input) -> bool:
         """Queue one input from any thread. Returns False if nobody takes it any more."""
@@ -147,6 +170,7 @@ class EngineLoop:
         self._in_tick = True
         try:
             self._tick()
+            self.ticks += 1
         except Exception as error:
             self._fail(error)
         finally:
@@ -171,31 +195,54 @@ class EngineLoop:
         records: dict[tuple[str, str], Persist] = {}
         events: list[Event] = []
         others: list[Effect] = []
+        lines: list[Audit] = []
         stop_at = time.perf_counter() + MAX_TICK_S
         if self._first is not None:
             first, self._first = self._first, None
-            self._sort(first(now), records, events, others)
+            self._sort(first(now), records, events, lines, others)
         for number in range(MAX_INPUTS):
             if not self._inputs or (number and time.perf_counter() > stop_at):
                 break
-            self._sort(self.engine.handle(self._inputs.popleft(), now), records, events, others)
+            self._sort(self.engine.handle(self._inputs.popleft(), now), records, events, lines, others)
         # After the inputs: a keepalive that waits in the queue must count before the deadline that it meets.
         deadline = self.engine.next_deadline
         if deadline is not None and deadline <= now.mono_s:
-            self._sort(self.engine.handle(Tick(), now), records, events, others)
-        if records or events:
-            self._store.commit(list(records.values()), events)
+            self._sort(self.engine.handle(Tick(), now), records, events, lines, others)
+        if records or events or lines:
+            self._commit(records, events, lines, now)
         return others
+
+    def _commit(
+        self, records: Mapping[tuple[str, str], Persist], events: Sequence[Event], lines: Sequence[Audit], now: Now
+    ) -> None:
+        begun = time.perf_counter()
+        try:
+            if lines:
+                self._audit(lines, now.unix_ms)
+            if records or events:
+                self._store.commit(list(records.values()), events)
+        except Exception:
+            self.commit_failed = True
+            raise
+        self.last_commit_s = time.perf_counter() - begun
+        self.total_commit_s += self.last_commit_s
+        self.commits += 1
 
     @staticmethod
     def _sort(
-        effects: Sequence[Effect], records: dict[tuple[str, str], Persist], events: list[Event], others: list[Effect]
+        effects: Sequence[Effect],
+        records: dict[tuple[str, str], Persist],
+        events: list[Event],
+        lines: list[Audit],
+        others: list[Effect],
     ) -> None:
         for effect in effects:
             if isinstance(effect, Persist):
                 records[effect.table, effect.key] = effect
             elif isinstance(effect, Journal):
                 events.append(effect.event)
+            elif isinstance(effect, Audit):
+                lines.append(effect)
             else:
                 others.append(effect)
 
