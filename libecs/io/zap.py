@@ -44,7 +44,7 @@ class Handshake:
 
 
 class ZapResponder:
-    """Answers for all sockets of one context. It is made before the first of them is bound, and closed after the last."""
+    """Answers for all sockets of one context. Make it before the first of them is bound; close it after the last."""
 
     def __init__(
         self,
