@@ -20,7 +20,7 @@ class Notifier:
     """Sends to `$NOTIFY_SOCKET`; without one, it does nothing. Never blocks, never raises."""
 
     def __init__(self, address: str = "", *, watchdog_s: float = 0.0) -> None:
-        """`address`: a path, or `@name` for an abstract socket. `watchdog_s`: time that the watchdog allows, 0 = none."""
+        """`address`: a path, or `@name` (abstract). `watchdog_s`: the time that the watchdog allows, 0 = none."""
         self.watchdog_s = watchdog_s
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._socket: socket.socket | None = None
