@@ -1,5 +1,5 @@
 /* The thread that owns the socket: peers, who of them is the controller, and answers. */
-#include "handle.h"
+#include "link.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -8,228 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
-enum {
-    STACK_BYTES = 128 * 1024,
-    OUT_BYTES = 2 * OCC_MAX_ERROR_BYTES + 512, /* the longest message that a task sends */
-    FRAMES_A_TURN = 64,
-    /* Numbers and lines must not fill the queue to a peer that is slow: there is always room for states and answers. */
-    QUEUE_MESSAGES = 4000,
-    TELEMETRY_CREDIT = 2000, /* so many between two frames from the peer, who pings once a second */
-    LINGER_MS = 1000
-};
-
-struct peer {
-    uint8_t id[255];
-    uint8_t id_size; /* 0: the place is free */
-    uint64_t heard;
-    int credit; /* how many numbers and lines it may still be sent */
-};
-
-struct link {
-    occ_t* occ;
-    struct peer peers[MAX_PEERS];
-    uint64_t frames; /* received so far: the clock of `heard` */
-    /* The controller. It stays the holder when its connection is gone: it may be about to come back. */
-    bool held;
-    int holder; /* index of its peer, -1 while it has none */
-    int64_t epoch;
-    char name[OCC_MAX_ID_BYTES + 1];
-    int64_t flushed_ms; /* when numbers and lines were last sent */
-    char task[OCC_MAX_ERROR_BYTES + 1];
-};
+enum { STACK_BYTES = 128 * 1024, FRAMES_A_TURN = 64, LINGER_MS = 1000 };
 
 void occ_poke(int fd) {
     uint64_t one = 1;
     ssize_t written = write(fd, &one, sizeof one);
     (void)written; /* it fails only when the counter is full: then it is readable already */
-}
-
-static int64_t monotonic_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static struct occ_text text_of(const char* text) {
-    return (struct occ_text){text, strlen(text)};
-}
-
-/* --- sending ------------------------------------------------------------------------------------------------ */
-
-static void forget(struct link* link, int peer) {
-    link->peers[peer].id_size = 0;
-    if (link->holder == peer)
-        link->holder = -1;
-}
-
-/* Send to one peer, never waiting: what a full queue drops, the next Pong or a repeated question tells again.
- * Returns whether it is on its way. */
-static bool send_to(struct link* link, int peer, const struct occ_message* message) {
-    static const uint8_t version = OCC_WIRE_VERSION;
-    uint8_t frame[OUT_BYTES];
-    size_t size = sizeof frame;
-    if (peer < 0 || occ_wire_encode(message, frame, &size) != 0)
-        return false;
-    void* socket = link->occ->socket;
-    if (zmq_send(socket, link->peers[peer].id, link->peers[peer].id_size, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
-        if (errno == EHOSTUNREACH)
-            forget(link, peer);
-        return false;
-    }
-    zmq_send(socket, &version, sizeof version, ZMQ_SNDMORE | ZMQ_DONTWAIT);
-    zmq_send(socket, frame, size, ZMQ_DONTWAIT);
-    return true;
-}
-
-static void send_to_all(struct link* link, const struct occ_message* message) {
-    for (int peer = 0; peer < MAX_PEERS; peer++)
-        if (link->peers[peer].id_size > 0)
-            send_to(link, peer, message);
-}
-
-static void send_refused(struct link* link, int peer, int reason) {
-    struct occ_message message = {.kind = OCC_KIND_REFUSED};
-    message.refused = (struct occ_refused){reason, text_of(link->name), link->epoch};
-    send_to(link, peer, &message);
-}
-
-static void send_answer(struct link* link, const struct answer* answer) {
-    struct occ_message message = {.kind = OCC_KIND_RESULT};
-    message.result = (struct occ_result){
-        .id = text_of(answer->id),
-        .ok = answer->ok,
-        .state = answer->state,
-        .event = answer->event,
-        .trigger = answer->trigger,
-        .error = text_of(answer->error),
-        .sequence = (int64_t)answer->sequence,
-    };
-    send_to(link, link->holder, &message);
-}
-
-/* --- numbers and lines --------------------------------------------------------------------------------------- */
-
-/* Return whether somebody is there to be told. While the controller is away, what is told waits for it. */
-static bool has_listener(const struct link* link) {
-    if (link->held)
-        return link->holder >= 0 && link->peers[link->holder].credit > 0;
-    for (int peer = 0; peer < MAX_PEERS; peer++)
-        if (link->peers[peer].id_size > 0 && link->peers[peer].credit > 0)
-            return true;
-    return false;
-}
-
-/* Send to all that have credit; return whether the controller got it, or there is none. */
-static bool send_telemetry(struct link* link, const struct occ_message* message) {
-    bool got = !link->held;
-    for (int peer = 0; peer < MAX_PEERS; peer++) {
-        bool is_holder = peer == link->holder;
-        if (link->peers[peer].id_size == 0 || link->peers[peer].credit == 0)
-            continue;
-        link->peers[peer].credit--;
-        got |= send_to(link, peer, message) && is_holder;
-    }
-    return got;
-}
-
-static void send_samples(struct link* link, const struct samples* samples) {
-    for (size_t i = 0; i < samples->count; i++) {
-        const struct metric* metric = &samples->items[i];
-        struct occ_message message = {.kind = OCC_KIND_METRIC};
-        message.metric = (struct occ_metric){
-            .name = text_of(metric->name),
-            .unit = text_of(metric->unit),
-            .n = metric->n,
-            .sum = metric->sum,
-            .min = metric->min,
-            .max = metric->max,
-            .last = metric->last,
-            .unix_ms = metric->unix_ms,
-        };
-        if (!send_telemetry(link, &message))
-            occ_telemetry_return(&link->occ->telemetry, metric);
-    }
-}
-
-static void send_lines(struct link* link) {
-    struct line line;
-    while (has_listener(link) && occ_telemetry_line(&link->occ->telemetry, &line)) {
-        struct occ_message message = {.kind = OCC_KIND_LOG};
-        message.log = (struct occ_log){line.severity, text_of(line.text), line.unix_ms, line.dropped};
-        send_telemetry(link, &message);
-    }
-}
-
-/* Return in how many ms numbers and lines are due, -1 if there are none or nobody to tell. */
-static int telemetry_due(struct link* link) {
-    if (!has_listener(link) || !occ_telemetry_waits(&link->occ->telemetry))
-        return -1;
-    int64_t due = link->flushed_ms + FLUSH_PERIOD_MS - monotonic_ms();
-    return due > 0 ? (int)due : 0;
-}
-
-/* Take the numbers while no note waits: those that were noted before come before, those after come after. */
-static bool take_samples(struct link* link, struct samples* samples) {
-    occ_t* occ = link->occ;
-    pthread_mutex_lock(&occ->lock);
-    bool no_notes = occ->n_notes == 0;
-    if (no_notes)
-        occ_telemetry_take(&occ->telemetry, occ->closing, samples);
-    pthread_mutex_unlock(&occ->lock);
-    return no_notes;
-}
-
-/* Send what the user's thread has noted. It goes out before the next frame is read, so that an index of an answer holds. */
-static void send_notes(struct link* link) {
-    occ_t* occ = link->occ;
-    for (;;) {
-        struct answer answer = {.event = 0};
-        pthread_mutex_lock(&occ->lock);
-        if (occ->n_notes == 0) {
-            pthread_mutex_unlock(&occ->lock);
-            return;
-        }
-        struct note note = occ->notes[occ->first_note];
-        occ->first_note = (occ->first_note + 1) % MAX_NOTES;
-        occ->n_notes--;
-        if (note.type == NOTE_ANSWER)
-            answer = occ->answers[note.number];
-        pthread_cond_signal(&occ->room);
-        pthread_mutex_unlock(&occ->lock);
-        send_lines(link); /* a failure is better understood after what was said before it */
-
-        struct occ_message message = {.kind = OCC_KIND_STATE_CHANGED};
-        switch (note.type) {
-        case NOTE_STATE:
-            message.state_changed = (struct occ_state_changed){note.number, (int64_t)note.sequence};
-            send_to_all(link, &message);
-            break;
-        case NOTE_HAPPENED:
-            message.kind = OCC_KIND_HAPPENED;
-            message.happened = (struct occ_happened){note.number, text_of(note.text != NULL ? note.text : "")};
-            send_to_all(link, &message);
-            free(note.text);
-            break;
-        case NOTE_METRICS:
-            send_samples(link, note.samples);
-            free(note.samples);
-            break;
-        case NOTE_ANSWER:
-            send_answer(link, &answer);
-        }
-    }
-}
-
-static void send_all_telemetry(struct link* link) {
-    struct samples samples;
-    while (!take_samples(link, &samples))
-        send_notes(link);
-    link->flushed_ms = monotonic_ms();
-    send_samples(link, &samples);
-    send_lines(link);
 }
 
 /* --- peers --------------------------------------------------------------------------------------------------- */
@@ -268,9 +54,9 @@ static int add_peer(struct link* link, zmq_msg_t* id) {
 static void turn_away(struct link* link, zmq_msg_t* id, int reason) {
     int known = find_peer(link, id);
     int peer = known >= 0 ? known : add_peer(link, id);
-    send_refused(link, peer, reason);
+    occ_tell_refused(link, peer, reason);
     if (known < 0)
-        forget(link, peer);
+        occ_forget_peer(link, peer);
 }
 
 static void on_hello(struct link* link, zmq_msg_t* id, const struct occ_hello* hello) {
@@ -301,9 +87,9 @@ static void on_hello(struct link* link, zmq_msg_t* id, const struct occ_hello* h
         memcpy(link->name, hello->name.bytes, hello->name.size);
         link->name[hello->name.size] = '\0';
         if (former >= 0 && former != peer && same)
-            forget(link, former); /* it came back by a new connection */
+            occ_forget_peer(link, former); /* it came back by a new connection */
         else if (former >= 0 && former != peer)
-            send_refused(link, former, OCC_REFUSAL_SUPERSEDED); /* it stays as an observer */
+            occ_tell_refused(link, former, OCC_REFUSAL_SUPERSEDED); /* it stays as an observer */
     } else {
         peer = add_peer(link, id);
         if (link->holder == peer) { /* it steps back */
@@ -319,11 +105,11 @@ static void on_hello(struct link* link, zmq_msg_t* id, const struct occ_hello* h
         .state = occ->state,
         .sequence = (int64_t)occ->sequence,
         .pid = getpid(),
-        .task = text_of(link->task),
+        .task = occ_text_of(link->task),
         .run = occ->run,
     };
     pthread_mutex_unlock(&occ->lock);
-    send_to(link, peer, &message);
+    occ_tell(link, peer, &message);
 }
 
 /* --- commands ------------------------------------------------------------------------------------------------ */
@@ -393,7 +179,7 @@ static void on_transition(struct link* link, int peer, const struct occ_transiti
     char id[OCC_MAX_ID_BYTES + 1];
     char error[OCC_MAX_ERROR_BYTES + 1];
     if (peer != link->holder) {
-        send_refused(link, peer, OCC_REFUSAL_NOT_CONTROLLER);
+        occ_tell_refused(link, peer, OCC_REFUSAL_NOT_CONTROLLER);
         return;
     }
     if (transition->id.size > OCC_MAX_ID_BYTES || memchr(transition->id.bytes, '\0', transition->id.size) != NULL)
@@ -440,7 +226,7 @@ static void on_transition(struct link* link, int peer, const struct occ_transiti
     }
     pthread_mutex_unlock(&occ->lock);
     if (answers_now)
-        send_answer(link, &answer);
+        occ_tell_answer(link, &answer);
 }
 
 static void on_ping(struct link* link, int peer, const struct occ_ping* ping) {
@@ -450,7 +236,7 @@ static void on_ping(struct link* link, int peer, const struct occ_ping* ping) {
     message.pong = (struct occ_pong){ping->number, occ->state, (int64_t)occ->sequence,
                                      (int64_t)atomic_load_explicit(&occ->progress, memory_order_relaxed)};
     pthread_mutex_unlock(&occ->lock);
-    send_to(link, peer, &message);
+    occ_tell(link, peer, &message);
 }
 
 static void on_frame(struct link* link, zmq_msg_t* id, zmq_msg_t* frame) {
@@ -516,23 +302,23 @@ static void* work(void* argument) {
     zmq_pollitem_t items[] = {{.socket = occ->socket, .events = ZMQ_POLLIN},
                               {.fd = occ->link_fd, .events = ZMQ_POLLIN}};
     for (;;) {
-        if (zmq_poll(items, 2, telemetry_due(&link)) < 0 && errno != EINTR)
+        if (zmq_poll(items, 2, occ_telemetry_due(&link)) < 0 && errno != EINTR)
             return NULL;
         uint64_t pokes;
         ssize_t was_read = read(occ->link_fd, &pokes, sizeof pokes);
         (void)was_read; /* not blocking; it may well be empty */
         for (int i = 0; i < FRAMES_A_TURN; i++) {
-            send_notes(&link);
+            occ_tell_notes(&link);
             if (!receive(&link))
                 break;
         }
-        if (telemetry_due(&link) == 0)
-            send_all_telemetry(&link);
+        if (occ_telemetry_due(&link) == 0)
+            occ_tell_telemetry(&link);
         pthread_mutex_lock(&occ->lock);
         bool ends = occ->closing && occ->n_notes == 0;
         pthread_mutex_unlock(&occ->lock);
         if (ends) {
-            send_all_telemetry(&link);
+            occ_tell_telemetry(&link);
             return NULL;
         }
     }

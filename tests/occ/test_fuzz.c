@@ -9,6 +9,7 @@
 static int fake_send(void* socket, const void* bytes, size_t size, int flags);
 #define zmq_send fake_send
 #include "link.c"
+#include "tell.c"
 #include "occ.c"
 #undef zmq_send
 
@@ -392,7 +393,7 @@ static void feed(struct link* link, const struct frame* frame) {
     zmq_msg_init_size(&id, strlen(name));
     memcpy(zmq_msg_data(&id), name, strlen(name));
     zmq_msg_init_data(&message, bytes, frame->size, free_bytes, NULL);
-    send_notes(link); /* as the link's thread: what is noted goes out before a frame is read */
+    occ_tell_notes(link); /* as the link's thread: what is noted goes out before a frame is read */
     on_frame(link, &id, &message);
     zmq_msg_close(&message);
     zmq_msg_close(&id);
@@ -436,11 +437,11 @@ int main(int argc, char** argv) {
             if (below(300) == 0)
                 go_error(&occ, "iterate_running", (int)below(9));
             if (occ.n_notes > MAX_NOTES / 2 || chance(50))
-                send_notes(&link);
-            if (chance(5) && telemetry_due(&link) >= 0)
-                send_all_telemetry(&link);
+                occ_tell_notes(&link);
+            if (chance(5) && occ_telemetry_due(&link) >= 0)
+                occ_tell_telemetry(&link);
         }
-        send_all_telemetry(&link);
+        occ_tell_telemetry(&link);
         close_task(&occ);
     }
     printf(
