@@ -240,6 +240,10 @@ class Repositories:
         """The repository of workflows that name none."""
         return self._default
 
+    def all(self) -> tuple[Repository, ...]:
+        """Return every repository."""
+        return tuple(self._by_name.values())
+
     def add(self, repository: Repository) -> None:
         """Add one, or replace the one of its name."""
         self._by_name = {**self._by_name, repository.name: repository}
