@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from libecs.access import Role
 from libecs.errors import Conflict, Denied, EcsError, InvalidInput, NotFound
-from libecs.io import keys
 from libecs.io.keys import (
     Entry,
-    Keyring,
     KeyPair,
+    Keyring,
     KeyState,
     KnownKey,
     check_key,
@@ -122,7 +121,7 @@ def test_a_private_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(keys.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_private(tmp_path / "f", "new")
 
@@ -403,7 +402,7 @@ async def test_without_inotify_the_keyring_is_read_on_demand(folder: Path, monke
     def refuse(self: object, folder: Path) -> int:
         raise OSError(28, "too many watches")
 
-    monkeypatch.setattr(keys.Inotify, "watch_entries", refuse)
+    monkeypatch.setattr("libecs.io.inotify.Inotify.watch_entries", refuse)
     keyring = Keyring(folder)
     keyring.watch()
     add(Keyring(folder), "alice", ALICE)

@@ -1,0 +1,333 @@
+"""The audit log: who asked for what, when, and what was decided. Each line holds the hash of the line before it.
+
+FOLDER/                     0700
+audit-000000000001.jsonl    lines of JSON, 0600; the number is that of its first line
+head                        number and hash of the last line
+
+A line is written and on disk before what it tells of is done. A line that was edited, removed, added or moved breaks
+the chain at a place that `verify` names; lines cut off at the end are missed by `head`. Who can write the folder can
+make a whole new chain: to be safe from root, note the last number and hash elsewhere (`coconut audit verify` prints
+them).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from libecs.engine.effects import Audit
+from libecs.errors import InvalidInput, NotFound
+
+logger = logging.getLogger(__name__)
+
+ROTATE_BYTES = 16 * 1024 * 1024
+"""A file that is larger gets no more lines."""
+MAX_TEXT = 2000
+"""Characters of one field; what is longer is cut, and says so."""
+GENESIS = "0" * 64
+"""In place of the hash before the first line."""
+_TAIL_BYTES = 512 * 1024
+"""The longest line fits in."""
+_HASH_FIELD = b',"hash":"'
+
+
+@attrs.frozen(kw_only=True)
+class Head:
+    """The last line of a chain."""
+
+    number: int = 0
+    """Of the line, from 1; 0 = there is none."""
+    hash: str = GENESIS
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """What `verify` found."""
+
+    lines: int
+    """How many are in order, from the first one on."""
+    head: Head
+    """Of the last one that is in order."""
+    problem: str = ""
+    """What the first line that breaks is, and how; "" = all is in order."""
+    file: str = ""
+    line: int = 0
+    """Where it breaks: in which line of the file, from 1."""
+
+
+class AuditLog:
+    """The writer; one per folder."""
+
+    def __init__(self, folder: Path, *, rotate_bytes: int = ROTATE_BYTES) -> None:
+        """Go on behind what is there. What is amiss at the end of it becomes a line of its own. Raises OSError."""
+        self._folder = folder
+        self._rotate_bytes = rotate_bytes
+        self._descriptor = -1
+        self._size = 0
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._head_descriptor = os.open(folder / "head", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        remembered = _read_head(os.pread(self._head_descriptor, 256, 0))
+        written, cut = self._open_last()
+        # From what is remembered, if that is not behind: what is missing then stays missing for whoever verifies.
+        self._head = remembered if remembered.number >= written.number else written
+        amiss = []
+        if cut:
+            amiss.append(f"{cut} bytes of a line that was never finished were removed")
+        if remembered.number > written.number:
+            amiss.append(f"lines {written.number + 1} to {remembered.number} are missing")
+        elif remembered.number == written.number and remembered.hash != written.hash:
+            amiss.append(f"line {written.number} is not the one that was written")
+        for text in amiss:
+            logger.error("audit log %s: %s", folder, text)
+        if amiss:
+            self._append(
+                [{"verb": "audit.open", "decision": "found", "text": "; ".join(amiss)}], int(time.time() * 1000)
+            )
+
+    @property
+    def head(self) -> Head:
+        """The last line."""
+        return self._head
+
+    def write(self, lines: Sequence[Audit], unix_ms: int) -> None:
+        """Write lines of one tick; they are on disk when this returns. Raises OSError: none may be acted upon."""
+        self._append([_fields(line) for line in lines], unix_ms)
+
+    def close(self) -> None:
+        """Close its files."""
+        for descriptor in (self._descriptor, self._head_descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._head_descriptor = -1
+
+    def _append(self, lines: Iterable[Mapping[str, object]], unix_ms: int) -> None:
+        if self._descriptor < 0 or self._size >= self._rotate_bytes:
+            self._rotate()
+        head, data = self._head, b""
+        for fields in lines:
+            line, head = _line(fields, head, unix_ms)
+            data += line
+        try:
+            _write_all(self._descriptor, data)
+            os.fdatasync(self._descriptor)
+        except OSError:
+            # Half a line would spoil the next one. What can't be cut off now is cut off by the next start.
+            os.ftruncate(self._descriptor, self._size)
+            raise
+        self._size += len(data)
+        self._head = head
+        os.pwrite(self._head_descriptor, _head_text(head), 0)  # may lag behind after a loss of power: harmless
+
+    def _open_last(self) -> tuple[Head, int]:
+        """Open the last file. Return its last line's head, and how many bytes of an unfinished line were cut off."""
+        files = chain_files(self._folder)
+        if not files:
+            return Head(), 0
+        self._descriptor = os.open(files[-1], os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        size = os.fstat(self._descriptor).st_size
+        tail = os.pread(self._descriptor, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+        whole = tail.rfind(b"\n") + 1
+        cut = len(tail) - whole
+        if cut:
+            os.ftruncate(self._descriptor, size - cut)
+        self._size = size - cut
+        lines = tail[:whole].splitlines()
+        if lines:
+            return _head_of(lines[-1]) or Head(), cut
+        first = int(files[-1].stem.removeprefix("audit-"))
+        if first > 1 and len(files) > 1:  # rotated, and killed before its first line
+            before = files[-2].read_bytes().splitlines()
+            return (_head_of(before[-1]) if before else None) or Head(), cut
+        return Head(), cut
+
+    def _rotate(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        path = self._folder / f"audit-{self._head.number + 1:012d}.jsonl"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, 0o600)
+        self._size = os.fstat(self._descriptor).st_size
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def chain_files(folder: Path) -> list[Path]:
+    """Return the files of a chain, the oldest first."""
+    return sorted(path for path in folder.glob("audit-*.jsonl") if path.stem.removeprefix("audit-").isdecimal())
+
+
+def verify(folder: Path) -> Verdict:
+    """Check a whole chain: all files of a folder, from line 1 to the one that `head` remembers.
+
+    Raises:
+        NotFound: there is no audit log.
+        InvalidInput: it can't be read.
+    """
+    try:
+        remembered = _read_head((folder / "head").read_bytes())
+    except FileNotFoundError:
+        raise NotFound(f"there is no audit log in {folder}") from None
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be read: {error.strerror}") from error
+    verdict = verify_files(chain_files(folder), after=Head())
+    if verdict.problem:
+        return verdict
+    if verdict.head.number < remembered.number:
+        text = f"lines {verdict.head.number + 1} to {remembered.number} are missing at the end"
+    elif verdict.head.number == remembered.number and verdict.head.hash != remembered.hash:
+        text = f"line {remembered.number} is not the one that was written"
+    elif remembered.number == 0 and verdict.lines:
+        text = "what remembers the last line is damaged, so nobody knows whether lines are missing at the end"
+    else:
+        return verdict
+    return attrs.evolve(verdict, problem=text, file="head", line=1)
+
+
+def verify_files(files: Sequence[Path], *, after: Head | None = None) -> Verdict:
+    """Check files that follow each other.
+
+    Args:
+        files: the oldest first.
+        after: the line before the first of them; None = any, as of a file that was taken away from its folder.
+
+    Raises:
+        InvalidInput: a file can't be read.
+    """
+    head, count = after, 0
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    problem, here = _check(line, head)
+                    if problem:
+                        return Verdict(lines=count, head=head or Head(), problem=problem, file=path.name, line=number)
+                    head, count = here, count + 1
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    return Verdict(lines=count, head=head or Head())
+
+
+def tail(folder: Path, lines: int) -> list[dict[str, Any]]:
+    """Return the last lines, the oldest first; one that is no JSON comes as {"text": …}."""
+    found: list[dict[str, Any]] = []
+    for path in reversed(chain_files(folder)):
+        for line in _backwards(path):
+            if len(found) >= lines:
+                return found[::-1]
+            found.append(_parse(line) or {"decision": "damaged", "text": line.decode("utf-8", "replace")})
+    return found[::-1]
+
+
+def _fields(line: Audit) -> dict[str, object]:
+    principal = line.principal
+    return {
+        "who": principal.name or line.requester,
+        "key": principal.key,
+        "role": principal.role.name.lower(),
+        "via": principal.via,
+        "requester": line.requester,
+        "verb": line.verb,
+        "object": line.object,
+        "operation": line.operation,
+        "decision": line.decision,
+        "text": line.text,
+    }
+
+
+def _line(fields: Mapping[str, object], head: Head, unix_ms: int) -> tuple[bytes, Head]:
+    document: dict[str, object] = {"n": head.number + 1, "unix_ms": unix_ms, "mono_s": round(time.monotonic(), 6)}
+    document |= {name: _short(value) if isinstance(value, str) else value for name, value in fields.items()}
+    document["prev"] = head.hash
+    # ASCII only: no text of anybody ends the line, or moves a cursor.
+    body = json.dumps(document, separators=(",", ":")).encode("ascii")[:-1]
+    digest = hashlib.sha256(body).hexdigest()
+    return body + _HASH_FIELD + digest.encode() + b'"}\n', Head(number=head.number + 1, hash=digest)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text)} characters)"
+
+
+def _check(line: bytes, before: Head | None) -> tuple[str, Head | None]:
+    """Return what is wrong with a line behind `before`, or "" and its own head."""
+    if not line.endswith(b"\n"):
+        return "the line is cut off", None
+    document = _parse(line)
+    here = _head_of(line)
+    if document is None or here is None:
+        return "the line is none of the audit log", None
+    body, _, _ = line.rpartition(_HASH_FIELD)
+    if hashlib.sha256(body).hexdigest() != here.hash:
+        return f"line {here.number} was edited", None
+    if before is None:
+        return "", here
+    if here.number <= before.number:
+        return f"line {here.number} comes behind line {before.number}: it was moved or copied", None
+    if here.number == before.number + 2:
+        return f"line {before.number + 1} is missing", None
+    if here.number != before.number + 1:
+        return f"lines {before.number + 1} to {here.number - 1} are missing", None
+    if document.get("prev") != before.hash:
+        return f"line {here.number} was written behind another line {before.number} than the one that is there", None
+    return "", here
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _head_of(line: bytes) -> Head | None:
+    document = _parse(line)
+    if document is None:
+        return None
+    number, digest = document.get("n"), document.get("hash")
+    if type(number) is not int or not isinstance(digest, str) or number < 1:
+        return None
+    return Head(number=number, hash=digest)
+
+
+def _head_text(head: Head) -> bytes:
+    return f"{head.number:020d} {head.hash}\n".encode()
+
+
+def _read_head(data: bytes) -> Head:
+    number, _, digest = data.decode("ascii", "replace").strip().partition(" ")
+    if not number.isdecimal() or len(digest) != len(GENESIS):
+        return Head()
+    return Head(number=int(number), hash=digest)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _backwards(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file from its end."""
+    with path.open("rb") as file:
+        at, rest = file.seek(0, os.SEEK_END), b""
+        while at > 0:
+            step = min(_TAIL_BYTES, at)
+            at -= step
+            file.seek(at)
+            first, *others = (file.read(step) + rest).split(b"\n")
+            yield from (line for line in reversed(others) if line)
+            rest = first
+        if rest:
+            yield rest
