@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -13,15 +12,13 @@ from libecs.engine.effects import Close, Forget, MakeFolder, Open, Send, Signal,
 from libecs.engine.executor import ExecutorEngine, ExecutorSettings
 from libecs.engine.outbox import CORE, TELEMETRY
 from libecs.io.cgroups import Cgroups
+from libecs.io.link import Context
 from libecs.io.loop import EngineLoop
 from libecs.io.memory import MemoryLink
 from libecs.io.process import Foreign, ShimSupervisor
 from libecs.io.store_sqlite import SqliteStore
 from libecs.io.taskfolder import ShimOptions
 from libecs.io.tasklink import TaskLinks
-
-if TYPE_CHECKING:
-    import zmq
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +42,7 @@ class EmbeddedNode:
         settings: ExecutorSettings,
         options: NodeOptions,
         link: MemoryLink,
-        context: zmq.Context[zmq.Socket[bytes]],
+        context: Context,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         """Open its folder. Raises Conflict, EcsError."""

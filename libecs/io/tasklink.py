@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from libecs.engine.effects import Connected, Disconnected, Input, Received
 from libecs.errors import DecodeError, InvalidInput
-from libecs.io.link import Router
+from libecs.io.link import Context, Router
 from libecs.wire.codec import VERSION_FRAME
 from libecs.wire.task import TASK
-
-if TYPE_CHECKING:
-    import zmq
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +20,7 @@ class TaskLinks:
     A task may be opened before it binds: it is dialled until it is there, and what is sent meanwhile arrives then.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], put: Callable[[Input], None], *, identity: str) -> None:
+    def __init__(self, context: Context, put: Callable[[Input], None], *, identity: str) -> None:
         """Call inside of a running event loop.
 
         Args:

@@ -210,14 +210,14 @@ async def test_two_tasks_of_one_endpoint_are_never_mixed_up_the_last_one_has_it(
 REOPEN_IN_A_FLOOD = """
 import asyncio, sys, threading
 import zmq
-from libecs.io import link
+from libecs.io.link import pump
 from libecs.io.link import close_context, new_context
 from libecs.io.tasklink import TaskLinks
 from libecs.wire.task import TASK, Hello, PeerRole, StateChanged
 
 HELLO = Hello(role=PeerRole.CONTROLLER, epoch=1, name="x")
 NEWS = TASK.encode(StateChanged(state=1, sequence=1))
-link.MAX_PUMP_FRAMES = 3
+pump.MAX_PUMP_FRAMES = 3
 over = threading.Event()
 
 def flood(context, endpoint):

@@ -1,13 +1,4 @@
-"""ZeroMQ on an asyncio event loop. The only importer of zmq.
-
-A socket of ZeroMQ tells that *something* changed by a file descriptor, and tells it once (edge-triggered): whoever
-sends or receives may eat the edge. So after each wake-up, each receive and each send somebody must look again. Here
-that is one function, `_pump`: a send merely makes sure that a `_pump` comes in this turn of the event loop, which looks
-once for a whole fan-out.
-
-It looks by receiving until EAGAIN, which arms the descriptor again, and never by ZMQ_EVENTS: for that, a ROUTER reads
-the first part of a message ahead, and if its peer is disconnected before the rest is read, libzmq 4.3.5 gives the
-message's head with the tail of another one, or aborts the process ("Assertion failed: !_more (src/fq.cpp)").
+"""One ROUTER socket on an event loop: many peers, that we dial or that dial us.
 
 What a peer does not take at once waits in a queue of its own; nobody is waited for.
 """
@@ -15,24 +6,23 @@ What a peer does not take at once waits in a queue of its own; nobody is waited 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-import resource
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
-from libecs.errors import InvalidInput
+from libecs.errors import Conflict, InvalidInput
+from libecs.io.link.context import Context, ServerCurve, set_heartbeats
+from libecs.io.link.door import EVENTS, Door, hang_up, plain_address
+from libecs.io.link.monitor import Monitor
+from libecs.io.link.pump import Pump
 from libecs.wire.codec import MAX_FRAME_BYTES
 
 logger = logging.getLogger(__name__)
 
-MAX_PUMP_FRAMES = 256
-MAX_PUMP_S = 0.005
-"""One pump takes no more than this; then the event loop's other users get their turn."""
 HIGH_WATER = 100_000
 """Messages per peer that ZeroMQ queues. Its own 1000 is less than one fan-out."""
 MAX_QUEUED = 10_000
@@ -44,50 +34,47 @@ RECONNECT_MAX_MS = 100
 _MORE = int(zmq.SNDMORE | zmq.NOBLOCK)
 _LAST = int(zmq.NOBLOCK)
 
-Context: TypeAlias = "zmq.Context[zmq.Socket[bytes]]"
-"""For those who pass one on."""
 Receiver = Callable[[bytes, list[bytes]], None]
 """Takes routing id and frames of one message. Does not raise."""
 Watcher = Callable[[str, bool], None]
 """Takes an endpoint, and whether its link went up (True) or down."""
 
 
-def raise_limits() -> None:
-    """Allow this process as many files as it may have: a node of 1000 tasks needs a few per task."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+class Origin:
+    """Where a message came from. The peer can't choose what it says. Look at it at once, not later."""
+
+    __slots__ = ("_frame",)
+
+    def __init__(self, frame: zmq.Frame) -> None:
+        self._frame = frame
+
+    @property
+    def key(self) -> str:
+        """The public key (z85) that the peer proved to have; "" without CURVE."""
+        return self._read("User-Id")
+
+    @property
+    def address(self) -> str:
+        """The IP address of the peer; "" where there is none."""
+        return plain_address(self._read("Peer-Address"))
+
+    def hang_up(self) -> None:
+        """End the connection that the message came by. The peer may dial again."""
+        try:
+            fd = int(self._frame.get(zmq.SRCFD))
+        except zmq.ZMQError:
+            return
+        hang_up(fd, self.address)
+
+    def _read(self, name: str) -> str:
+        try:
+            return str(self._frame.get(name))
+        except zmq.ZMQError:
+            return ""
 
 
-def new_context() -> zmq.Context[zmq.Socket[bytes]]:
-    """Make a context for many sockets. Whoever makes it ends it by `close_context`."""
-    context = zmq.Context()
-    context.set(zmq.MAX_SOCKETS, min(65535, context.get(zmq.SOCKET_LIMIT)))
-    return context
-
-
-def close_context(context: zmq.Context[zmq.Socket[bytes]]) -> None:
-    """End a context; what was not sent yet is dropped."""
-    context.destroy(linger=0)
-
-
-def version() -> str:
-    """Return the version of the libzmq in use, for `doctor`."""
-    return zmq.zmq_version()
-
-
-def new_curve_keys() -> tuple[str, str]:
-    """Return a new key pair (public, secret) for CURVE, each as 40 characters of z85."""
-    public, secret = zmq.curve_keypair()
-    return public.decode(), secret.decode()
-
-
-def curve_public(secret: str) -> str:
-    """Return the public key of a secret one. Raises ValueError if it is none."""
-    try:
-        return zmq.curve_public(secret.encode()).decode()
-    except zmq.ZMQError as error:
-        raise ValueError("no secret key of CURVE") from error
+TracedReceiver = Callable[[bytes, list[bytes], Origin], None]
+"""Takes routing id, frames and origin of one message. Does not raise."""
 
 
 class Router:
@@ -98,12 +85,19 @@ class Router:
 
     def __init__(
         self,
-        context: zmq.Context[zmq.Socket[bytes]],
-        on_message: Receiver,
+        context: Context,
+        on_message: Receiver | None,
         *,
         on_link: Watcher | None = None,
         high_water: int = HIGH_WATER,
+        receive_high_water: int = 0,
         max_queued: int = MAX_QUEUED,
+        curve: ServerCurve | None = None,
+        heartbeats: bool = False,
+        on_traced: TracedReceiver | None = None,
+        on_gone: Callable[[bytes], None] | None = None,
+        max_per_address: int = 0,
+        linger_ms: int = 0,
     ) -> None:
         """Call inside of a running event loop.
 
@@ -112,44 +106,83 @@ class Router:
             on_message: called for each message that comes in.
             on_link: called when a link that we dialled goes up or down.
             high_water: messages per peer in ZeroMQ's queues.
+            receive_high_water: the same for what comes in, where it differs: a peer that sends more is held up.
             max_queued: messages per peer in the queue behind it.
+            curve: our key, for a socket that binds.
+            heartbeats: notice by itself that a peer is gone.
+            on_traced: called in place of `on_message`, for those who must know where a message came from.
+            on_gone: called with the routing id of a peer that a message could not be sent to, in a later turn.
+            max_per_address: connections that one IP address may have to a socket that binds; 0 = any number.
+            linger_ms: how long what was sent may take to leave after `close`.
         """
+        assert (on_message is None) is not (on_traced is None), "a message goes to one receiver"
         self._on_message = on_message
+        self._on_traced = on_traced
         self._on_link = on_link
+        self._on_gone = on_gone
         self._max_queued = max_queued
+        self._linger_ms = linger_ms
         self._loop = asyncio.get_running_loop()
         self._queues: dict[bytes, deque[Sequence[bytes]]] = {}
-        self._scheduled = False
+        self._gone: set[bytes] = set()
+        self._door = Door(max_per_address)
         self._closed = False
         self.received = 0
         self.sent = 0
         self.dropped = 0
         """Messages that were not sent: no such peer, or its queue was full."""
         socket = context.socket(zmq.ROUTER)
-        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.LINGER, linger_ms)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
         socket.setsockopt(zmq.SNDHWM, high_water)
-        socket.setsockopt(zmq.RCVHWM, high_water)
+        socket.setsockopt(zmq.RCVHWM, receive_high_water or high_water)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
         socket.setsockopt(zmq.IPV6, 1)
+        if heartbeats:
+            set_heartbeats(socket)
+        if curve is not None:
+            curve.apply(socket)
         self._socket = socket
-        self._monitor = None
+        self._monitor: Monitor | None = None
         if on_link is not None:
             events = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED
-            self._monitor = socket.get_monitor_socket(int(events))
-            self._loop.add_reader(self._monitor.fileno(), self._read_monitor)
-            self._loop.call_soon(self._read_monitor)
-        self._fd = int(socket.getsockopt(zmq.FD))
-        self._loop.add_reader(self._fd, self._wake)
-        self._schedule()  # what came before add_reader
+            self._monitor = Monitor(socket, events, self._watch)
+        elif curve is not None or max_per_address:
+            self._monitor = Monitor(socket, EVENTS, self._door.take)
+        self._pump = Pump(socket, self._take, self._flush, copy=on_traced is None)
+
+    @property
+    def connections(self) -> int:
+        """Connections that a bound socket has, if it has a key or a limit."""
+        return self._door.connections
+
+    @property
+    def refused(self) -> int:
+        """Connections that were ended because their address had too many."""
+        return self._door.refused
+
+    @property
+    def failed_handshakes(self) -> int:
+        """Connections that came to nothing: unknown keys, no keys, nothing like ZeroMQ."""
+        return self._door.failed
 
     def bind(self, endpoint: str) -> str:
-        """Listen. Return the endpoint with the port that was chosen for `tcp://host:*`."""
-        self._socket.bind(endpoint)
-        self._schedule()
+        """Listen. Return the endpoint with the port that was chosen for `tcp://host:*`.
+
+        Raises:
+            Conflict: somebody else listens there.
+            InvalidInput: one can't listen there.
+        """
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            cls = Conflict if error.errno == errno.EADDRINUSE else InvalidInput
+            raise cls(f"cannot listen at {endpoint}: {zmq.strerror(error.errno or 0)}") from error
+        self._pump.schedule()
         return bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 
     def connect(self, endpoint: str, routing_id: bytes, *, identity: bytes) -> None:
@@ -169,7 +202,7 @@ class Router:
         except zmq.ZMQError as error:
             reason = zmq.strerror(error.errno or 0)
             raise InvalidInput(f"{endpoint} cannot be dialled: {reason}") from error
-        self._schedule()
+        self._pump.schedule()
 
     def disconnect(self, endpoint: str, routing_id: bytes) -> None:
         """Dial `endpoint` no more; drop what waits for it."""
@@ -178,7 +211,7 @@ class Router:
             self._socket.disconnect(endpoint)
         except zmq.ZMQError as error:
             logger.debug("disconnect %s: %s", endpoint, error)
-        self._schedule()
+        self._pump.schedule()
 
     def send(self, peer: bytes, frames: Sequence[bytes]) -> bool:
         """Send a message, or queue it. Return False if it was dropped: peer unknown, queue full, or closed."""
@@ -190,15 +223,16 @@ class Router:
         try:
             self._put(peer, frames)
         except zmq.Again:
-            self._schedule()
+            self._pump.schedule()
             return self._enqueue(peer, self._queues.setdefault(peer, deque()), frames)
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             self.dropped += 1
+            self._unreachable(peer)
             return False
         self.sent += 1
-        self._schedule()
+        self._pump.schedule()
         return True
 
     @property
@@ -207,17 +241,14 @@ class Router:
         return sum(len(queue) for queue in self._queues.values())
 
     def close(self) -> None:
-        """Close at once; what was not sent is dropped."""
+        """Close at once. What was not sent is dropped, but for what ZeroMQ sends within `linger_ms`."""
         if self._closed:
             return
         self._closed = True
-        # The descriptors die with the sockets: the event loop must let go of them before.
-        self._loop.remove_reader(self._fd)
+        self._pump.close()
         if self._monitor is not None:
-            self._loop.remove_reader(self._monitor.fileno())
-            self._socket.disable_monitor()
-            self._monitor.close(linger=0)
-        self._socket.close(linger=0)
+            self._monitor.close()
+        self._socket.close(linger=self._linger_ms)
         self._queues.clear()
 
     def _put(self, peer: bytes, frames: Sequence[bytes]) -> None:
@@ -237,42 +268,27 @@ class Router:
         queue.append(frames)
         return True
 
-    def _schedule(self) -> None:
-        if not (self._scheduled or self._closed):
-            self._scheduled = True
-            self._loop.call_soon(self._pump)
+    def _unreachable(self, peer: bytes) -> None:
+        """Tell once that a peer is gone; not from within a send."""
+        if self._on_gone is not None and peer not in self._gone:
+            self._gone.add(peer)
+            self._loop.call_soon(self._tell_gone, peer)
 
-    def _wake(self) -> None:
-        if not self._scheduled:  # else one comes in this turn already, and a second would take twice the bounds
-            self._pump()
+    def _tell_gone(self, peer: bytes) -> None:
+        self._gone.discard(peer)
+        if self._on_gone is not None and not self._closed:
+            self._on_gone(peer)
 
-    def _pump(self) -> None:
-        """Receive what is there and send what waits, within bounds; come again while there is more."""
-        self._scheduled = False
-        if self._closed:
-            return
-        drained = False
-        try:
-            if self._queues:
-                self._flush()
-            drained = self._receive()
-        finally:
-            if not drained:  # by an exception too: the edge is eaten, nobody else would wake us
-                self._schedule()
-
-    def _receive(self) -> bool:
-        """Receive within bounds. Return whether nothing is left, so that the descriptor will tell of what comes."""
-        stop_at = time.perf_counter() + MAX_PUMP_S
-        for _ in range(MAX_PUMP_FRAMES):
-            try:
-                peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return True
-            self.received += 1
+    def _take(self, parts: list[Any]) -> None:
+        self.received += 1
+        if self._on_traced is None:
+            assert self._on_message is not None
+            peer, *frames = parts
             self._on_message(peer, frames)
-            if self._closed or time.perf_counter() > stop_at:
-                break
-        return False
+        else:
+            origin = Origin(parts[-1])
+            peer, *frames = [part.bytes for part in parts]
+            self._on_traced(peer, frames, origin)
 
     def _flush(self) -> None:
         for peer, queue in list(self._queues.items()):
@@ -287,13 +303,9 @@ class Router:
                 if error.errno != zmq.EHOSTUNREACH:
                     raise
                 self.dropped += len(queue)
+                self._unreachable(peer)
             del self._queues[peer]
 
-    def _read_monitor(self) -> None:
-        assert self._on_link is not None
-        while not self._closed and self._monitor is not None:
-            try:
-                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                return
-            self._on_link(event["endpoint"].decode(), event["event"] == zmq.Event.HANDSHAKE_SUCCEEDED)
+    def _watch(self, event: zmq.Event, _value: int, endpoint: str) -> None:
+        if self._on_link is not None:
+            self._on_link(endpoint, event is zmq.Event.HANDSHAKE_SUCCEEDED)
