@@ -29,7 +29,7 @@ import attrs
 from libecs.access import Principal, Role
 from libecs.errors import Conflict, Denied, EcsError, InvalidInput, NotFound
 from libecs.io.inotify import Inotify
-from libecs.io.link import curve_public, new_curve_keys
+from libecs.io.link import new_keys, public_key
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class KeyPair:
     @classmethod
     def new(cls) -> KeyPair:
         """Make one."""
-        public, secret = new_curve_keys()
+        public, secret = new_keys()
         return cls(public=public, secret=secret)
 
 
@@ -365,7 +365,7 @@ def read_key_file(path: Path) -> KeyPair:
         raise InvalidInput(f"key file {path} is no TOML") from None  # nothing of its text: it holds a secret
     secret, public = document.get("secret"), document.get("public")
     try:
-        matches = isinstance(secret, str) and curve_public(secret) == public
+        matches = isinstance(secret, str) and public_key(secret) == public
     except ValueError:
         matches = False
     if not (matches and isinstance(secret, str) and isinstance(public, str)):
