@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -18,26 +17,17 @@ from typing import Literal, TypeAlias
 import attrs
 
 from libecs.config.tree import Tree
-from libecs.engine.core import CoreEngine, CoreSettings
+from libecs.engine.core import CoreEngine
 from libecs.engine.effects import (
-    Call,
-    CancelCall,
     Disconnected,
-    Expand,
-    Publish,
     Received,
-    RunNumberTaken,
-    SaveRun,
-    Send,
-    TakeRunNumber,
 )
 from libecs.engine.executor import ExecutorSettings
 from libecs.engine.outbox import CORE
-from libecs.engine.records import CORE as CORE_TABLE
 from libecs.errors import EcsError, UsageError
 from libecs.io.blocking import BlockingCalls
-from libecs.io.expansion import Expansion, TaskOverlay
-from libecs.io.integrations import Functions, Integrations
+from libecs.io.corehost import CoreHost, HostSettings
+from libecs.io.integrations import Functions
 from libecs.io.link import close_context, new_context, raise_limits
 from libecs.io.loop import EngineLoop
 from libecs.io.memory import MemoryLink
@@ -45,26 +35,19 @@ from libecs.io.node import EmbeddedNode, NodeOptions
 from libecs.io.ports import Ranges, free_ranges
 from libecs.io.process import Foreign, clean_environment, find_shim
 from libecs.io.repository import Repositories, Repository, TextRepository
-from libecs.io.runrecord import default_runs_folder, highest_number, save_run
-from libecs.io.runs import RunCounter
+from libecs.io.runrecord import default_runs_folder
 from libecs.io.statefolder import StateFolder, state_path
 from libecs.io.store_sqlite import RESERVE_BYTES, SqliteStore
 from libecs.io.taskfolder import OUTPUT_CAP_BYTES, ShimOptions
-from libecs.io.testplugin import TestPlugin
-from libecs.io.worker import ExpansionWorker
 from libecs.wire.client import CLIENT, Event
 from libecs.wire.codec import MAX_RECORD_BYTES
 from libecs.wire.node import NODE
-from libecs.workflow.launch import late_functions
 
 PORTS_EACH = 200
 """TCP ports of a node for which none are named."""
 _READY_S = 10.0
-_EVENTS_KEPT = 10_000
 _TEMPORARY_OUTPUT_BYTES = 2 * 1024 * 1024
 """What a temporary session keeps of each output of a task: it may lie in memory."""
-_FIRST_EPOCH_MS = 1_577_836_800_000
-"""Start of 2020. Epochs of new states count from here: see `_records`."""
 
 Orphans: TypeAlias = Literal["stop", "adopt"]
 
@@ -160,11 +143,9 @@ class Embedded:
         self._started = self._closed = False
         self._context = new_context()
         self._blocking = BlockingCalls(threads=4)
-        self._runs: RunCounter | None = None
+        self._host: CoreHost | None = None
         self._core: EngineLoop | None = None
         self._link: MemoryLink | None = None
-        self.integrations: Integrations | None = None
-        self._expansion: Expansion | None = None
 
     # the beginning
 
@@ -196,10 +177,9 @@ class Embedded:
         shim = settings.shim or find_shim()
         path, temporary = state_path(settings.state), settings.state is None
         self._store = SqliteStore(path, durable=not temporary, reserve_bytes=0 if temporary else RESERVE_BYTES)
-        oldest_ms = time.time_ns() // 1_000_000 - int(settings.keep_events_days * 86_400_000)
-        self._store.retain(since_ms=oldest_ms, at_least=_EVENTS_KEPT)
         self._folder = folder = StateFolder.open(path, temporary=temporary)
-        self._core = core = self._make_core(folder, self._store)
+        self._host = host = self._make_core(folder, self._store)
+        self._core = core = host.loop
         self._link = link = MemoryLink(NODE, core.put, hub_name=CORE, encoded=settings.encoded)
         options = ShimOptions(
             orphan_s=settings.orphan_s if settings.orphans == "stop" else -1.0,
@@ -231,52 +211,25 @@ class Embedded:
             )
         for name, one in self.nodes.items():
             self.foreign[name] = await one.adopt()
-        engine = core.engine
-        assert isinstance(engine, CoreEngine)
-        core.start(engine.start)
+        host.start()
         for one in self.nodes.values():
             one.attach()
-        await self._ready(engine)
+        await self._ready(host.engine)
 
-    def _make_core(self, folder: StateFolder, store: SqliteStore) -> EngineLoop:
+    def _make_core(self, folder: StateFolder, store: SqliteStore) -> CoreHost:
         settings = self.settings
-        engine = CoreEngine(
-            CoreSettings(
-                instance=folder.instance, functions=late_functions(settings.tree), runs_folder=str(self.runs_folder)
-            ),
-            _records(store),
-        )
-        runs = self._runs = RunCounter(
-            settings.runs, instance=folder.instance, floor=lambda: highest_number(self.runs_folder)
-        )
-        core = EngineLoop(
-            engine,
-            {
-                Send: self._send,
-                Publish: lambda effect: None,  # clients that subscribed get it by Send
-                Expand: lambda effect: expansion.expand(effect),
-                Call: lambda effect: integrations.call(effect),
-                CancelCall: lambda effect: integrations.cancel(effect),
-                SaveRun: self._save_run,
-                TakeRunNumber: lambda effect: self._take_run_number(runs, effect),
-            },
-            store=store,
-            on_fatal=self._failed,
-            name="core",
-        )
-        functions = [*settings.functions, TestPlugin().functions()]
-        integrations = self.integrations = Integrations(core.put, functions, record=settings.calls)
-        templates = TaskOverlay(self.repositories, settings.tasks) if settings.tasks else self.repositories
-        expansion = self._expansion = Expansion(
-            core.put,
-            templates,
-            self._blocking,
+        host = HostSettings(
+            instance=folder.instance,
+            runs=settings.runs,
+            runs_folder=self.runs_folder,
             tree=settings.tree,
-            integrations={name: text for one in functions for name, text in one.texts.items()},
+            functions=settings.functions,
+            calls=settings.calls,
+            tasks=settings.tasks,
             defaults=settings.defaults,
-            worker=ExpansionWorker(),
+            keep_events_days=settings.keep_events_days,
         )
-        return core
+        return CoreHost(host, store, self.repositories, self._blocking, self, on_fatal=self._failed)
 
     def _ports(self) -> list[Ranges]:
         missing = sum(1 for node in self.settings.nodes if not node.ports)
@@ -349,36 +302,24 @@ class Embedded:
     def _disconnect(self, name: str) -> None:
         if self._clients.pop(name, None) is not None and self._core is not None:
             self._core.put(Disconnected(name))
+            if self._host is not None:
+                self._host.forget(name)
 
-    def _send(self, effect: Send) -> None:
-        receive = self._clients.get(effect.peer)
-        if receive is not None:
-            self._loop.call_soon(self._deliver, effect.peer, CLIENT.encode(effect.message))
+    def send(self, peer: str, message: object) -> None:
+        """Send from the core to a node or a client, for `CoreHost`."""
+        if peer in self._clients:
+            self._loop.call_soon(self._deliver, peer, CLIENT.encode(message))
         elif self._link is not None:
-            self._link.to_peer(effect.peer, effect.message)
+            self._link.to_peer(peer, message)
+
+    def is_behind(self, peer: str) -> bool:
+        """Tell `CoreHost` that nobody is slow: all are in this process."""
+        return False
 
     def _deliver(self, name: str, data: bytes) -> None:
         receive = self._clients.get(name)
         if receive is not None:
             receive(CLIENT.decode(data, MAX_RECORD_BYTES))  # no frame: it never left this process
-
-    # effects
-
-    def _save_run(self, effect: SaveRun) -> None:
-        # Not in a thread: the file is small, and it is to be there before anybody hears that the run is over.
-        save_run(effect.run)
-
-    def _take_run_number(self, runs: RunCounter, effect: TakeRunNumber) -> None:
-        def done(future: asyncio.Future[int]) -> None:
-            if future.cancelled() or self._core is None:
-                return
-            error = future.exception()
-            if error is None:
-                self._core.put(RunNumberTaken(key=effect.key, number=future.result()))
-            else:
-                self._core.put(RunNumberTaken(key=effect.key, number=0, error=str(error)))
-
-        self._blocking.start(runs.take, effect.key).add_done_callback(done)
 
     def _failed(self, error: BaseException) -> None:
         first, self.failure = self.failure is None, self.failure or error
@@ -398,30 +339,16 @@ class Embedded:
         self._closed = True
         stop = self.settings.orphans == "stop" if stop is None else stop
         self._clients.clear()
-        if self._core is not None:
-            self._core.stop()
-        if self.integrations is not None:
-            self.integrations.close()
+        if self._host is not None:
+            self._host.stop()
         await asyncio.gather(*(node.close(stop=stop) for node in self.nodes.values()))
-        if self._expansion is not None:
-            self._expansion.close()
+        if self._host is not None:
+            await self._host.close()
         await self._blocking.close()
-        if self._runs is not None:
-            self._runs.close()
+        if self._host is not None:
+            self._host.close_runs()
         if self._store is not None:
             self._store.close()
         close_context(self._context)
         if self._folder is not None:
             self._folder.remove(everything=stop or not any(node.supervisor.left for node in self.nodes.values()))
-
-
-def _records(store: SqliteStore) -> dict[str, dict[str, bytes]]:
-    """Return the records of the core; of a new state, an epoch that no other state of this machine has.
-
-    Ids are made of the epoch and a counter, and they name ipc sockets that all processes of a machine share.
-    """
-    records = store.load()
-    if CORE_TABLE not in records:
-        epoch = time.time_ns() // 1_000_000 - _FIRST_EPOCH_MS
-        records[CORE_TABLE] = {"epoch": str(epoch).encode()}
-    return records

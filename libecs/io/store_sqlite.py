@@ -101,6 +101,10 @@ class SqliteStore:
             EcsError: it cannot be read or written.
         """
         self.folder = folder
+        self.damaged: dict[str, str] = {}
+        """Records that can't be read (`table/key`), and why."""
+        self.set_aside: Path | None = None
+        """Where a database is that could not be read at all."""
         self._reserve = folder / "reserve"
         self._reserve_bytes = reserve_bytes
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -141,7 +145,7 @@ class SqliteStore:
         try:
             self._write(records, events)
         except sqlite3.Error as error:
-            if not _is_disk_full(error) or not self._free_reserve():
+            if not _is_disk_full(error) or not self.free_reserve():
                 raise EcsError(f"state in {self.folder} cannot be written: {error}") from error
             try:
                 self._write(records, events)
@@ -171,6 +175,15 @@ class SqliteStore:
         )
         return [LoadedEvent(*row) for row in rows]
 
+    def last_events(self, count: int, *, environment: str = "") -> list[LoadedEvent]:
+        """Return the last `count` events, oldest first; of one environment, or of all (environment = "")."""
+        where, values = ("WHERE environment = ?", [environment]) if environment else ("", [])
+        rows = self._db.execute(
+            f"SELECT seq, unix_ms, environment, kind, body FROM events {where} ORDER BY seq DESC LIMIT ?",
+            [*values, count],
+        )
+        return [LoadedEvent(*row) for row in rows][::-1]
+
     def retain(self, *, since_ms: int, at_least: int = 0) -> int:
         """Forget events older than `since_ms` (unix), except the last `at_least`. Return how many went."""
         with self._transaction():
@@ -184,6 +197,9 @@ class SqliteStore:
         """Have the reserve on disk again, if there is room. Return whether it is there."""
         if not self._reserve_bytes or self._reserve.exists():
             return self._reserve.exists()
+        status = os.statvfs(self.folder)
+        if status.f_bavail * status.f_frsize < 2 * self._reserve_bytes:  # what is left is for what goes on
+            return False
         fd = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(fd, 0, self._reserve_bytes)
@@ -192,6 +208,18 @@ class SqliteStore:
             return False
         finally:
             os.close(fd)
+        return True
+
+    def has_room(self) -> bool:
+        """Whether the disk has room for new work: the reserve is there, or can be had again. Without one: True."""
+        return not self._reserve_bytes or self.refill_reserve()
+
+    def free_reserve(self) -> bool:
+        """Give up the reserve. Return whether there was one."""
+        try:
+            self._reserve.unlink()
+        except FileNotFoundError:
+            return False
         return True
 
     def _write(self, records: Sequence[Persist], events: Sequence[Event]) -> None:
@@ -229,14 +257,6 @@ class SqliteStore:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-
-    def _free_reserve(self) -> bool:
-        """Give up the reserve. Return whether there was one."""
-        try:
-            self._reserve.unlink()
-        except FileNotFoundError:
-            return False
-        return True
 
     def _high_water(self) -> int:
         return int(self._db.execute("SELECT value FROM high_water WHERE name = 'event'").fetchone()[0])

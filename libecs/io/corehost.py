@@ -1,0 +1,388 @@
+"""A core and its hands: the engine, and who performs its effects. Embedded systems and the daemon have the same.
+
+Links are not here: what is for a peer is given to `send`, what a peer says is put into `loop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from libecs.config.tree import Tree
+from libecs.engine.core import CoreEngine, CoreSettings
+from libecs.engine.effects import (
+    Audit,
+    Call,
+    CancelCall,
+    DoWork,
+    Expand,
+    LookUp,
+    Publish,
+    RecallEvents,
+    Replay,
+    Room,
+    RunNumberTaken,
+    SaveRun,
+    Send,
+    TakeRunNumber,
+    WorkDone,
+)
+from libecs.engine.records import CORE
+from libecs.errors import DecodeError, EcsError, NotFound
+from libecs.io.blocking import BlockingCalls
+from libecs.io.expander import TaskOverlay
+from libecs.io.expansion import Expansion
+from libecs.io.integrations import Functions, Integrations
+from libecs.io.loop import Auditor, EngineLoop, no_audit
+from libecs.io.repository import Repositories
+from libecs.io.runrecord import highest_number, save_run
+from libecs.io.runs import RunCounter
+from libecs.io.store_sqlite import LoadedEvent, SqliteStore
+from libecs.io.testplugin import TestPlugin
+from libecs.io.worker import ExpansionWorker
+from libecs.wire.client import Document, Event, EventPage, Events
+from libecs.workflow.launch import late_functions
+
+logger = logging.getLogger(__name__)
+
+PAGE_BYTES = 1024 * 1024
+"""An EventPage or a part of a replay holds no more, but for a single larger event."""
+PAGE_EVENTS = 10_000
+FIRST_EPOCH_MS = 1_577_836_800_000
+"""Start of 2020. Epochs of new states count from here: see `load_records`."""
+KEEP_EVENTS = 10_000
+"""The last ones stay, however old."""
+_FULL = "the disk that holds the core's state is full: nothing new is begun"
+_LOOK_S = 1.0
+_REPLAY_WAIT_S = 0.05
+_DAY_MS = 86_400_000
+_RETAIN_S = 3600.0
+
+Consult = Callable[[LookUp], str]
+"""Looks something up and returns a JSON document. Blocks: called in a thread. Raises EcsError."""
+Work = Callable[[DoWork], Awaitable[str]]
+"""Does a piece of work and returns a JSON object as text. Raises EcsError."""
+
+
+class Peers(Protocol):
+    """Where messages go: what the links offer."""
+
+    def send(self, peer: str, message: object) -> None:
+        """Send, if the link is up; never blocks."""
+
+    def is_behind(self, peer: str) -> bool:
+        """Whether much waits for this peer already."""
+
+
+@attrs.frozen(kw_only=True)
+class HostSettings:
+    """What a core and its hands are told."""
+
+    instance: str
+    runs_folder: Path
+    """Gets a folder for each run."""
+    runs: Path | None = None
+    """The run counter; None = the user's."""
+    tree: Tree = attrs.field(factory=Tree)
+    """Configuration, runtime values, inventory."""
+    functions: tuple[Functions, ...] = ()
+    """What call roles may call, besides `testplugin`."""
+    calls: Path | None = None
+    """File that gets a JSON line for each call."""
+    tasks: Path | None = None
+    """Folder laid over task templates."""
+    defaults: Mapping[str, str] = attrs.field(factory=dict)
+    """The weakest variables of every workflow."""
+    keep_events_days: float = 90.0
+    """Older events go, but for the last 10 000."""
+    core: Mapping[str, object] = attrs.field(factory=dict)
+    """Further fields of CoreSettings."""
+
+
+class CoreHost:
+    """A core. Make it inside of a running event loop, `start()`, at last `stop()` and `await close()`."""
+
+    def __init__(
+        self,
+        settings: HostSettings,
+        store: SqliteStore,
+        repositories: Repositories,
+        blocking: BlockingCalls,
+        peers: Peers,
+        *,
+        on_fatal: Callable[[BaseException], None],
+        audit: Auditor = no_audit,
+        consult: Consult | None = None,
+        works: Mapping[str, Work] | None = None,
+    ) -> None:
+        """Load the records. `works`: name to what does it. Raises EcsError: the state can't be read."""
+        self.settings = settings
+        self.store = store
+        self._blocking = blocking
+        self._peers = peers
+        self._write_audit = audit
+        self._consult = consult
+        self._works = dict(works or {})
+        self._asyncio = asyncio.get_running_loop()
+        self._working: set[asyncio.Task[None]] = set()
+        self._replaying: dict[str, int] = {}
+        self._has_room = True
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.engine = CoreEngine(
+            CoreSettings(
+                instance=settings.instance,
+                functions=late_functions(settings.tree),
+                runs_folder=str(settings.runs_folder),
+                **settings.core,  # type: ignore[arg-type]
+            ),
+            load_records(store),
+        )
+        for name, reason in store.damaged.items():
+            self.engine.quarantine.setdefault(name, reason)
+        known = max(self.engine.runbook.runs, default=0)
+        self._runs = RunCounter(
+            settings.runs,
+            instance=settings.instance,
+            floor=lambda: max(known, highest_number(settings.runs_folder)),
+        )
+        self.loop = EngineLoop(
+            self.engine,
+            {
+                Send: self._send,
+                Publish: lambda effect: None,  # clients that subscribed get it by Send
+                Expand: lambda effect: self.expansion.expand(effect),
+                Call: lambda effect: self.integrations.call(effect),
+                CancelCall: lambda effect: self.integrations.cancel(effect),
+                SaveRun: self._save_run,
+                TakeRunNumber: self._take_run_number,
+                RecallEvents: self._recall,
+                Replay: self._replay,
+                LookUp: self._look_up,
+                DoWork: self._do_work,
+            },
+            store=store,
+            audit=self._audit,
+            on_fatal=on_fatal,
+            name="core",
+        )
+        functions = [*settings.functions, TestPlugin().functions()]
+        self.integrations = Integrations(self.loop.put, functions, record=settings.calls)
+        templates = TaskOverlay(repositories, settings.tasks) if settings.tasks else repositories
+        self.expansion = Expansion(
+            self.loop.put,
+            templates,
+            blocking,
+            tree=settings.tree,
+            integrations={name: text for one in functions for name, text in one.texts.items()},
+            defaults=settings.defaults,
+            worker=ExpansionWorker(),
+        )
+
+    def start(self) -> None:
+        """Begin to decide."""
+        self.loop.start(self.engine.start)
+        self._look_for_room()
+        self._retain()
+
+    def stop(self) -> None:
+        """Decide nothing more; what is under way elsewhere is dropped."""
+        self.loop.stop()
+        for timer in self._timers.values():
+            timer.cancel()
+        for task in self._working:
+            task.cancel()
+        self.integrations.close()
+
+    async def close(self) -> None:
+        """End what `stop` has left. The store and the threads are closed by who made them, in that order after this."""
+        self.stop()
+        if self._working:
+            await asyncio.wait(self._working, timeout=5.0)
+        self.expansion.close()
+
+    def close_runs(self) -> None:
+        """Close the run counter: after the threads that may use it."""
+        self._runs.close()
+
+    def events(self, since: int, *, environment: str = "", limit: int = PAGE_EVENTS) -> list[Event]:
+        """Return events of the journal after number `since`. Raises DecodeError for one that can't be read."""
+        return [one.event() for one in self.store.events_since(since, environment=environment, limit=limit)]
+
+    # messages
+
+    def _send(self, effect: Send) -> None:
+        if type(effect.message) is Events and effect.peer in self._replaying:
+            return  # it comes out of the journal
+        self._peers.send(effect.peer, effect.message)
+
+    def _recall(self, effect: RecallEvents) -> None:
+        question = effect.question
+        limit = max(1, min(question.limit, PAGE_EVENTS))
+        if question.last:
+            rows = self.store.last_events(limit, environment=question.environment)
+            events, _ = _page(rows[::-1])
+            events, more = events[::-1], False
+        else:
+            rows = self.store.events_since(question.since - 1, environment=question.environment, limit=limit + 1)
+            events, taken = _page(rows[:limit])
+            more = len(rows) > taken
+        self._peers.send(effect.peer, EventPage(request=question.request, events=tuple(events), more=more))
+
+    def _replay(self, effect: Replay) -> None:
+        # Never inside of a tick: what this tick has journalled is still to be sent live, and would come twice.
+        if effect.peer not in self._replaying:
+            self._asyncio.call_soon(self._replay_on, effect.peer)
+        self._replaying[effect.peer] = effect.since - 1
+
+    def forget(self, peer: str) -> None:
+        """A peer is gone: nothing is replayed for it."""
+        self._replaying.pop(peer, None)
+
+    def _replay_on(self, peer: str) -> None:
+        after = self._replaying.get(peer)
+        if after is None or self.loop.stopped:
+            return
+        if self._peers.is_behind(peer):
+            self._asyncio.call_later(_REPLAY_WAIT_S, self._replay_on, peer)
+            return
+        rows = self.store.events_since(after, limit=500)
+        if not rows:
+            del self._replaying[peer]
+            return
+        events, taken = _page(rows)
+        self._peers.send(peer, Events(events=tuple(events)))
+        self._replaying[peer] = rows[taken - 1].sequence
+        self._asyncio.call_soon(self._replay_on, peer)
+
+    # work
+
+    def _look_up(self, effect: LookUp) -> None:
+        request = effect.question.request
+
+        def done(future: asyncio.Future[str]) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                answer = Document(request=request, json=future.result())
+            else:
+                code, message, hint = _told(error, f"looking up {effect.question.subject}")
+                answer = Document(request=request, code=code, message=message, hint=hint)
+            self._peers.send(effect.peer, answer)
+
+        if self._consult is None:
+            answer = Document(request=request, code=NotFound.code, message="this core looks nothing up")
+            self._peers.send(effect.peer, answer)
+            return
+        self._blocking.start(self._consult, effect).add_done_callback(done)
+
+    def _do_work(self, effect: DoWork) -> None:
+        task = self._asyncio.create_task(self._work(effect), name=f"work {effect.work.name}")
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+    async def _work(self, effect: DoWork) -> None:
+        operation, name = effect.work.operation, effect.work.name
+        work = self._works.get(name)
+        if work is None:
+            self.loop.put(
+                WorkDone(operation=operation, code=NotFound.code, message=f"this core knows no work named {name!r}")
+            )
+            return
+        try:
+            message = await work(effect)
+        except Exception as error:  # at the border to what the host does
+            code, text, hint = _told(error, name)
+            self.loop.put(WorkDone(operation=operation, code=code, message=text, hint=hint))
+        else:
+            self.loop.put(WorkDone(operation=operation, message=message))
+
+    def _save_run(self, effect: SaveRun) -> None:
+        # Not in a thread: the file is small, and it is to be there before anybody hears that the run is over.
+        save_run(effect.run)
+
+    def _take_run_number(self, effect: TakeRunNumber) -> None:
+        def done(future: asyncio.Future[int]) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                self.loop.put(RunNumberTaken(key=effect.key, number=future.result()))
+            else:
+                self.loop.put(RunNumberTaken(key=effect.key, number=0, error=str(error)))
+
+        self._blocking.start(self._runs.take, effect.key).add_done_callback(done)
+
+    # the disk
+
+    def _audit(self, lines: Sequence[Audit], unix_ms: int) -> None:
+        try:
+            self._write_audit(lines, unix_ms)
+        except OSError:
+            if not self.store.free_reserve():
+                raise
+            self._write_audit(lines, unix_ms)
+
+    def _look_for_room(self) -> None:
+        """Tell the engine when the reserve was used up, and when it is there again."""
+        has_room = self.store.has_room()
+        if has_room is not self._has_room:
+            self._has_room = has_room
+            logger.warning("there is room on the disk again") if has_room else logger.error(_FULL)
+            self.loop.put(Room(ok=has_room, text="" if has_room else f"{_FULL} ({self.store.folder})"))
+        self._timers["room"] = self._asyncio.call_later(_LOOK_S, self._look_for_room)
+
+    def _retain(self) -> None:
+        oldest_ms = time.time_ns() // 1_000_000 - int(self.settings.keep_events_days * _DAY_MS)
+        try:
+            self.store.retain(since_ms=oldest_ms, at_least=KEEP_EVENTS)
+        except EcsError as error:
+            logger.warning("old events stay: %s", error)
+        self._timers["retain"] = self._asyncio.call_later(_RETAIN_S, self._retain)
+
+
+def load_records(store: SqliteStore) -> dict[str, dict[str, bytes]]:
+    """Return the records of the core; of a new state, an epoch that no other state of this machine has.
+
+    Ids are made of the epoch and a counter, and they name ipc sockets that all processes of a machine share. An epoch
+    that was lost is replaced by a higher one: executors obey no lower one. The journal knows its numbers best.
+    """
+    records = store.load()
+    core = records.get(CORE, {})
+    lost = bool(records) or store.last_event > 0 or store.set_aside is not None
+    if not core.get("epoch", b"").isdigit():
+        epoch = time.time_ns() // 1_000_000 - FIRST_EPOCH_MS
+        core = {"epoch": str(epoch).encode(), **({} if not lost else {"fresh": b"1"})}
+    if store.last_event:
+        core = {**core, "sequence": str(store.last_event).encode()}
+    records[CORE] = core
+    return records
+
+
+def _page(rows: Sequence[LoadedEvent]) -> tuple[list[Event], int]:
+    """Return the events of one page, and how many rows it took. A row that can't be read is left out: a gap."""
+    events: list[Event] = []
+    room = PAGE_BYTES
+    for number, row in enumerate(rows):
+        room -= len(row.body)
+        if room < 0 and number:
+            return events, number
+        try:
+            events.append(row.event())
+        except DecodeError as error:
+            logger.error("event %d of the journal cannot be read: %s", row.sequence, error.message)
+    return events, len(rows)
+
+
+def _told(error: BaseException, what: str) -> tuple[str, str, str]:
+    """Return code, message and hint of an error for who asked; what is no error of ours is logged too."""
+    if isinstance(error, EcsError):
+        return error.code, error.message, error.hint
+    logger.error("%s failed", what, exc_info=error)
+    return EcsError.code, f"{what} failed: {type(error).__name__}: {error}", ""
