@@ -96,6 +96,7 @@ class Plan:
 
 DESTROY = "DESTROY"
 RECONFIGURE = "RECONFIGURE"
+MODIFY = "MODIFY"
 """Plans that are no events of an environment."""
 
 # The core's own actions at its place between the negative and the other weights of a moment.
@@ -198,10 +199,11 @@ def transition(workflow: Workflow, event: EnvEvent, source: EnvState) -> Plan:
     return Plan(event=event.name, source=source, target=target, steps=tuple(b.steps))
 
 
-def destruction(workflow: Workflow, source: EnvState) -> Plan:
+def destruction(workflow: Workflow, source: EnvState, keep_tasks: bool = False) -> Plan:
     """Return the plan that ends an environment from any state; no failure in it stops it.
 
-    Ending a healthy one is the event EXIT, so its moments are visited then.
+    Ending a healthy one is the event EXIT, so its moments are visited then. keep_tasks: bring tasks to STANDBY first,
+    for the idle pool.
     """
     b = _Builder(workflow)
     healthy = EnvEvent.EXIT in ENVIRONMENT[source]
@@ -211,6 +213,9 @@ def destruction(workflow: Workflow, source: EnvState) -> Plan:
     for name in moments:
         b.moment(name, abort=False)
     b.add(StepKind.ACTION, action="end_run_at_teardown")
+    if keep_tasks:
+        b.tasks("STOP", lenient=True)
+        b.tasks("RESET", lenient=True)
     b.add(StepKind.KILL)
     b.add(StepKind.ENTER, state=EnvState.DONE.name)
     b.moment(f"enter_{EnvState.DONE.name}", abort=False)
@@ -242,6 +247,53 @@ def reconfiguration(live: Iterable[int] = (), basics: Iterable[int] = (), resets
     steps.append(Step(kind=StepKind.ACTION, half=len(steps) + 1, action="reconfigured"))
     configured = EnvState.CONFIGURED
     return Plan(event=RECONFIGURE, source=configured, target=configured, steps=tuple(steps))
+
+
+def modification(
+    workflow: Workflow, state: EnvState, leaving: Iterable[int] = (), joining: Iterable[int] = (), *, take: bool = False
+) -> Plan:
+    """Return the plan that takes tasks out of an environment in CONFIGURED or RUNNING, and puts others back.
+
+    No failure of what is taken out stops it. take: another environment gives up tasks first.
+    """
+    leaving, joining = tuple(sorted(leaving)), tuple(sorted(joining))
+    b = _Builder(workflow)
+    _down(b, workflow, state, leaving)
+    if leaving:
+        b.add(StepKind.ACTION, action="release")
+    if take:
+        b.add(StepKind.ACTION, action="take")
+    if joining:
+        b.add(StepKind.ACTION, action="admit")
+        b.add(StepKind.LAUNCH, roles=joining)
+        b.add(StepKind.TASKS, event="CONFIGURE", roles=joining)
+        if state is EnvState.RUNNING:
+            b.tasks("START", _within(start_groups(workflow), joining))
+        b.add(StepKind.ACTION, action="join")
+    return Plan(event=MODIFY, source=state, target=state, steps=tuple(b.steps))
+
+
+def retreat(workflow: Workflow, state: EnvState, joining: Iterable[int]) -> Plan:
+    """Return the plan that lets tasks go that could not be put back."""
+    b = _Builder(workflow)
+    _down(b, workflow, state, tuple(sorted(joining)))
+    b.add(StepKind.ACTION, action="dismiss")
+    return Plan(event=MODIFY, source=state, target=state, steps=tuple(b.steps))
+
+
+def _down(b: _Builder, workflow: Workflow, state: EnvState, roles: tuple[int, ...]) -> None:
+    """Bring tasks to STANDBY, as far as they can be."""
+    if roles and state is EnvState.RUNNING:
+        b.tasks("STOP", _within(start_groups(workflow)[::-1], roles), lenient=True)
+    if roles:
+        b.add(StepKind.TASKS, event="RESET", roles=roles, lenient=True)
+
+
+def _within(groups: Iterable[tuple[int, ...]], chosen: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return what of groups is chosen; an empty group stands for all."""
+    wanted = set(chosen)
+    cut = (tuple(index for index in group if index in wanted) if group else chosen for group in groups)
+    return tuple(group for group in cut if group)
 
 
 def start_groups(workflow: Workflow) -> tuple[tuple[int, ...], ...]:

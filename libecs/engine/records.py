@@ -29,6 +29,12 @@ LOCK = "lock"
 """Key: detector."""
 DRAIN = "drain"
 """Key: node."""
+IDLE = "idle"
+"""Key: task id."""
+MODIFICATION = "modification"
+"""Of an environment, while it goes on."""
+LAUNCHED = "launched"
+"""With what commands the tasks of an environment were started."""
 """Tables. Keys are ids; of `core`: epoch, sequence, session, fresh, fence."""
 FRESH = "fresh"
 """Key of `core`: no node has come yet since the core began without records."""
@@ -100,6 +106,10 @@ class EnvironmentRecord:
     repeat: int = 0
     """Run that is to be repeated, until it is compared with."""
     repeat_force: bool = False
+    keep_tasks: bool = False
+    """Its tasks go to the idle pool when it is destroyed."""
+    unsettled: Mapping[str, str] = attrs.field(factory=dict)
+    """Task id to the event that it was told when a plan was given up: it may be in the middle of it still."""
 
 
 @attrs.frozen(kw_only=True)
@@ -126,6 +136,8 @@ class PlacementRecord:
     """Where the tasks of an environment are."""
 
     placed: tuple[Placed, ...]
+    away: tuple[Placed, ...] = ()
+    """Where excluded tasks were: their addresses are kept for them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -170,3 +182,47 @@ class OperationRecord:
     """What it is about, for the audit log."""
     owner: str = ""
     """Name of the principal; "" = the owner of an embedded control system."""
+
+
+@attrs.frozen(kw_only=True)
+class ModificationRecord:
+    """What a Modify changes, by roles."""
+
+    leaving: tuple[int, ...] = ()
+    """Tasks that are taken out."""
+    joining: tuple[int, ...] = ()
+    """Tasks that are put back."""
+    requester: str = ""
+    take_from: str = ""
+    """Environment that gives up tasks first."""
+    taken: tuple[int, ...] = ()
+    """Tasks that it gives up."""
+    given_to: str = ""
+    """Environment that waits for what is taken out here."""
+
+
+@attrs.frozen(kw_only=True)
+class LaunchedRecord:
+    """Task id to the digest of the command that its process was started with."""
+
+    digests: Mapping[str, str]
+
+
+@attrs.frozen(kw_only=True)
+class IdleRecord:
+    """A task in STANDBY that no environment uses."""
+
+    task: str
+    node: str
+    host: str
+    class_name: str
+    digest: str
+    """Of the command, as in LaunchedRecord."""
+    mode: int
+    environment: str
+    """That used it last, and as what."""
+    role: str
+    cpu: float = 0.0
+    memory_mb: float = 0.0
+    ports: tuple[int, ...] = ()
+    since_ms: int = 0

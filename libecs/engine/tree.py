@@ -1,12 +1,13 @@
 """The role tree of a living environment: states and statuses, merged upwards as leaves change.
 
 Each node keeps how many of its counting children are in each state, so that one task's change costs O(depth).
-Non-critical tasks, hooks and calls count for nothing; aggregators always do.
+Non-critical tasks, hooks and calls count for nothing; aggregators always do. What is out (see `members`) counts for
+nothing while it is, and a group with `min: N` is not in ERROR as long as N of its members are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import attrs
 
@@ -19,10 +20,22 @@ class _Node:
     parent: int
     counts: bool
     """Whether the state of this node counts in its parent."""
+    min: int = 0
+    is_out: bool = False
     state: TaskState = TaskState.INVARIANT
     status: Status = Status.INVARIANT
     children: dict[TaskState, int] = attrs.field(factory=dict)
     statuses: dict[Status, int] = attrs.field(factory=dict)
+    broken: dict[Status, int] = attrs.field(factory=dict)
+    """Of a group with `min`: statuses of its children in ERROR."""
+
+    def merged(self) -> tuple[TaskState, Status]:
+        """Return what the children merge to."""
+        children, statuses = self.children, self.statuses
+        if self.min and (errors := children.get(TaskState.ERROR, 0)) and sum(children.values()) - errors >= self.min:
+            children = {state: n for state, n in children.items() if state is not TaskState.ERROR}
+            statuses = {status: n - self.broken.get(status, 0) for status, n in statuses.items()}
+        return merge_counts(children), merge_status_counts(statuses)
 
 
 def counts(role: Role) -> bool:
@@ -36,11 +49,12 @@ class RoleTree:
     """States of all roles of one workflow, by index."""
 
     def __init__(self, workflow: Workflow) -> None:
-        self._nodes = [_Node(parent=role.parent, counts=counts(role)) for role in workflow.roles]
+        self._nodes = [_Node(parent=role.parent, counts=counts(role), min=role.min) for role in workflow.roles]
+        self._out: Set[int] = frozenset()
         for index in range(len(self._nodes) - 1, 0, -1):
             node, role = self._nodes[index], workflow.roles[index]
             if role.kind is RoleKind.AGGREGATOR:
-                node.state, node.status = merge_counts(node.children), merge_status_counts(node.statuses)
+                node.state, node.status = node.merged()
             elif node.counts:
                 node.state, node.status = TaskState.STANDBY, Status.INACTIVE
             else:
@@ -50,13 +64,15 @@ class RoleTree:
             self._count(node.parent, node.state, node.status)
         root = self._nodes[0]
         if workflow.roles[0].kind is RoleKind.AGGREGATOR:
-            root.state, root.status = merge_counts(root.children), merge_status_counts(root.statuses)
+            root.state, root.status = root.merged()
 
     def _count(self, parent: int, state: TaskState, status: Status, by: int = 1) -> None:
         if parent >= 0:
             above = self._nodes[parent]
             above.children[state] = above.children.get(state, 0) + by
             above.statuses[status] = above.statuses.get(status, 0) + by
+            if above.min and state is TaskState.ERROR:
+                above.broken[status] = above.broken.get(status, 0) + by
 
     @property
     def root(self) -> TaskState:
@@ -86,13 +102,40 @@ class RoleTree:
             old_state, old_status = node.state, node.status
             node.state, node.status = state, status
             changed.append(index)
-            if not node.counts or node.parent < 0:
+            if not node.counts or node.is_out or node.parent < 0:
                 break
             self._count(node.parent, old_state, old_status, -1)
             self._count(node.parent, state, status)
-            above = self._nodes[node.parent]
-            index, state, status = node.parent, merge_counts(above.children), merge_status_counts(above.statuses)
+            index = node.parent
+            state, status = self._nodes[index].merged()
         return changed
+
+    def set_out(self, out: Set[int]) -> None:
+        """Let these roles count for nothing from now on, and all others count again."""
+        for index in sorted(out ^ self._out, reverse=True):
+            node = self._nodes[index]
+            node.is_out = index in out
+            if node.counts and node.parent >= 0:
+                self._count(node.parent, node.state, node.status, -1 if node.is_out else 1)
+                state, status = self._nodes[node.parent].merged()
+                self.set(node.parent, state, status)
+        self._out = frozenset(out)
+
+    def breaks_root(self, index: int) -> bool:
+        """Return whether the ERROR of a role is that of the root too: no group with `min` does without it."""
+        while index >= 0:
+            node = self._nodes[index]
+            if node.is_out or node.state is not TaskState.ERROR or (not node.counts and node.parent >= 0):
+                return False
+            index = node.parent
+        return True
+
+    def group_of(self, index: int) -> int:
+        """Return the nearest group with `min` above a role, -1 if there is none."""
+        index = self._nodes[index].parent
+        while index >= 0 and not self._nodes[index].min:
+            index = self._nodes[index].parent
+        return index
 
     def census(self, index: int) -> Mapping[TaskState, int]:
         """Return how many counting children of a role are in each state."""

@@ -152,6 +152,8 @@ class TaskStatus:
     last_log: str = ""
     run: int = 0
     stalled: bool = False
+    use: str = ""
+    """Environment that uses it now, if it was launched for another one."""
 
 
 @attrs.frozen(kw_only=True)
