@@ -178,29 +178,36 @@ class Keyring:
         now_ms: int,
         detectors: Iterable[str] | None = None,
     ) -> Entry:
-        """Add a key, of somebody new or of somebody known, whose role and scope then stay as they are.
+        """Add a key, of somebody new or of somebody known. Who has a key already keeps his role and scope.
 
         Raises:
             InvalidInput: no name, or no key.
             Conflict: somebody else has this key, it was revoked, or the principal has two already.
+            OSError: it cannot be written.
         """
-        check_name(name)
-        check_key(public)
-        for entry in self._entries.values():
-            if entry.name != name and any(key.public == public for key in entry.keys):
-                raise Conflict(f"key {shown(public)} is that of {entry.name}")
-        entry = self._entries.get(name) or Entry(
-            name=name, role=role, detectors=None if detectors is None else tuple(sorted(set(detectors)))
-        )
+        self.check_add(name, public)
+        scope = None if detectors is None else tuple(sorted(set(detectors)))
+        entry = self._entries.get(name) or Entry(name=name, role=role)
+        if not any(key.state is not KeyState.REVOKED for key in entry.keys):
+            entry = attrs.evolve(entry, role=role, detectors=scope)
         known = {key.public: key for key in entry.keys}.get(public)
-        if known is not None and known.state is KeyState.REVOKED:
-            raise Conflict(f"key {shown(public)} of {name} was revoked", hint="make a new one")
         if known is not None and (known.state is state or known.state is KeyState.APPROVED):
             return entry
         others = tuple(key for key in entry.keys if key.public != public)
         _check_room(name, others, state)
         key = KnownKey(public=public, state=state, added_ms=now_ms, by=by)
         return self._write(attrs.evolve(entry, keys=(*others, key)))
+
+    def check_add(self, name: str, public: str) -> None:
+        """Raise what `add` would raise because of the name or the key."""
+        check_name(name)
+        check_key(public)
+        for entry in self._entries.values():
+            for key in entry.keys:
+                if key.public == public and entry.name != name:
+                    raise Conflict(f"key {shown(public)} is that of {entry.name}")
+                if key.public == public and key.state is KeyState.REVOKED:
+                    raise Conflict(f"key {shown(public)} of {name} was revoked", hint="make a new one")
 
     def approve(self, name: str, *, by: str) -> Entry:
         """Let the pending keys of somebody in.
@@ -366,7 +373,7 @@ def read_key_file(path: Path) -> KeyPair:
     secret, public = document.get("secret"), document.get("public")
     try:
         matches = isinstance(secret, str) and public_key(secret) == public
-    except ValueError:
+    except InvalidInput:
         matches = False
     if not (matches and isinstance(secret, str) and isinstance(public, str)):
         raise InvalidInput(f"key file {path} holds no pair of keys that belong together")
