@@ -1,11 +1,11 @@
-"""A cluster of real daemons: one `ecsd`, several `ecs-executord`, each in its own state folder, and what may befall them.
+"""A cluster of real daemons: one `ecsd`, several `ecs-executord`, each with its own state, and what may befall them.
 
     with Cluster(nodes=["n1", "n2"]) as cluster:
         async with cluster.connect() as ecs: …
         cluster.core.kill(); cluster.core.start(); cluster.core.wait_ready()
 
-Waits are on sd_notify and on process descriptors, never by sleeping. Each cluster has a loopback address of its own (or,
-with a Network, a name space for each host), so that many of them do not meet. `close` ends every process that carries
+Waits are on sd_notify and on process descriptors, never by sleeping. Each cluster has a loopback address of its own
+(with a Network, a name space for each host), so that many of them do not meet. `close` ends every process that carries
 the cluster's mark and removes all files, whatever a test did.
 """
 
@@ -29,10 +29,10 @@ from types import TracebackType
 from typing import Any
 
 import attrs
+
 from fieldkit import recorder
 from fieldkit.network import Network
 from fieldkit.repository import write_repository
-
 from libecs.access import Role
 from libecs.io.keys import CoreKeys, KeyPair, Keyring, KeyState, open_core_keys, write_key_file
 from libecs.io.ports import free_ranges
@@ -129,10 +129,11 @@ class Daemon:
         end = time.monotonic() + timeout_s
         assert self._notify is not None
         descriptor = os.pidfd_open(self.pid)
+        notify = self._notify.fileno()
         try:
             while not self._ready:
-                readable, _, _ = select.select([self._notify, descriptor], [], [], max(0.0, end - time.monotonic()))
-                if self._notify in readable:
+                readable, _, _ = select.select([notify, descriptor], [], [], max(0.0, end - time.monotonic()))
+                if notify in readable:
                     self._hear(self._notify.recv(4096))
                 elif readable:
                     raise Failed(f"{self.name} ended with status {self._process_status()}\n{self.tail()}")

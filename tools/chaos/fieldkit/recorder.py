@@ -87,7 +87,7 @@ class Record:
         return tuple(note.pid for note in self.notes if note.word == "begin")
 
     def words(self) -> list[str]:
-        """Return what happened to it, in order: `begin`, `configure`, `start 7`, …"""
+        """Return what happened to it, in order, as `begin`, `configure`, `start 7`."""
         return [f"{note.word} {note.rest[0]}" if note.word in ("start", "stop") else note.word for note in self.notes]
 
 
