@@ -46,6 +46,14 @@ _DOUBTFUL = frozenset({Refusal.WRONG_CORE, Refusal.NO_KEY, Refusal.INSECURE, Ref
 """Believed when the next attempt ends the same way: a core that was just being restarted looks like that once."""
 
 
+def pause_s(attempts: int, max_s: float, chance: float) -> float:
+    """Return the seconds to wait after so many attempts: twice as many each time up to `max_s`, half of it by chance.
+
+    Without chance, all executors would come at once to a core that was restarted.
+    """
+    return float(min(max_s, FIRST_PAUSE_S * 2.0 ** min(attempts, 10))) * (0.5 + chance)
+
+
 class Dialer:
     """A link to one peer. It belongs to the event loop that it is made in."""
 
@@ -254,9 +262,8 @@ class Dialer:
         if self._closed:
             return
         self._stop_timer()
-        pause_s = min(max_s, FIRST_PAUSE_S * 2.0 ** min(self._attempts, 10))
+        self._timer = self._loop.call_later(pause_s(self._attempts, max_s, self._random()), self._dial)
         self._attempts += 1
-        self._timer = self._loop.call_later(pause_s * (0.5 + self._random()), self._dial)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -51,8 +51,8 @@ async def probe(endpoint: str, *, curve: bool, timeout_s: float = 1.0) -> tuple[
 async def _greet(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, curve: bool, timeout_s: float
 ) -> tuple[Refusal, str]:
-    ours = _SIGNATURE + b"\x03\x01" + (b"CURVE" if curve else b"NULL").ljust(20, b"\0")
-    writer.write(ours.ljust(_GREETING_BYTES, b"\0"))
+    # No more than this: at the name of another mechanism than its own it would hang up, and its greeting would be lost.
+    writer.write(_SIGNATURE + b"\x03\x01")
     heard = b""
     with contextlib.suppress(TimeoutError, OSError):
         async with asyncio.timeout(timeout_s):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,6 +32,8 @@ RECONNECT_MS = 10
 RECONNECT_MAX_MS = 100
 """A peer that is not there yet is tried again after 10 ms, then less often, at least ten times a second."""
 
+_MAPPED = re.compile(r"\[::ffff:([0-9.]+)\]")
+"""How an IPv4 address looks that a socket for both kinds is bound to."""
 _MORE = int(zmq.SNDMORE | zmq.NOBLOCK)
 _LAST = int(zmq.NOBLOCK)
 
@@ -98,6 +101,7 @@ class Router:
         on_gone: Callable[[bytes], None] | None = None,
         max_per_address: int = 0,
         linger_ms: int = 0,
+        max_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         """Call inside of a running event loop.
 
@@ -114,6 +118,7 @@ class Router:
             on_gone: called with the routing id of a peer that a message could not be sent to, in a later turn.
             max_per_address: connections that one IP address may have to a socket that binds; 0 = any number.
             linger_ms: how long what was sent may take to leave after `close`.
+            max_bytes: of one frame; who sends a larger one loses his connection.
         """
         assert (on_message is None) is not (on_traced is None), "a message goes to one receiver"
         self._on_message = on_message
@@ -137,7 +142,7 @@ class Router:
         socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
         socket.setsockopt(zmq.SNDHWM, high_water)
         socket.setsockopt(zmq.RCVHWM, receive_high_water or high_water)
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
@@ -183,7 +188,8 @@ class Router:
             cls = Conflict if error.errno == errno.EADDRINUSE else InvalidInput
             raise cls(f"cannot listen at {endpoint}: {zmq.strerror(error.errno or 0)}") from error
         self._pump.schedule()
-        return bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+        name = bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+        return _MAPPED.sub(r"\1", name)
 
     def connect(self, endpoint: str, routing_id: bytes, *, identity: bytes) -> None:
         """Dial `endpoint`, for ever, call it `routing_id`, and be known to it as `identity`.
@@ -234,6 +240,10 @@ class Router:
         self.sent += 1
         self._pump.schedule()
         return True
+
+    def waiting(self, peer: bytes) -> int:
+        """Return how many messages wait for one peer here, not counting those in ZeroMQ."""
+        return len(self._queues.get(peer, ()))
 
     @property
     def queued(self) -> int:

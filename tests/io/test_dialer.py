@@ -1,0 +1,528 @@
+"""One peer over real TCP with CURVE: up, down, and each way of not coming up told apart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import pytest_asyncio
+
+from libecs.errors import Conflict, Denied, InvalidInput, Unreachable
+from libecs.io.link import (
+    ClientCurve,
+    Context,
+    Dialer,
+    Origin,
+    Refusal,
+    Router,
+    ServerCurve,
+    Trouble,
+    close_context,
+    new_context,
+    new_keys,
+    public_key,
+)
+from libecs.io.link.dialer import pause_s
+from libecs.io.zap import ZapResponder
+
+T = TypeVar("T")
+HERE = Path(__file__).parent
+DOMAIN = "test"
+SERVER_KEYS = new_keys()
+CLIENT_KEYS = new_keys()
+IN_TIME_S = 30.0
+"""Nothing here takes that long; a slow machine may."""
+
+
+class Server:
+    """A core's end: echoes what comes, and remembers of whom."""
+
+    def __init__(self, context: Context, **options: object) -> None:
+        curve = ServerCurve(secret=SERVER_KEYS[1], domain=DOMAIN)
+        self.seen: list[tuple[bytes, list[bytes], str, str]] = []
+        self.gone: list[bytes] = []
+        self.hang_up = False
+        self.router = Router(
+            context,
+            None,
+            **{  # type: ignore[arg-type]
+                "on_traced": self._take,
+                "on_gone": self.gone.append,
+                "curve": curve,
+                "heartbeats": True,
+                **options,
+            },
+        )
+
+    def _take(self, peer: bytes, frames: list[bytes], origin: Origin) -> None:
+        self.seen.append((peer, frames, origin.key, origin.address))
+        if self.hang_up:
+            origin.hang_up()
+        self.router.send(peer, frames[1:])
+
+
+class Client:
+    """A Dialer, and what it tells."""
+
+    def __init__(self, context: Context, endpoint: str, curve: ClientCurve | None, **options: object) -> None:
+        self.messages: list[list[bytes]] = []
+        self.links: list[bool] = []
+        self.troubles: list[Trouble] = []
+        self.changed = asyncio.Event()
+        self.dialer = Dialer(
+            context,
+            endpoint,
+            self._keep(self.messages),
+            channel=b"node",
+            curve=curve,
+            on_link=self._keep(self.links),
+            on_trouble=self._keep(self.troubles),
+            **options,  # type: ignore[arg-type]
+        )
+
+    def _keep(self, where: list[T]) -> Callable[[T], None]:
+        def take(one: T) -> None:
+            where.append(one)
+            self.changed.set()
+
+        return take
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(IN_TIME_S):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def first_trouble(self) -> Trouble:
+        await self.until(lambda: bool(self.troubles))
+        return self.troubles[0]
+
+
+class Hall:
+    """A server with its ZAP in a context of its own, as another process would have it."""
+
+    def __init__(self, **options: object) -> None:
+        self.context = new_context()
+        self.allowed = {CLIENT_KEYS[0]}
+        self.zap = ZapResponder(self.context, {DOMAIN: lambda key, address: key in self.allowed})
+        self.options = options
+        self.server = Server(self.context, **options)
+        self.endpoint = self.server.router.bind("tcp://127.0.0.1:*")
+
+    def stop(self) -> None:
+        self.server.router.close()
+
+    def start_again(self) -> None:
+        self.server = Server(self.context, **self.options)
+        self.server.router.bind(self.endpoint)
+
+    def close(self) -> None:
+        self.server.router.close()
+        self.zap.close()
+        close_context(self.context)
+
+
+@pytest_asyncio.fixture
+async def hall() -> AsyncIterator[Hall]:
+    hall = Hall()
+    yield hall
+    hall.close()
+
+
+Dial = Callable[..., Client]
+
+
+@pytest_asyncio.fixture
+async def dial(context: Context) -> AsyncIterator[Dial]:
+    clients: list[Client] = []
+
+    def make(endpoint: str, curve: ClientCurve | None, **options: object) -> Client:
+        clients.append(Client(context, endpoint, curve, **options))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.dialer.close()
+
+
+def known() -> ClientCurve:
+    return ClientCurve(public=CLIENT_KEYS[0], secret=CLIENT_KEYS[1], server=SERVER_KEYS[0])
+
+
+def stranger() -> ClientCurve:
+    public, secret = new_keys()
+    return ClientCurve(public=public, secret=secret, server=SERVER_KEYS[0])
+
+
+async def up(client: Client) -> None:
+    await client.until(lambda: client.dialer.up)
+
+
+# up and down
+
+
+async def test_a_message_comes_with_key_and_address_of_its_sender_behind_the_channel(hall: Hall, dial: Dial) -> None:
+    client = dial(hall.endpoint, known())
+    await up(client)
+
+    assert client.dialer.send([b"\x01", b"hello"])
+    await client.until(lambda: client.messages != [])
+
+    ((_, frames, key, address),) = hall.server.seen
+    assert (frames, key, address) == ([b"node", b"\x01", b"hello"], CLIENT_KEYS[0], "127.0.0.1")
+    assert client.messages == [[b"\x01", b"hello"]]
+    assert (client.links, client.troubles) == ([True], [])
+
+
+async def test_what_is_sent_while_the_link_is_down_is_refused_and_never_comes_later(hall: Hall, dial: Dial) -> None:
+    client = dial(hall.endpoint, known())
+    assert client.dialer.send([b"too early"]) is False
+    await up(client)
+    hall.stop()
+    await client.until(lambda: not client.dialer.up)
+
+    assert client.dialer.send([b"too late"]) is False
+    hall.start_again()
+    await up(client)
+    client.dialer.send([b"now"])
+    await client.until(lambda: client.messages != [])
+
+    assert client.links == [True, False, True]
+    assert [frames for _, frames, _, _ in hall.server.seen] == [[b"node", b"now"]]
+
+
+async def test_each_connection_is_a_new_peer(hall: Hall, dial: Dial) -> None:
+    client = dial(hall.endpoint, known())
+    for count in (1, 2):
+        await up(client)
+        client.dialer.send([b"x"])
+        await client.until(lambda count=count: len(client.messages) == count)  # type: ignore[misc]
+        first = [peer for peer, *_ in hall.server.seen]
+        if count == 1:
+            hall.stop()
+            await client.until(lambda: not client.dialer.up)
+            seen = first
+            hall.start_again()
+
+    assert seen != [peer for peer, *_ in hall.server.seen]
+
+
+def test_pauses_between_attempts_grow_to_a_limit_and_depend_on_chance() -> None:
+    assert [pause_s(n, 0.6, 0.5) for n in range(5)] == [0.1, 0.2, 0.4, 0.6, 0.6]
+    assert (pause_s(3, 0.6, 0.0), pause_s(3, 0.6, 1.0)) == (0.3, pytest.approx(0.9))
+
+
+async def test_what_stays_wrong_is_told_once(dial: Dial) -> None:
+    tries: list[float] = []
+
+    def random() -> float:
+        tries.append(0.0)
+        client.changed.set()
+        return -0.5  # no pause at all
+
+    with free_port() as endpoint:
+        pass
+    client = dial(endpoint, known(), random=random)
+    await client.until(lambda: len(tries) > 3)
+
+    assert client.dialer.trouble is not None
+    assert len(client.troubles) == 1
+
+
+async def test_a_full_queue_drops_what_is_old_or_what_is_new(hall: Hall, dial: Dial) -> None:
+    slow = dial(hall.endpoint, known(), high_water=1, max_queued=2)
+    lossy = dial(hall.endpoint, known(), high_water=1, max_queued=2, drop_oldest=True)
+    await up(slow)
+    await up(lossy)
+
+    taken = [slow.dialer.send([bytes(100_000), str(i).encode()]) for i in range(100)]
+    all_taken = [lossy.dialer.send([bytes(100_000), str(i).encode()]) for i in range(100)]
+
+    assert not all(taken)
+    assert slow.dialer.dropped == taken.count(False)
+    assert all(all_taken)
+    assert lossy.dialer.dropped > 0
+    await lossy.until(lambda: len(lossy.messages) == 100 - lossy.dialer.dropped)
+    assert lossy.messages[-1][1] == b"99"
+
+
+# not coming up: four sentences, and more
+
+
+async def test_a_key_that_is_not_known_is_told_and_works_as_soon_as_it_is_approved(hall: Hall, dial: Dial) -> None:
+    keys = stranger()
+    client = dial(hall.endpoint, keys)
+
+    trouble = await client.first_trouble()
+    error = trouble.error("alice")
+
+    assert trouble.refusal is Refusal.WRONG_KEY
+    assert isinstance(error, Denied)
+    assert error.message == f"the core at {hall.endpoint} refused key {keys.public[:8]} (not approved, or revoked)"
+    assert error.hint == "ask an admin: coconut key approve alice"
+    assert "coconut node approve flp1" in trouble.hint("flp1", "node")
+    assert hall.server.router.failed_handshakes >= 1
+
+    hall.allowed.add(keys.public)
+    await up(client)
+    assert client.dialer.trouble is None
+
+
+async def test_a_core_with_another_key_is_told(hall: Hall, dial: Dial) -> None:
+    wrong = new_keys()[0]
+    client = dial(hall.endpoint, ClientCurve(public=CLIENT_KEYS[0], secret=CLIENT_KEYS[1], server=wrong))
+
+    trouble = await client.first_trouble()
+
+    assert trouble.refusal is Refusal.WRONG_CORE
+    assert isinstance(trouble.error(), Denied)
+    assert f"is not the core you pinned: it does not have key {wrong[:8]}" in trouble.sentence
+    assert not client.dialer.up
+
+
+async def test_who_has_no_key_is_told_that_one_is_needed(hall: Hall, dial: Dial) -> None:
+    trouble = await dial(hall.endpoint, None).first_trouble()
+
+    assert trouble.refusal is Refusal.NO_KEY
+    assert "you have no key" in trouble.sentence
+    assert "coconut login TOKEN" in trouble.hint()
+    assert "ecs-executord join TOKEN" in trouble.hint(kind="node")
+
+
+async def test_a_core_without_keys_is_told(context: Context, dial: Dial) -> None:
+    plain = Router(context, lambda peer, frames: None)
+
+    trouble = await dial(plain.bind("tcp://127.0.0.1:*"), known()).first_trouble()
+
+    assert trouble.refusal is Refusal.INSECURE
+    assert "--insecure" in trouble.sentence
+    plain.close()
+
+
+async def test_a_core_without_keys_takes_who_has_none(context: Context, dial: Dial) -> None:
+    plain = Server(context, curve=None)
+    client = dial(plain.router.bind("tcp://127.0.0.1:*"), None)
+    await up(client)
+
+    client.dialer.send([b"x"])
+    await client.until(lambda: client.messages != [])
+
+    assert plain.seen[0][2:] == ("", "127.0.0.1")
+    plain.router.close()
+
+
+@contextlib.contextmanager
+def free_port() -> Iterator[str]:
+    """A port where somebody listens as long as this is open, and nobody after."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def test_a_port_where_nobody_listens_is_told(dial: Dial) -> None:
+    with free_port() as endpoint:
+        pass
+
+    trouble = await dial(endpoint, known()).first_trouble()
+
+    assert trouble.refusal is Refusal.REFUSED
+    assert isinstance(trouble.error(), Unreachable)
+    assert trouble.sentence == f"nobody answers at {endpoint}: connection refused"
+
+
+async def test_a_network_without_a_way_there_is_told(dial: Dial) -> None:
+    # A class E address: the kernel knows no way to it.
+    trouble = await dial("tcp://255.255.255.254:47102", known()).first_trouble()
+
+    assert trouble.refusal is Refusal.UNREACHABLE
+    assert "nobody answers" in trouble.sentence
+
+
+async def test_a_name_that_means_nothing_is_told(dial: Dial) -> None:
+    trouble = await dial("tcp://no-such-host.invalid:47102", known()).first_trouble()
+
+    assert trouble.refusal is Refusal.UNKNOWN_HOST
+    assert "no-such-host.invalid" in trouble.sentence
+
+
+async def test_a_port_that_takes_the_connection_and_says_nothing_is_told(dial: Dial) -> None:
+    with free_port() as endpoint:
+        trouble = await dial(endpoint, known()).first_trouble()
+
+    assert trouble.refusal is Refusal.SILENT
+    assert "nothing is said" in trouble.sentence
+
+
+@pytest.mark.parametrize("words", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2p1\r\n"])
+async def test_a_port_of_another_protocol_is_told(words: bytes, dial: Dial) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(words)
+        with contextlib.suppress(OSError):
+            await reader.read(1000)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    trouble = await dial(f"tcp://127.0.0.1:{port}", known()).first_trouble()
+
+    assert trouble.refusal is Refusal.NOT_A_CORE
+    assert "is no core" in trouble.sentence
+    server.close()
+
+
+async def test_what_is_no_endpoint_and_what_is_no_key_is_refused_at_once(context: Context, dial: Dial) -> None:
+    with pytest.raises(InvalidInput, match="cannot be dialled"):
+        dial("carrier pigeon", known())
+    with pytest.raises(InvalidInput, match="40 characters of z85"):
+        dial("tcp://127.0.0.1:1", ClientCurve(public="short", secret="short", server="short"))
+
+
+def test_a_secret_key_gives_its_public_one_and_what_is_none_is_told() -> None:
+    public, secret = new_keys()
+
+    assert public_key(secret) == public
+    for wrong in ("", "short", secret[:-1] + "\N{SNOWMAN}"):
+        with pytest.raises(InvalidInput):
+            public_key(wrong)
+    assert secret not in repr(ClientCurve(public=public, secret=secret, server=public))
+    assert secret not in repr(ServerCurve(secret=secret, domain=DOMAIN))
+
+
+# what a server may do about its peers
+
+
+async def test_whoever_revokes_a_key_can_end_its_connection_and_it_does_not_come_back(hall: Hall, dial: Dial) -> None:
+    client = dial(hall.endpoint, known())
+    await up(client)
+
+    hall.allowed.clear()
+    hall.server.hang_up = True
+    client.dialer.send([b"x"])
+    trouble = await client.first_trouble()
+
+    assert trouble.refusal is Refusal.WRONG_KEY
+    assert client.links == [True, False]
+
+
+async def test_an_address_has_no_more_connections_than_it_may(dial: Dial) -> None:
+    hall = Hall(max_per_address=3)
+    clients = [dial(hall.endpoint, known()) for _ in range(3)]
+    for client in clients:
+        await up(client)
+    assert hall.server.router.connections == 3
+
+    one_more = dial(hall.endpoint, known())
+    await one_more.until(lambda: hall.server.router.refused >= 2)
+    assert not one_more.links or one_more.links[-1] is False
+
+    clients[0].dialer.close()
+    await one_more.until(lambda: one_more.dialer.up)
+    assert all(client.dialer.up for client in clients[1:])
+    hall.close()
+
+
+async def test_a_peer_that_is_gone_is_told_at_the_next_message_to_it(hall: Hall, dial: Dial) -> None:
+    client = dial(hall.endpoint, known())
+    await up(client)
+    client.dialer.send([b"x"])
+    await client.until(lambda: client.messages != [])
+    peer = hall.server.seen[0][0]
+    client.dialer.close()
+
+    async with asyncio.timeout(IN_TIME_S):
+        while not hall.server.gone:
+            hall.server.router.send(peer, [b"are you there?"])
+            hall.server.router.send(peer, [b"are you there?"])
+            await asyncio.sleep(0)
+
+    assert hall.server.gone == [peer]
+
+
+async def test_a_port_that_is_taken_and_an_address_that_is_none_are_errors(hall: Hall) -> None:
+    other = Server(hall.context)
+
+    with pytest.raises(Conflict, match="cannot listen at"):
+        other.router.bind(hall.endpoint)
+    with pytest.raises(InvalidInput, match="cannot listen at"):
+        other.router.bind("tcp://192.0.2.77:1")
+
+    other.router.close()
+
+
+async def test_without_somebody_who_answers_for_keys_nobody_comes_in(hall: Hall, dial: Dial) -> None:
+    hall.zap.close()
+
+    client = dial(hall.endpoint, known())
+    await client.first_trouble()
+
+    assert not client.links
+    assert not hall.server.seen
+
+
+# half-open links: the peer is there and does nothing
+
+FROZEN = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[2])
+from test_dialer import Hall
+
+async def main():
+    hall = Hall()
+    print(hall.endpoint, flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+import test_dialer
+test_dialer.SERVER_KEYS = tuple(sys.argv[3:5])
+test_dialer.CLIENT_KEYS = tuple(sys.argv[5:7])
+asyncio.run(main())
+"""
+
+
+async def test_a_peer_that_is_stopped_is_noticed_and_comes_back(dial: Dial, tmp_path: Path) -> None:
+    program = tmp_path / "hall.py"
+    program.write_text(textwrap.dedent(FROZEN))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        program,
+        "-",
+        HERE,
+        *SERVER_KEYS,
+        *CLIENT_KEYS,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        assert process.stdout is not None
+        endpoint = (await asyncio.wait_for(process.stdout.readline(), IN_TIME_S)).decode().strip()
+        assert re.match("tcp://", endpoint)
+        client = dial(endpoint, known())
+        await up(client)
+
+        began = asyncio.get_running_loop().time()
+        process.send_signal(signal.SIGSTOP)
+        await client.until(lambda: not client.dialer.up)
+        print(f"a stopped peer is noticed after {asyncio.get_running_loop().time() - began:.2f} s")
+        await client.until(lambda: bool(client.troubles))
+        assert client.troubles[0].refusal is Refusal.SILENT
+
+        process.send_signal(signal.SIGCONT)
+        await up(client)
+        client.dialer.send([b"x"])
+        await client.until(lambda: client.messages != [])
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        await process.wait()
