@@ -12,9 +12,10 @@ from typing import NoReturn, get_args
 
 import attrs
 
+from libecs.client.bridge import Bridge
 from libecs.client.ecs import AsyncEcs
 from libecs.client.operation import requester
-from libecs.client.sync import Bridge, Ecs
+from libecs.client.sync import Ecs
 from libecs.config.tree import Tree
 from libecs.errors import EcsError, UsageError
 from libecs.io.blocking import BlockingCalls

@@ -1,282 +1,75 @@
 """What scripts hold: the control system and its environments, as asyncio objects over one link to a core.
 
 `AsyncEcs` speaks the messages of `wire/client.py` and nothing else, so it does not know whether its core is in this
-process or on another machine. Every operation has an id of its own and is over when the core says so: a wait that ends
-earlier (`WaitTimeout`, a cancelled task) ends the wait and not the operation.
-
-An environment is in `environment.py`, a run in `run.py`; the same objects for scripts without asyncio are in `sync.py`.
+process or on another machine. How it speaks is in `conversation.py`, what it knows in `session.py`, an environment in
+`environment.py`, a run in `run.py`; the same objects for scripts without asyncio are in `sync.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import secrets
-import weakref
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol, TypeVar
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import attrs
 
 from libecs.client.environment import AsyncEnvironment, EnvironmentRequest
-from libecs.client.failure import of_finished
+from libecs.client.failure import of_refused
+from libecs.client.lock import AsyncLock
 from libecs.client.logs import LogReader
-from libecs.client.mirror import Mirror
-from libecs.client.operation import Operation, Request, texts
+from libecs.client.operation import Operation, texts
 from libecs.client.reader import Reader
-from libecs.client.watching import Watcher, Watches
-from libecs.errors import Conflict, EcsError, NotFound, Unreachable, UsageError, WaitTimeout
+from libecs.client.run import AsyncRun
+from libecs.client.session import Session
+from libecs.errors import EcsError, NotFound, UsageError, WaitTimeout
 from libecs.fsm import EnvState
 from libecs.script import ScriptWorkflow
 from libecs.wire.client import (
-    Accepted,
-    Control,
+    Consult,
+    CoreInfo,
     Create,
     Destroy,
-    EnvironmentInfo,
-    Environments,
+    Document,
+    Drain,
+    EndTasks,
     Event,
-    Events,
+    EventPage,
     Finished,
-    Lines,
-    Metrics,
-    Reconfigure,
+    Info,
+    Lock,
+    LockInfo,
+    Locks,
+    Log,
+    NodeInfo,
+    Nodes,
+    OperationInfo,
+    Operations,
+    ReadLog,
     RunInfo,
     Runs,
-    Show,
+    ShowEvents,
+    ShowLocks,
+    ShowNodes,
+    ShowOperations,
     ShowRuns,
-    Subscribe,
-    Watch,
+    ShowTasks,
+    TaskInfo,
+    Tasks,
+    Unlock,
+    Work,
 )
 from libecs.wire.telemetry import Severity
 
-T = TypeVar("T")
-
-ACCEPT_S = 5.0
-"""How long a core may take to write an operation down, before a cancelled creation is given up."""
-
 TARGETS = ("STANDBY", "DEPLOYED", "CONFIGURED")
 """States that an environment can be made in."""
+PAGE = 1000
+"""Events of the past that are asked for at once."""
 
 
-class Link(Protocol):
-    """The way to a core. `send` never blocks; what comes back is given to the callback that made the link."""
-
-    def send(self, message: object) -> None:
-        """Send one message of `wire/client.py`."""
-
-
-class AsyncEcs:
-    """A control system: its environments and runs.
-
-    `connect` is given the function that takes incoming messages and returns the link. Make it inside a running event
-    loop, then `await open()`.
-    """
-
-    def __init__(
-        self,
-        connect: Callable[[Callable[[object], None]], Link],
-        *,
-        requester: str,
-        add_workflow: Callable[[str, Mapping[str, str]], str] | None = None,
-    ) -> None:
-        """`add_workflow` takes name and files of a script's workflow, and gives the expression that names it."""
-        self.requester = requester
-        self._add_workflow = add_workflow
-        self._pid = os.getpid()
-        self._loop = asyncio.get_running_loop()
-        self._name = secrets.token_hex(4)
-        self._counter = 0
-        self._mirror = Mirror()
-        self._operations: dict[str, Operation] = {}
-        self._requests: dict[str, tuple[object, asyncio.Future[Any]]] = {}
-        self._readers: weakref.WeakSet[Reader[Event]] = weakref.WeakSet()
-        self._log_readers: weakref.WeakSet[LogReader] = weakref.WeakSet()
-        self._watches = Watches(self._ask_to_watch)
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._background: set[asyncio.Task[Any]] = set()
-        self._closed: EcsError | None = None
-        self._link = connect(self.receive)
-
-    async def open(self) -> None:
-        """Subscribe to events and learn what there is."""
-        self._send(Subscribe(request=self._id()))
-        await self._snapshot()
-
-    async def close(self) -> None:
-        """Let go of the link; everything that still waits fails with Unreachable."""
-        self.fail("this session is closed")
-        for task in tuple(self._background):
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-
-    def fail(self, reason: str) -> None:
-        """The link is gone for good: nobody will answer any more."""
-        if self._closed is not None:
-            return
-        self._closed = error = Unreachable(reason)
-        for operation in self._operations.values():
-            operation.close(error)
-        for _, future in self._requests.values():
-            if not future.done():
-                future.set_exception(error)
-                future.exception()
-        self._operations.clear()
-        self._requests.clear()
-        for reader in self._readers:
-            reader.close()
-        for log_reader in self._log_readers:
-            log_reader.close()
-        self._wake()
-
-    def resend(self) -> None:
-        """Send again what is not answered, after the link was down. The core does nothing twice."""
-        self._send(Subscribe(request=self._id(), since=(self._mirror.last or -1) + 1))
-        for operation in self._operations.values():
-            self._send(operation.message)
-        for message, _ in self._requests.values():
-            self._send(message)
-        self._watches.again()
-
-    # what comes in
-
-    def receive(self, message: object) -> None:
-        """Take one message of the core."""
-        if isinstance(message, Events):
-            self._take_events(message)
-        elif isinstance(message, Metrics | Lines):
-            self._watches.take(message)
-        elif isinstance(message, Accepted):
-            operation = self._operations.get(message.operation)
-            if operation is not None and not operation.environment.done():
-                operation.environment.set_result(message.environment)
-        elif isinstance(message, Finished):
-            operation = self._operations.pop(message.operation, None)
-            if operation is not None:
-                if not operation.environment.done():
-                    operation.environment.set_result(message.environment)
-                if not operation.finished.done():
-                    operation.finished.set_result(message)
-        elif isinstance(message, Environments | Runs):
-            _, future = self._requests.pop(message.request, (None, None))
-            if future is not None and not future.done():
-                future.set_result(message)
-        self._wake()
-
-    def _take_events(self, message: Events) -> None:
-        was_behind = self._mirror.behind
-        fresh = self._mirror.take_events(message.events)
-        for reader in self._readers:
-            for event in fresh:
-                reader.put(event)
-        if self._mirror.behind and not was_behind:
-            self._spawn(self._snapshot())
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
-
-    # what goes out
-
-    def _id(self) -> str:
-        self._counter += 1
-        return f"{self._name}-{self._counter}"
-
-    def _send(self, message: object) -> None:
-        if self._closed is not None:
-            raise self._closed
-        if os.getpid() != self._pid:
-            raise Conflict(
-                f"this session belongs to process {self._pid}, of which this one is a fork",
-                hint="make a session of its own in each process, after the fork",
-            )
-        self._link.send(message)
-
-    async def request(self, message: Show | ShowRuns) -> Any:
-        """Send a question, return its answer."""
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._requests[message.request] = (message, future)
-        try:
-            self._send(message)
-            return await future
-        finally:
-            self._requests.pop(message.request, None)
-
-    async def _snapshot(self) -> None:
-        answer = await self.request(Show(request=self._id(), tasks=False))
-        self._mirror.take_snapshot(answer.sequence, answer.environments, whole=True)
-        self._wake()
-
-    def begin(self, message: Request) -> Operation:
-        """Send a request that changes something."""
-        operation = Operation(message, self._loop)
-        self._operations[operation.id] = operation
-        try:
-            self._send(message)
-        except EcsError:
-            del self._operations[operation.id]
-            raise
-        return operation
-
-    async def finish(self, operation: Operation, timeout_s: float | None = None) -> Finished:
-        """Wait for the end of an operation.
-
-        Raises:
-            WaitTimeout: after `timeout_s` seconds; the operation goes on.
-            EcsError: the operation failed; its class says how.
-        """
-        try:
-            async with asyncio.timeout(timeout_s):
-                finished = await asyncio.shield(operation.finished)
-        except TimeoutError:
-            name = getattr(operation.message, "event", type(operation.message).__name__).upper()
-            raise WaitTimeout(
-                f"{name} did not end within {timeout_s:g} s; it goes on as operation {operation.id}",
-                hint="wait again, or destroy the environment",
-            ) from None
-        if finished.code:
-            raise of_finished(finished)
-        return finished
-
-    async def until(
-        self,
-        true: Callable[[], bool],
-        timeout_s: float | None = None,
-        *,
-        poll_s: Callable[[], float | None] = lambda: None,
-    ) -> bool:
-        """Wait until `true()` is; look after each message, and after `poll_s()` seconds if any. False: timed out."""
-        end = None if timeout_s is None else self._loop.time() + timeout_s
-        while not true():
-            if self._closed is not None:
-                raise self._closed
-            left = None if end is None else end - self._loop.time()
-            if left is not None and left <= 0:
-                return False
-            waits = [wait for wait in (left, poll_s()) if wait is not None]
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            self._waiters.add(waiter)
-            try:
-                async with asyncio.timeout(min(waits) if waits else None):
-                    await waiter
-            except TimeoutError:
-                pass
-            finally:
-                self._waiters.discard(waiter)
-        return True
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        async def quiet() -> None:
-            with contextlib.suppress(Unreachable):
-                await coroutine
-
-        task = self._loop.create_task(quiet())
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
-
-    # for scripts
+class AsyncEcs(Session):
+    """A control system: its environments and runs."""
 
     def environment(
         self,
@@ -285,6 +78,7 @@ class AsyncEcs:
         *,
         name: str = "",
         target: str = "CONFIGURED",
+        auto: bool = False,
         keep: bool = False,
         reuse: bool = False,
         timeout: float | None = None,
@@ -297,6 +91,8 @@ class AsyncEcs:
                 `libecs.workflow()`, `task.property` is the property of that task.
             name: how people call it.
             target: state to bring it to: STANDBY, DEPLOYED or CONFIGURED.
+            auto: let the core take one run and destroy it: it is made when the core has begun, and
+                `await env.over()` gives the run.
             keep: do not destroy it when `async with` is left.
             reuse: take the environment of that name, or of that workflow, if there is one.
             timeout: seconds to wait; then WaitTimeout, and the operation goes on.
@@ -304,47 +100,92 @@ class AsyncEcs:
         Raises:
             UsageError: no such target, or `vars` name a task that is not there.
         """
-        if target not in TARGETS:
-            raise UsageError(f"target={target!r}", hint=f"targets are {', '.join(TARGETS)}; env.run() takes a run")
+        files: Mapping[str, str] = {}
         if isinstance(workflow, ScriptWorkflow):
             name = name or workflow.name
-            if self._add_workflow is None:
-                raise UsageError(
-                    "this core takes workflows from repositories only", hint="put the workflow into a repository"
-                )
             properties, vars = workflow.split(vars or {})
-            workflow = self._add_workflow(workflow.name, workflow.with_properties(properties).files())
-        return EnvironmentRequest(self, workflow, texts(vars or {}), name, EnvState[target], keep, reuse, timeout)
-
-    async def create(
-        self, workflow: str, variables: Mapping[str, str], name: str, target: EnvState, timeout_s: float | None
-    ) -> AsyncEnvironment:
-        """Make an environment; if it does not come to `target`, nothing of it is left and its error is raised."""
-        operation = self.begin(
+            written = workflow.with_properties(properties)
+            request, files = written.name, written.files()
+            if self._add_workflow is not None:
+                request, files = self._add_workflow(request, files), {}
+        else:
+            request = workflow
+        return EnvironmentRequest(
+            self,
             Create(
-                operation=self._id(),
-                workflow=workflow,
-                variables=variables,
+                operation="",
+                workflow=request,
+                variables=texts(vars or {}),
                 name=name,
-                target=target,
+                target=read_target(target),
                 requester=self.requester,
-            )
+                auto=auto,
+                files=files,
+            ),
+            keep=keep,
+            reuse=reuse,
+            timeout_s=timeout,
         )
+
+    def repeat(
+        self,
+        run: int,
+        *,
+        force: bool = False,
+        name: str = "",
+        target: str = "CONFIGURED",
+        keep: bool = False,
+        timeout: float | None = None,
+    ) -> EnvironmentRequest:
+        """Make an environment as that of a run was: same commit, variables, configuration and placement.
+
+        Args:
+            run: its number.
+            force: make it though something differs.
+            name: how people call it.
+            target: state to bring it to: STANDBY, DEPLOYED or CONFIGURED.
+            keep: do not destroy it when `async with` is left.
+            timeout: seconds to wait.
+
+        Raises, when it is awaited or entered:
+            InvalidInput: something can't be had the same; it says what. Nothing was made.
+            NotFound: no run has this number.
+        """
+        create = Create(
+            operation="",
+            workflow="",
+            name=name,
+            target=read_target(target),
+            requester=self.requester,
+            repeat=run,
+            force=force,
+        )
+        return EnvironmentRequest(self, create, keep=keep, reuse=False, timeout_s=timeout)
+
+    async def create(self, request: Create, timeout_s: float | None) -> AsyncEnvironment:
+        """Make an environment; if it does not come to its target, nothing of it is left and its error is raised."""
+        operation = self._talk.begin(attrs.evolve(request, operation=self._id()))
+        if request.auto:
+            return await self._begun(operation)
         try:
             finished = await self.finish(operation, timeout_s)
         except WaitTimeout as error:
-            if operation.environment.done() and (made := operation.environment.result()):
-                error.hint = f"ecs.get({made!r}) is the environment: wait for it, or destroy it"
+            if operation.made:
+                error.hint = f"ecs.get({operation.made!r}) is the environment: wait for it, or destroy it"
             raise
         except (EcsError, asyncio.CancelledError):
-            if (
-                operation.environment.done()
-                and not operation.environment.exception()
-                and operation.environment.result()
-            ):
-                await self._discard(operation.environment.result())
+            if operation.made:
+                await self._discard(operation.made)
             raise
         return await self.get(finished.environment)
+
+    async def _begun(self, operation: Operation) -> AsyncEnvironment:
+        """Return the environment of an operation that the core has written down: it goes on without us."""
+        await asyncio.shield(operation.environment)
+        if not operation.made or operation.finished.done():
+            await self.finish(operation)
+        await self._snapshot()
+        return AsyncEnvironment(self, operation.made, operation)
 
     async def _discard(self, environment: str) -> None:
         """Destroy what a failed or cancelled creation has left, if it has."""
@@ -352,7 +193,7 @@ class AsyncEcs:
             operation = Destroy(
                 operation=self._id(), environment=environment, force=True, allow_running=True, requester=self.requester
             )
-            await self.finish(self.begin(operation))
+            await self.finish(self._talk.begin(operation))
 
     async def get(self, environment: str) -> AsyncEnvironment:
         """Return the environment with this id or name.
@@ -375,34 +216,9 @@ class AsyncEcs:
         infos = sorted(self._mirror.environments.values(), key=lambda info: info.created_ms)
         return [AsyncEnvironment(self, info.environment) for info in infos if info.state is not EnvState.DONE]
 
-    def info(self, environment: str) -> EnvironmentInfo:
-        """Return what is known of an environment, without tasks and roles.
-
-        Raises:
-            NotFound: there is none of this id, or no longer.
-        """
-        try:
-            return self._mirror.environments[environment]
-        except KeyError:
-            raise NotFound(f"no environment {environment!r}, or no longer") from None
-
-    def forget(self, environment: str) -> None:
-        """Drop what is known of an environment that is destroyed."""
-        self._mirror.environments.pop(environment, None)
-        self._watches.forget(environment)
-
-    async def show(self, environment: str, *, tasks: bool = True) -> EnvironmentInfo:
-        """Ask the core for one environment with its roles and tasks."""
-        answer: Environments = await self.request(Show(request=self._id(), environment=environment, tasks=tasks))
-        if not answer.environments:
-            raise NotFound(f"no environment {environment!r}, or no longer")
-        self._mirror.take_snapshot(answer.sequence, answer.environments, whole=False)
-        self._wake()
-        return answer.environments[0]
-
     async def runs(self, limit: int = 100) -> tuple[RunInfo, ...]:
         """Return the records of the last runs, in the order of their numbers."""
-        answer: Runs = await self.request(ShowRuns(request=self._id(), limit=limit))
+        answer: Runs = await self._talk.ask(ShowRuns(request=self._id(), limit=limit))
         return answer.runs
 
     async def run_record(self, number: int) -> RunInfo:
@@ -411,7 +227,7 @@ class AsyncEcs:
         Raises:
             NotFound: no run has this number.
         """
-        answer: Runs = await self.request(ShowRuns(request=self._id(), number=number))
+        answer: Runs = await self._talk.ask(ShowRuns(request=self._id(), number=number))
         if not answer.runs:
             raise NotFound(f"no run {number}")
         return answer.runs[0]
@@ -419,7 +235,7 @@ class AsyncEcs:
     def events(self, environment: str = "") -> Reader[Event]:
         """Return the events from now on, of one environment or of all, for `async for`; ends with the session."""
         reader: Reader[Event] = Reader(lambda event: environment in ("", event.environment))
-        if self._closed is not None:
+        if self._talk.closed is not None:
             reader.close()
         self._readers.add(reader)
         return reader
@@ -436,54 +252,180 @@ class AsyncEcs:
             UsageError: it is no pattern, or no severity.
         """
         reader = LogReader(tasks, severity, environment)
-        if self._closed is not None:
+        if self._talk.closed is not None:
             reader.close()
         else:
             self._log_readers.add(reader)
             self._watches.add(reader)
         return reader
 
-    def watch(self, watcher: Watcher) -> None:
-        """Give a watcher what it wants, from now on, or with what it wants now."""
-        if self._closed is None:
-            self._watches.add(watcher)
+    # detectors
 
-    def _ask_to_watch(self, environment: str, metrics: bool, lines: bool) -> None:
-        self._send(Watch(request=self._id(), environment=environment, metrics=metrics, lines=lines))
+    def lock(self, *detectors: str, reason: str = "", force: bool = False, timeout: float | None = None) -> AsyncLock:
+        """Have detectors for oneself: `async with ecs.lock("DUT", reason="threshold scan")`; `await` it to keep them.
 
-    def control(self, environment: str, event: str, *, comment: str = "", end_reason: str = "") -> Operation:
-        """Send an event to an environment; the caller waits with `finish`."""
-        return self.begin(
-            Control(
-                operation=self._id(),
-                environment=environment,
-                event=event,
-                comment=comment,
-                requester=self.requester,
-                end_reason=end_reason,
-            )
+        While they are locked nobody else changes environments that hold one of them.
+
+        Args:
+            detectors: their names; all are taken, or none.
+            reason: for whoever wants them meanwhile.
+            force: take them from whoever has them (admins).
+            timeout: seconds to wait.
+
+        Raises, when it is awaited or entered:
+            Conflict: somebody has one of them; it says who, since when and why.
+            Denied: not allowed.
+        """
+        return AsyncLock(self, detectors, reason=reason, force=force, timeout_s=timeout)
+
+    async def take_locks(
+        self, detectors: Sequence[str], *, reason: str = "", force: bool = False, timeout: float | None = None
+    ) -> Finished:
+        """Take detectors, for good. Raises as `lock` does."""
+        message = Lock(
+            operation=self._id(), detectors=tuple(detectors), reason=reason, force=force, requester=self.requester
         )
+        return await self.finish(self._talk.begin(message), timeout)
 
-    def reconfiguration(self, environment: str, values: Mapping[str, object], tasks: str) -> Operation:
-        """Ask for other properties of some tasks; the caller waits with `finish`."""
-        return self.begin(
-            Reconfigure(
-                operation=self._id(),
-                environment=environment,
-                values=texts(values),
-                tasks=tasks,
-                requester=self.requester,
-            )
+    async def unlock(
+        self, *detectors: str, force: bool = False, reason: str = "", timeout: float | None = None
+    ) -> Finished:
+        """Give detectors back; without any, all that are ours. `force`: whoever has them (admins)."""
+        message = Unlock(
+            operation=self._id(), detectors=detectors, force=force, reason=reason, requester=self.requester
         )
+        return await self.finish(self._talk.begin(message), timeout)
 
-    def destruction(self, environment: str, *, force: bool, allow_running: bool) -> Operation:
-        """Ask for the end of an environment; the caller waits with `finish`."""
-        return self.begin(
-            Destroy(
-                operation=self._id(),
-                environment=environment,
-                force=force,
-                allow_running=allow_running,
-                requester=self.requester,
+    async def locks(self) -> tuple[LockInfo, ...]:
+        """Return who has which detector."""
+        return (await self.show_locks()).locks
+
+    async def show_locks(self) -> Locks:
+        """Return the locks, and all detectors that are known."""
+        answer: Locks = await self._talk.ask(ShowLocks(request=self._id()))
+        return answer
+
+    # nodes and tasks
+
+    async def nodes(self) -> tuple[NodeInfo, ...]:
+        """Return the nodes: reach, age, tasks, resources, facts."""
+        answer: Nodes = await self._talk.ask(ShowNodes(request=self._id()))
+        return answer.nodes
+
+    async def drain(self, node: str, *, on: bool = True, reason: str = "", timeout: float | None = None) -> Finished:
+        """Place nothing new on a node, or (`on` false) do again. What runs there goes on. Raises NotFound, Denied."""
+        message = Drain(operation=self._id(), node=node, on=on, reason=reason, requester=self.requester)
+        return await self.finish(self._talk.begin(message), timeout)
+
+    async def tasks(self, environment: str = "") -> tuple[TaskInfo, ...]:
+        """Return the tasks of all nodes, or of one environment; "-" = of none: idle ones and orphans."""
+        answer: Tasks = await self._talk.ask(ShowTasks(request=self._id(), environment=environment))
+        return answer.tasks
+
+    async def end_tasks(self, *tasks: str, force: bool = False, timeout: float | None = None) -> Finished:
+        """End tasks by their ids; without any, all that are idle or nobody's. `force`: tasks of environments too."""
+        message = EndTasks(operation=self._id(), tasks=tasks, force=force, requester=self.requester)
+        return await self.finish(self._talk.begin(message), timeout)
+
+    async def task_log(self, task: str, stream: str = "stdout", *, bytes: int = 65536) -> Log:
+        """Return the end of what a task wrote, from its node.
+
+        Args:
+            task: its id.
+            stream: `stdout` or `stderr`.
+            bytes: at most so many.
+
+        Raises:
+            NotFound: no such task, or nothing of it is kept.
+            Unreachable: its node does not answer.
+        """
+        answer: Log = await self._talk.ask(ReadLog(request=self._id(), task=task, stream=stream, bytes=bytes))
+        return answer
+
+    # books
+
+    async def annotate(
+        self,
+        run: int | AsyncRun,
+        note: str = "",
+        tags: Mapping[str, object] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Finished:
+        """Write about a run: a note, tags (an empty value removes one). Raises NotFound, Denied."""
+        return await self.finish(self.annotation(run if isinstance(run, int) else run.number, note, tags), timeout)
+
+    async def operations(self, limit: int = 100) -> tuple[OperationInfo, ...]:
+        """Return the last operations of all clients, the oldest first."""
+        answer: Operations = await self._talk.ask(ShowOperations(request=self._id(), limit=limit))
+        return answer.operations
+
+    @property
+    def pending(self) -> dict[str, str]:
+        """Operations of this session that are not over: id to what they do. `follow` takes such an id, also later."""
+        return self._talk.pending
+
+    async def follow(self, operation: str, *, timeout: float | None = None) -> Finished:
+        """Wait for the end of an operation by its id, whoever began it, and return how it ended.
+
+        Raises:
+            NotFound: the core does not know it.
+            WaitTimeout: after `timeout` seconds.
+            EcsError: it failed; its class says how.
+        """
+        return await self.finish(self._talk.follow(operation), timeout)
+
+    async def info(self) -> CoreInfo:
+        """Return what this core is: version, epoch, how much there is; and who we are to it."""
+        answer: CoreInfo = await self._talk.ask(Info(request=self._id()))
+        return answer
+
+    async def history(self, since: int = 0, *, environment: str = "", last: int = 0) -> AsyncIterator[Event]:
+        """Give the events of the past, the oldest first, up to now.
+
+        Args:
+            since: number of the first.
+            environment: id of one; "" = all.
+            last: only so many of the end; 0 = all.
+        """
+        while True:
+            page: EventPage = await self._talk.ask(
+                ShowEvents(request=self._id(), since=since, environment=environment, limit=last or PAGE, last=last > 0)
             )
+            for event in page.events:
+                yield event
+            if last or not page.more or not page.events:
+                return
+            since = page.events[-1].sequence + 1
+
+    # what the core's host does
+
+    async def consult(self, subject: str, /, **arguments: object) -> Any:
+        """Let the core's host look something up, such as `template.list`; return its JSON document, parsed.
+
+        Raises:
+            EcsError: there is none; its class says why.
+        """
+        answer: Document = await self._talk.ask(
+            Consult(request=self._id(), subject=subject, arguments=texts(arguments))
         )
+        if answer.code:
+            raise of_refused(answer)
+        return json.loads(answer.json)
+
+    async def work(self, name: str, /, **arguments: object) -> Any:
+        """Let the core's host do something, such as `repository.add`; return what it made, parsed JSON.
+
+        Raises:
+            EcsError: it failed; its class says how.
+        """
+        message = Work(operation=self._id(), name=name, arguments=texts(arguments), requester=self.requester)
+        finished = await self.finish(self._talk.begin(message))
+        return json.loads(finished.message) if finished.message else {}
+
+
+def read_target(target: str) -> EnvState:
+    """Return the state that an environment is made in. Raises UsageError."""
+    if target not in TARGETS:
+        raise UsageError(f"target={target!r}", hint=f"targets are {', '.join(TARGETS)}; env.run() takes a run")
+    return EnvState[target]

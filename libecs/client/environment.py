@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ from libecs.client.run import AsyncRun
 from libecs.client.taskset import TaskRequest, TaskSet
 from libecs.errors import NotFound, RunFailed, TransitionFailed, UsageError, WaitTimeout
 from libecs.fsm import EnvState
-from libecs.wire.client import EnvironmentInfo, Event
+from libecs.wire.client import Create, EnvironmentInfo, Event, Log, RunInfo
 from libecs.wire.telemetry import Severity
 
 if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs
     from libecs.client.logs import LogReader
+    from libecs.client.operation import Operation
     from libecs.client.reader import Reader
 
 SETTLE_S = 0.25
@@ -29,16 +30,14 @@ class EnvironmentRequest:
     def __init__(
         self,
         ecs: AsyncEcs,
-        workflow: str,
-        variables: Mapping[str, str],
-        name: str,
-        target: EnvState,
+        request: Create,
+        *,
         keep: bool,
         reuse: bool,
         timeout_s: float | None,
     ) -> None:
-        self._ecs = ecs
-        self._workflow, self._variables, self._name, self._target = workflow, variables, name, target
+        """`request` is without operation; each making has one of its own."""
+        self._ecs, self._request = ecs, request
         self._keep, self._reuse, self._timeout_s = keep, reuse, timeout_s
         self._environment: AsyncEnvironment | None = None
 
@@ -46,10 +45,10 @@ class EnvironmentRequest:
         if self._reuse:
             for environment in await self._ecs.environments():
                 info = environment.info
-                if info.name == self._name if self._name else info.workflow == self._workflow:
+                if info.name == name if (name := self._request.name) else info.workflow == self._request.workflow:
                     environment.keep = self._keep
                     return environment
-        environment = await self._ecs.create(self._workflow, self._variables, self._name, self._target, self._timeout_s)
+        environment = await self._ecs.create(self._request, self._timeout_s)
         environment.keep = self._keep
         return environment
 
@@ -70,9 +69,11 @@ class EnvironmentRequest:
 class AsyncEnvironment:
     """One environment: a workflow's tasks, deployed and controlled together."""
 
-    def __init__(self, ecs: AsyncEcs, id: str) -> None:
+    def __init__(self, ecs: AsyncEcs, id: str, operation: Operation | None = None) -> None:
+        """`operation`: what goes on for it, and ends with it."""
         self._ecs = ecs
         self.id = id
+        self._operation = operation
         self.keep = False
         """Do not destroy it when its `with` is left."""
         self._told = False
@@ -82,7 +83,7 @@ class AsyncEnvironment:
     @property
     def info(self) -> EnvironmentInfo:
         """What is known now, without tasks and roles. Raises NotFound when the environment is gone."""
-        return self._ecs.info(self.id)
+        return self._ecs.known(self.id)
 
     @property
     def state(self) -> str:
@@ -194,14 +195,104 @@ class AsyncEnvironment:
         """Bring it from ERROR back to DEPLOYED: dead tasks are launched again, live ones reset."""
         return await self.control("RECOVER", timeout=timeout)
 
-    async def destroy(self, *, force: bool = False, allow_running: bool = False, timeout: float | None = None) -> None:
-        """End it and its tasks.
+    async def modify(
+        self,
+        *,
+        include: str | Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
+        include_nodes: str | Sequence[str] = (),
+        exclude_nodes: str | Sequence[str] = (),
+        take_from: str | AsyncEnvironment = "",
+        timeout: float | None = None,
+    ) -> str:
+        """Take roles or nodes out of it, or put them back, while it is CONFIGURED or RUNNING; return its state.
+
+        No other task is touched. What is taken out is stopped, reset and kept idle; what is put back is launched,
+        configured and, in RUNNING, started: the same run, which is DEGRADED meanwhile.
+
+        Args:
+            include: role paths, or patterns of them, to put back: `**.its`, `hosts.flp*`.
+            exclude: role paths, or patterns, to take out.
+            include_nodes: names of nodes: all tasks there.
+            exclude_nodes: names of nodes.
+            take_from: environment whose tasks of the same kind are excluded there, and used here.
+            timeout: seconds to wait.
 
         Raises:
-            Conflict: it is RUNNING and neither `force` nor `allow_running` (stop first, then destroy) is given.
+            InvalidInput: nothing of that name, or it would leave less than a run needs. Nothing has changed.
+            IllegalTransition: it is neither CONFIGURED nor RUNNING. Nothing has changed.
+            TransitionFailed: what should be put back could not; it stays out, and the rest goes on.
+            WaitTimeout: after `timeout` seconds; it goes on.
         """
-        await self._ecs.finish(self._ecs.destruction(self.id, force=force, allow_running=allow_running), timeout)
+        await self.check()
+        source = take_from.id if isinstance(take_from, AsyncEnvironment) else take_from
+        if source:
+            source = (await self._ecs.get(source)).id
+        operation = self._ecs.modification(
+            self.id,
+            include=_several(include),
+            exclude=_several(exclude),
+            include_nodes=_several(include_nodes),
+            exclude_nodes=_several(exclude_nodes),
+            take_from=source,
+        )
+        try:
+            finished = await self._ecs.finish(operation, timeout)
+        except TransitionFailed:
+            await self.settle()
+            raise
+        await self.settle(finished.state)
+        return finished.state.name
+
+    async def destroy(
+        self,
+        *,
+        force: bool = False,
+        allow_running: bool = False,
+        keep_tasks: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """End it and its tasks.
+
+        Args:
+            force: do not ask the tasks first.
+            allow_running: stop a run that goes on, then destroy.
+            keep_tasks: keep its tasks idle, for environments to come, instead of ending them.
+            timeout: seconds to wait.
+
+        Raises:
+            IllegalTransition: it is RUNNING and neither `force` nor `allow_running` is given.
+        """
+        operation = self._ecs.destruction(self.id, force=force, allow_running=allow_running, keep_tasks=keep_tasks)
+        await self._ecs.finish(operation, timeout)
         self._ecs.forget(self.id)
+
+    async def over(self, *, timeout: float | None = None) -> RunInfo | None:
+        """Wait until an automatic environment is gone; return the record of its run, None if there was none.
+
+        Raises:
+            TransitionFailed: it, or its run, failed.
+            WaitTimeout: after `timeout` seconds; it goes on.
+            UsageError: it is none.
+        """
+        if self._operation is None:
+            raise UsageError(f"environment {self.id} does not end by itself", hint="make it with auto=True")
+        finished = await self._ecs.finish(self._operation, timeout)
+        self._ecs.forget(self.id)
+        return await self._ecs.run_record(finished.run_number) if finished.run_number else None
+
+    async def task_log(self, task: str, stream: str = "stdout", *, bytes: int = 65536) -> Log:
+        """Return the end of what one of its tasks wrote; `task` is a pattern of role paths that chooses it.
+
+        Raises:
+            UsageError: the pattern chooses no task, or several.
+            NotFound, Unreachable: as of `AsyncEcs.task_log`.
+        """
+        chosen = (await self.tasks(task)).items
+        if len(chosen) != 1:
+            names = ", ".join(one.role for one in chosen[:8]) or "none"
+            raise UsageError(f"{task!r} chooses {len(chosen)} tasks, not one", hint=f"these match: {names}")
+        return await self._ecs.task_log(chosen[0].task, stream, bytes=bytes)
 
     async def wait(self, state: str, *, timeout: float | None = None) -> None:
         """Wait until it is in a state.
@@ -249,9 +340,19 @@ class AsyncEnvironment:
             hint="recover() brings it back to DEPLOYED, destroy() ends it",
         )
 
-    def run(self, *, duration: str | float | None = None, comment: str = "", timeout: float | None = None) -> AsyncRun:
-        """Take a run: `async with env.run(duration="10s") as run: await run.wait()`. Leaving it stops the run."""
-        return AsyncRun(self._ecs, self, duration=duration, comment=comment, timeout=timeout)
+    def run(
+        self,
+        *,
+        duration: str | float | None = None,
+        comment: str = "",
+        tags: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> AsyncRun:
+        """Take a run: `async with env.run(duration="10s") as run: await run.wait()`. Leaving it stops the run.
+
+        `tags` are written into its record when it has begun.
+        """
+        return AsyncRun(self._ecs, self, duration=duration, comment=comment, tags=tags, timeout=timeout)
 
     def current_run(self) -> AsyncRun | None:
         """Return the run that goes on, None without one. Entering it starts nothing, leaving it stops the run."""
@@ -266,8 +367,12 @@ class AsyncEnvironment:
         untold = None
         if self.broken and not self._told and error is None:
             untold = await self.failure()
-        if not self.keep and self.state != "DONE":
+        if not self.keep and self._operation is None and self.state != "DONE":
             with contextlib.suppress(NotFound):
                 await self.destroy(force=error is not None or self.broken, allow_running=True)
         if untold is not None:
             raise untold
+
+
+def _several(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

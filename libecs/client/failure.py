@@ -1,4 +1,4 @@
-"""The error that a core tells in Finished, made an exception again on the side of the client."""
+"""The error that a core tells in Finished, Refused or Document, made an exception again on the side of the client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from libecs.errors import (
     TransitionFailed,
     Unplaceable,
 )
-from libecs.wire.client import Finished
+from libecs.wire.client import Document, Finished, Refused
 
 
 def _tree(cls: type[EcsError]) -> Iterator[type[EcsError]]:
@@ -43,3 +43,8 @@ def of_finished(finished: Finished) -> EcsError:
         error.reason, error.file, error.line, error.column = finished.message, "", 0, 0
         error.path, error.excerpt = "", ""
     return error
+
+
+def of_refused(answer: Refused | Document) -> EcsError:
+    """Return the error that a question was refused with."""
+    return of_finished(Finished(operation="", code=answer.code, message=answer.message, hint=answer.hint))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from libecs.wire.client import Lines, Metrics, RunInfo
 if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs
     from libecs.client.environment import AsyncEnvironment
+    from libecs.client.operation import Operation
 
 POLL_S = 0.25
 """How often an `until` that asks for the time is asked when nothing happens."""
@@ -97,12 +98,14 @@ class AsyncRun:
         *,
         duration: str | float | None = None,
         comment: str = "",
+        tags: Mapping[str, object] | None = None,
         timeout: float | None = None,
         number: int = 0,
     ) -> None:
         self._ecs, self._environment = ecs, environment
         self._duration_s = None if duration is None else seconds(duration)
-        self._comment, self._timeout_s = comment, timeout
+        self._comment, self._tags, self._timeout_s = comment, dict(tags or {}), timeout
+        self._tagging: Operation | None = None
         self._adopted = number != 0
         self._start_s = 0.0
         self._timer: asyncio.Task[None] | None = None
@@ -228,6 +231,8 @@ class AsyncRun:
             raise
 
     def _begin(self) -> None:
+        if self._tags:
+            self._tagging = self._ecs.annotation(self.number, "", self._tags)
         loop = asyncio.get_running_loop()
         self._start_s = loop.time()
         if self._duration_s is not None:
@@ -244,6 +249,7 @@ class AsyncRun:
 
         Raises:
             RunFailed: the run broke, or it did not stop as it should.
+            Denied: its tags may not be written.
         """
         if not self.number:
             return  # it was never started
@@ -258,8 +264,13 @@ class AsyncRun:
             except (Conflict, IllegalTransition):
                 pass  # somebody else stops it already
         await self._ecs.until(lambda: self.ended, self._timeout_s)
-        await self.refresh()
-        await self._environment.check()
+        tagging, self._tagging = self._tagging, None
+        try:
+            if tagging is not None:
+                await self._ecs.finish(tagging, self._timeout_s)
+        finally:
+            await self.refresh()
+            await self._environment.check()
 
     async def refresh(self) -> RunInfo | None:
         """Ask for the run's record: while it goes on, how it is so far. None: there is none, or not yet."""

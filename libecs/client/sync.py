@@ -1,130 +1,36 @@
-"""The objects of a script without asyncio: the same as in `ecs.py`, each call made in the thread of one event loop.
-
-That thread is the only one that Python owns. A script may block, sleep or live inside a running event loop (a
-notebook): the engines go on meanwhile. Ctrl-C interrupts the wait in the script, not the engines.
-"""
+"""The objects of a script without asyncio: the same as in `ecs.py`, each call made in the thread of one event loop."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
+from libecs.client.bridge import Bridge
 from libecs.client.ecs import AsyncEcs
-from libecs.client.environment import AsyncEnvironment
+from libecs.client.environment import AsyncEnvironment, EnvironmentRequest
+from libecs.client.lock import AsyncLock
 from libecs.client.logs import Line
 from libecs.client.metrics import RunMetrics
 from libecs.client.reader import Reader
 from libecs.client.run import BROKEN, LEFT, AsyncRun, RunView
 from libecs.client.taskset import TaskSet
-from libecs.errors import Conflict
 from libecs.script import ScriptWorkflow
-from libecs.wire.client import EnvironmentInfo, Event, RunInfo
+from libecs.wire.client import (
+    CoreInfo,
+    EnvironmentInfo,
+    Event,
+    Finished,
+    LockInfo,
+    Log,
+    NodeInfo,
+    OperationInfo,
+    RunInfo,
+    TaskInfo,
+)
 from libecs.wire.telemetry import Severity
 
 T = TypeVar("T")
-
-
-class Bridge:
-    """One event loop in a thread of its own, and calls into it."""
-
-    def __init__(self) -> None:
-        self._pid = os.getpid()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._work, name="libecs-loop", daemon=True)
-        self._thread.start()
-
-    @property
-    def foreign(self) -> bool:
-        """Whether this process is a fork of the one that owns the loop."""
-        return os.getpid() != self._pid
-
-    @property
-    def closed(self) -> bool:
-        """Whether no call can be made any more."""
-        return not self._thread.is_alive()
-
-    def _work(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-        finally:
-            tasks = asyncio.all_tasks(self._loop)
-            for task in tasks:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
-
-    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop, return its result. An interrupt cancels it and waits until it has cleaned up.
-
-        Raises:
-            Conflict: this process is a fork of the one that owns the loop, or the session is closed.
-        """
-        if self.foreign:
-            coroutine.close()
-            raise Conflict(
-                f"this session belongs to process {self._pid}, of which this one is a fork",
-                hint="make a session of its own in each process, after the fork",
-            )
-        if self.closed:
-            coroutine.close()
-            raise Conflict("this session is closed", hint="use it inside its `with`")
-        if threading.current_thread() is self._thread:
-            coroutine.close()
-            raise Conflict("a call from inside the session's own loop would wait for itself", hint="use `await` there")
-        outcome: Future[T] = Future()
-        tasks: list[asyncio.Task[T]] = []
-
-        def begin() -> None:
-            task = self._loop.create_task(coroutine)
-            tasks.append(task)
-            task.add_done_callback(lambda task: _hand_over(task, outcome))
-
-        def cancel() -> None:
-            for task in tasks:
-                task.cancel()
-            if not tasks:  # the interrupt came before `begin` was in the queue
-                coroutine.close()
-                outcome.set_exception(_Cancelled())
-
-        try:
-            self._loop.call_soon_threadsafe(begin)
-            return outcome.result()
-        except KeyboardInterrupt:
-            self._loop.call_soon_threadsafe(cancel)
-            outcome.exception()  # waits until the coroutine has cleaned up; a second Ctrl-C ends this wait too
-            raise
-        except _Cancelled:
-            raise Conflict("the session was closed while this call waited") from None
-
-    def close(self) -> None:
-        """Stop the loop and its thread."""
-        if self.foreign or self.closed:
-            return
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-
-class _Cancelled(Exception):
-    """A call was cancelled. Not CancelledError: a Future that is given one forgets who cancelled it."""
-
-
-def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
-    """Give the end of a task to the thread that waits for it."""
-    if task.cancelled():
-        outcome.set_exception(_Cancelled())
-        return
-    error = task.exception()
-    if error is not None:
-        outcome.set_exception(error)
-    else:
-        outcome.set_result(task.result())
 
 
 class Ecs:
@@ -140,16 +46,36 @@ class Ecs:
         *,
         name: str = "",
         target: str = "CONFIGURED",
+        auto: bool = False,
         keep: bool = False,
         reuse: bool = False,
         timeout: float | None = None,
     ) -> Environment:
         """Make an environment now; in `with`, it is destroyed at the end. The arguments are those of AsyncEcs."""
-
-        async def make() -> AsyncEnvironment:
-            return await self._inner.environment(
-                workflow, vars, name=name, target=target, keep=keep, reuse=reuse, timeout=timeout
+        return self._make(
+            lambda: self._inner.environment(
+                workflow, vars, name=name, target=target, auto=auto, keep=keep, reuse=reuse, timeout=timeout
             )
+        )
+
+    def repeat(
+        self,
+        run: int,
+        *,
+        force: bool = False,
+        name: str = "",
+        target: str = "CONFIGURED",
+        keep: bool = False,
+        timeout: float | None = None,
+    ) -> Environment:
+        """Make an environment as that of a run was, now. Arguments and errors as of AsyncEcs.repeat."""
+        return self._make(
+            lambda: self._inner.repeat(run, force=force, name=name, target=target, keep=keep, timeout=timeout)
+        )
+
+    def _make(self, request: Callable[[], EnvironmentRequest]) -> Environment:
+        async def make() -> AsyncEnvironment:
+            return await request()
 
         return Environment(self._bridge, self._inner, self._bridge.call(make()))
 
@@ -187,6 +113,114 @@ class Ecs:
             return self._inner.logs(tasks, severity, environment)
 
         return _iterate(self._bridge, self._bridge.call(begin()))
+
+    def lock(self, *detectors: str, reason: str = "", force: bool = False, timeout: float | None = None) -> Lock:
+        """Have detectors for oneself, from now on; in `with`, they are given back at the end. As AsyncEcs.lock."""
+        inner = self._inner.lock(*detectors, reason=reason, force=force, timeout=timeout)
+        self._bridge.call(inner.take())
+        return Lock(self._bridge, inner)
+
+    def unlock(self, *detectors: str, force: bool = False, reason: str = "", timeout: float | None = None) -> Finished:
+        """Give detectors back; without any, all that are ours. `force`: whoever has them (admins)."""
+        return self._bridge.call(self._inner.unlock(*detectors, force=force, reason=reason, timeout=timeout))
+
+    def locks(self) -> tuple[LockInfo, ...]:
+        """Return who has which detector."""
+        return self._bridge.call(self._inner.locks())
+
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """Return the nodes: reach, age, tasks, resources, facts."""
+        return self._bridge.call(self._inner.nodes())
+
+    def drain(self, node: str, *, on: bool = True, reason: str = "", timeout: float | None = None) -> Finished:
+        """Place nothing new on a node, or (`on` false) do again. What runs there goes on."""
+        return self._bridge.call(self._inner.drain(node, on=on, reason=reason, timeout=timeout))
+
+    def tasks(self, environment: str = "") -> tuple[TaskInfo, ...]:
+        """Return the tasks of all nodes, or of one environment; "-" = of none: idle ones and orphans."""
+        return self._bridge.call(self._inner.tasks(environment))
+
+    def end_tasks(self, *tasks: str, force: bool = False, timeout: float | None = None) -> Finished:
+        """End tasks by their ids; without any, all that are idle or nobody's. `force`: tasks of environments too."""
+        return self._bridge.call(self._inner.end_tasks(*tasks, force=force, timeout=timeout))
+
+    def task_log(self, task: str, stream: str = "stdout", *, bytes: int = 65536) -> Log:
+        """Return the end of what a task wrote, from its node. Arguments and errors as of AsyncEcs.task_log."""
+        return self._bridge.call(self._inner.task_log(task, stream, bytes=bytes))
+
+    def annotate(
+        self,
+        run: int | Run,
+        note: str = "",
+        tags: Mapping[str, object] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Finished:
+        """Write about a run: a note, tags (an empty value removes one). Raises NotFound, Denied."""
+        number = run if isinstance(run, int) else run.number
+        return self._bridge.call(self._inner.annotate(number, note, tags, timeout=timeout))
+
+    def operations(self, limit: int = 100) -> tuple[OperationInfo, ...]:
+        """Return the last operations of all clients, the oldest first."""
+        return self._bridge.call(self._inner.operations(limit))
+
+    @property
+    def pending(self) -> dict[str, str]:
+        """Operations of this session that are not over: id to what they do. `follow` takes such an id, also later."""
+        return self._inner.pending
+
+    def follow(self, operation: str, *, timeout: float | None = None) -> Finished:
+        """Wait for the end of an operation by its id, whoever began it. Raises as AsyncEcs.follow."""
+        return self._bridge.call(self._inner.follow(operation, timeout=timeout))
+
+    def info(self) -> CoreInfo:
+        """Return what this core is: version, epoch, how much there is; and who we are to it."""
+        return self._bridge.call(self._inner.info())
+
+    def history(self, since: int = 0, *, environment: str = "", last: int = 0) -> Iterator[Event]:
+        """Yield the events of the past, the oldest first, up to now. Arguments as of AsyncEcs.history."""
+        events = self._inner.history(since, environment=environment, last=last)
+
+        async def next_one() -> Event | None:
+            return await anext(events, None)
+
+        while (event := self._bridge.call(next_one())) is not None:
+            yield event
+
+    def consult(self, subject: str, /, **arguments: object) -> Any:
+        """Let the core's host look something up, such as `template.list`; return its JSON document, parsed."""
+        return self._bridge.call(self._inner.consult(subject, **arguments))
+
+    def work(self, name: str, /, **arguments: object) -> Any:
+        """Let the core's host do something, such as `repository.add`; return what it made, parsed JSON."""
+        return self._bridge.call(self._inner.work(name, **arguments))
+
+
+class Lock:
+    """Detectors that a script has for itself."""
+
+    def __init__(self, bridge: Bridge, inner: AsyncLock) -> None:
+        self._bridge, self._inner = bridge, inner
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """Their names."""
+        return self._inner.detectors
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    def release(self) -> None:
+        """Give back what was taken."""
+        self._bridge.call(self._inner.release())
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
 
 
 class Environment:
@@ -253,17 +287,66 @@ class Environment:
         """Bring it from ERROR back to DEPLOYED: dead tasks are launched again, live ones reset."""
         return self._bridge.call(self._inner.recover(timeout=timeout))
 
-    def destroy(self, *, force: bool = False, allow_running: bool = False, timeout: float | None = None) -> None:
-        """End it and its tasks. Raises Conflict if it is RUNNING and neither `force` nor `allow_running` is given."""
-        self._bridge.call(self._inner.destroy(force=force, allow_running=allow_running, timeout=timeout))
+    def modify(
+        self,
+        *,
+        include: str | Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
+        include_nodes: str | Sequence[str] = (),
+        exclude_nodes: str | Sequence[str] = (),
+        take_from: str | Environment = "",
+        timeout: float | None = None,
+    ) -> str:
+        """Take roles or nodes out of it, or put them back, while it is CONFIGURED or RUNNING; return its state.
+
+        Arguments and errors as of AsyncEnvironment.modify.
+        """
+        return self._bridge.call(
+            self._inner.modify(
+                include=include,
+                exclude=exclude,
+                include_nodes=include_nodes,
+                exclude_nodes=exclude_nodes,
+                take_from=take_from.id if isinstance(take_from, Environment) else take_from,
+                timeout=timeout,
+            )
+        )
+
+    def destroy(
+        self,
+        *,
+        force: bool = False,
+        allow_running: bool = False,
+        keep_tasks: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """End it and its tasks. Arguments and errors as of AsyncEnvironment.destroy."""
+        self._bridge.call(
+            self._inner.destroy(force=force, allow_running=allow_running, keep_tasks=keep_tasks, timeout=timeout)
+        )
+
+    def over(self, *, timeout: float | None = None) -> RunInfo | None:
+        """Wait until an automatic environment is gone; return the record of its run, None if there was none."""
+        return self._bridge.call(self._inner.over(timeout=timeout))
+
+    def task_log(self, task: str, stream: str = "stdout", *, bytes: int = 65536) -> Log:
+        """Return the end of what one of its tasks wrote; `task` is a pattern of role paths that chooses it."""
+        return self._bridge.call(self._inner.task_log(task, stream, bytes=bytes))
 
     def wait(self, state: str, *, timeout: float | None = None) -> None:
         """Wait until it is in a state. Raises RunFailed (it is in ERROR instead) or WaitTimeout."""
         self._bridge.call(self._inner.wait(state, timeout=timeout))
 
-    def run(self, *, duration: str | float | None = None, comment: str = "", timeout: float | None = None) -> Run:
+    def run(
+        self,
+        *,
+        duration: str | float | None = None,
+        comment: str = "",
+        tags: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> Run:
         """Take a run: `with env.run(duration="10s") as run: run.wait()`. Leaving it stops the run."""
-        return Run(self._bridge, self._inner.run(duration=duration, comment=comment, timeout=timeout))
+        return Run(self._bridge, self._inner.run(duration=duration, comment=comment, tags=tags, timeout=timeout))
 
     def current_run(self) -> Run | None:
         """Return the run that goes on, None without one. Entering it starts nothing, leaving it stops the run."""

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import attrs
 import pytest
 
+from libecs.client.bridge import Bridge
 from libecs.client.ecs import AsyncEcs
-from libecs.client.sync import Bridge, Ecs
+from libecs.client.sync import Ecs
 from libecs.errors import IllegalTransition
 from libecs.fsm import EnvEvent, EnvState, Mode, TaskState, next_env
 from libecs.wire.client import (
@@ -159,6 +160,7 @@ class FakeCore:
                     self._receive(Metrics(environment=id, run=info.run_number, metrics=metrics))
         else:
             assert isinstance(message, Subscribe)
+            self._receive(Environments(request=message.request, sequence=self.sequence, environments=()))
 
     def _create(self, message: Create) -> None:
         id = f"env{len(self.environments) + 1}"

@@ -85,7 +85,7 @@ async def test_environment_that_could_not_be_made_raises_its_error_and_leaves_no
 
 async def test_cancelled_creation_is_destroyed(core, ecs) -> None:
     core.silent.add("CREATE")
-    making = asyncio.create_task(ecs.create("demo", {}, "", EnvState.CONFIGURED, None))
+    making = asyncio.create_task(ecs.create(Create(operation="", workflow="demo"), None))
     while not core.environments:
         await asyncio.sleep(0)
 
@@ -107,7 +107,7 @@ async def test_get_finds_by_name_and_id(core, ecs) -> None:
 
 async def test_info_of_what_does_not_exist_is_not_found(ecs) -> None:
     with pytest.raises(NotFound):
-        ecs.info("nothing")
+        ecs.known("nothing")
     with pytest.raises(NotFound):
         await ecs.show("nothing")
 

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from libecs.client.sync import Bridge
+from libecs.client.bridge import Bridge
 from libecs.errors import Conflict, RunFailed
 from libecs.fsm import EnvState
 from libecs.wire.client import Control, Create, Destroy
@@ -108,7 +108,7 @@ def test_works_inside_a_running_loop_as_in_a_notebook(lab) -> None:
 
 
 def test_ctrl_c_in_a_wait_stops_the_run_and_destroys_the_environment(core, lab) -> None:
-    waits = lab._inner._waiters
+    waits = lab._inner._talk._waiters
     thread = interrupt_when(lambda: core.of(Control) and waits)
 
     with pytest.raises(KeyboardInterrupt), lab.environment("demo") as env, env.run() as run:
@@ -132,7 +132,7 @@ def test_ctrl_c_while_an_environment_is_made_leaves_nothing(core, lab) -> None:
 
 
 def test_forked_child_may_not_use_the_session(lab, monkeypatch) -> None:
-    monkeypatch.setattr("libecs.client.sync.os.getpid", lambda: -1)
+    monkeypatch.setattr("libecs.client.bridge.os.getpid", lambda: -1)
 
     with pytest.raises(Conflict, match="a session of its own"):
         lab.environments()
