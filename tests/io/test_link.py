@@ -125,6 +125,7 @@ async def test_a_peer_that_takes_nothing_gets_a_queue_with_an_end_and_others_do_
 
     assert accepted == 15
     assert (router.queued, router.dropped) == (5, 85)
+    assert (router.waiting(b"slow"), router.waiting(b"good")) == (5, 0)
     assert router.send(b"good", [b"x"])
     await good_box.until(lambda: good_box.messages != [])
 

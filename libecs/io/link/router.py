@@ -250,6 +250,11 @@ class Router:
         """Messages that wait for their peers here, not counting those in ZeroMQ."""
         return sum(len(queue) for queue in self._queues.values())
 
+    def waiting(self, peer: bytes) -> int:
+        """Return how many messages wait here for one peer."""
+        queue = self._queues.get(peer)
+        return 0 if queue is None else len(queue)
+
     def close(self) -> None:
         """Close at once. What was not sent is dropped, but for what ZeroMQ sends within `linger_ms`."""
         if self._closed:
