@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import click
 
-from ecsd.coconut.findings import finding_document
-from ecsd.coconut.options import read_inputs, repository_options
+from ecsd.coconut.options import consult_options
 from ecsd.coconut.output import Output, json_option, verb
-from libecs.config.path import runtime_key
-from libecs.errors import InvalidInput
-from libecs.io.kv_file import read_kv_file
-from libecs.language.answers import Objection, validate
-from libecs.language.fields import Severity
-from libecs.language.form import Field, Form, make_form, to_json
-from libecs.workflow.related import related
-from libecs.workflow.source import Reference, TemplateSource
 
 _SHOWN_DEFAULT = 40
 _SHOWN_VALUES = 40
+_INVALID = 9
 
 
 @click.command(
@@ -37,89 +29,57 @@ _SHOWN_VALUES = 40
     """,
 )
 @click.argument("workflow")
-@repository_options
+@consult_options
 @click.option("--kv", metavar="FILE", help="Installation: its variables win over the defaults of templates.")
 @click.option("-e", "--extra-vars", "extra_vars", multiple=True, metavar="K=V", help="Values: K=V,…, JSON, @FILE.yaml.")
 @click.option("--check", is_flag=True, help="Check the values of -e against the form, and print what is wrong.")
 @json_option
 @verb
-def form(output: Output, workflow: str, check: bool, **options: Any) -> int:
+def form(
+    output: Output, workflow: str, check: bool, kv: str | None, extra_vars: tuple[str, ...], **options: Any
+) -> int:
     """Show the form of a workflow, or check values against it."""
-    from ecsd.coconut.expanding import open_source
+    from ecsd.coconut.consulting import Source
+    from ecsd.coconut.options import existing
+    from ecsd.coconut.variables import parse_variables
 
-    inputs = read_inputs(**options)
-    if inputs.variables and not check:
+    if extra_vars and not check:
         raise click.UsageError("values are there to be checked: add --check")
-    source, name = open_source(inputs.repo, inputs.revision, workflow)
-    made = read_form(source, name, inputs.kv)
-    head = {"workflow": made.name, "repository": source.repository, "revision": source.revision}
-    if check:
-        return _check(output, head, made, inputs.variables)
-    fields = {
-        **head,
-        "description": made.description,
-        **to_json(made),
-        "findings": [finding_document(one) for one in made.findings],
+    source = Source(**options, kv=existing(kv, "--kv"))
+    arguments = {
+        "workflow": source.workflow(workflow),
+        "check": "1" if check else "",
+        "variables": json.dumps(parse_variables(extra_vars)),
     }
-    for finding in made.findings:
-        output.say(f"note: {finding}")
-    output.document("template-form", fields, _lines(made))
+    document = source.answer("template.form", arguments)
+    if check:
+        output.answer(document, _checked(document))
+        return 0 if document["ok"] else _INVALID
+    for finding in document["findings"]:
+        mark = ":".join(str(finding[part]) for part in ("file", "line", "column"))
+        output.say(f"note: {mark}: {finding['message']}" + (f"; {finding['hint']}" if finding["hint"] else ""))
+    output.answer(document, _lines(document))
     return 0
 
 
-def read_form(source: TemplateSource, name: str, kv: Path | None) -> Form:
-    """Return the form of a workflow; `kv`: a file with the installation's variables.
-
-    Raises:
-        NotFound: there is no such workflow.
-        TemplateError: a template, or a condition in it, is wrong.
-    """
-    found = related(source, [Reference(name, "")], strict=True)
-    installation = {}
-    if kv is not None:
-        installation = {
-            key: text.strip() for key, text in read_kv_file(kv).texts(runtime_key("aliecs", "vars")).items()
-        }
-    return make_form(
-        found.workflows,
-        found.tasks,
-        installation=installation,
-        is_complete=found.is_complete,
-        findings=found.findings,
-    )
+def _checked(document: Mapping[str, Any]) -> Iterator[str]:
+    for one in document["findings"]:
+        yield f"{one['severity']}: {one['message']}" + (f"; {one['hint']}" if one["hint"] else "")
+    if document["ok"]:
+        count = document["values"]
+        yield f"{count} value{'s' * (count != 1)} fit{'s' * (count == 1)} the form of {document['workflow']}"
 
 
-def _check(output: Output, head: dict[str, str], made: Form, variables: Any) -> int:
-    objections = validate(made, variables)
-    wrong = any(one.severity is Severity.ERROR for one in objections)
-    fields = {**head, "ok": not wrong, "findings": [_objection_document(one) for one in objections]}
-    lines = [f"{one.severity.name.lower()}: {one}" for one in objections]
-    if not wrong:
-        count = len(variables)
-        lines.append(f"{count} value{'s' if count != 1 else ''} fit{'s' if count == 1 else ''} the form of {made.name}")
-    output.document("template-check", fields, lines)
-    return InvalidInput.exit_code if wrong else 0
-
-
-def _objection_document(objection: Objection) -> dict[str, Any]:
-    return {
-        "code": objection.code,
-        "severity": objection.severity.name.lower(),
-        "variable": objection.variable,
-        "message": objection.message,
-        "hint": objection.hint,
-    }
-
-
-def _lines(made: Form) -> Iterator[str]:
-    fields = made.fields()
-    yield f"{made.name}  {made.description}".rstrip()
-    if not fields:
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{document['workflow']}  {document['description']}".rstrip()
+    if not document["panels"]:
         yield "  asks for nothing: no variable of its templates is !public"
-    for panel in made.panels:
+    for panel in document["panels"]:
         yield ""
-        yield panel.title
-        yield from _table([(one.name, _default(one), one.label, _kind(one), _condition(one)) for one in panel.fields])
+        yield panel["title"]
+        yield from _table(
+            [(one["name"], _default(one), _label(one), _kind(one), one["condition"]) for one in panel["fields"]]
+        )
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
@@ -130,29 +90,24 @@ def _table(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
         yield f"  {'  '.join(cells)}".rstrip()
 
 
-def _default(field: Field) -> str:
+def _label(field: Mapping[str, Any]) -> str:
+    return "" if field["label"] == field["name"] else str(field["label"])
+
+
+def _default(field: Mapping[str, Any]) -> str:
     """Return the default, on one line, with an asterisk if it is the installation's."""
-    text = " ".join(field.default.split()) or "-"
+    text = " ".join(field["default"].split()) or "-"
     if len(text) > _SHOWN_DEFAULT:
         text = f"{text[: _SHOWN_DEFAULT - 1]}…"
-    return text + ("*" if field.from_installation else "")
+    return text + ("*" if field["installation"] else "")
 
 
-def _kind(field: Field) -> str:
+def _kind(field: Mapping[str, Any]) -> str:
     """Return the type, or the first of the values that may be chosen."""
     shown: list[str] = []
-    for text in field.values:
+    for text in field["values"]:
         if sum(map(len, shown)) + 3 * len(shown) + len(text) > _SHOWN_VALUES:
             break
         shown.append(text or '""')
-    rest = len(field.values) - len(shown)
-    return " | ".join([*shown, f"{rest} more"] if rest else shown) if field.values else field.type
-
-
-def _condition(field: Field) -> str:
-    found = [
-        f"{what} if {' '.join(text.split())}"
-        for what, text in (("shown", field.visible_text), ("enabled", field.enabled_text))
-        if text
-    ]
-    return ", ".join(found)
+    rest = len(field["values"]) - len(shown)
+    return " | ".join([*shown, f"{rest} more"] if rest else shown) if field["values"] else str(field["type"])

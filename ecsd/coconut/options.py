@@ -42,6 +42,54 @@ def input_options(function: F) -> F:
     return function
 
 
+def core_options(function: F) -> F:
+    """Add --context, --local, --state: which control system is meant."""
+    options = (
+        click.option("--context", metavar="NAME", help="Core to ask; default: $ECS_CONTEXT, or `coconut context use`."),
+        click.option("--local", is_flag=True, help="No core: a control system in this process, on --state."),
+        click.option("--state", metavar="DIR", help="With --local: folder of its records, and of its tasks' names."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def consult_options(function: F) -> F:
+    """Add what names templates: of a core's repositories, or with --repo those of a folder or address, without a core."""
+    options = (
+        click.option(
+            "--repo", default="", metavar="PLACE", help="Folder, git repository or URL: read here, no core is asked."
+        ),
+        click.option(
+            "-r", "--repository", default="", metavar="NAME", help="Repository of the core; default: its own."
+        ),
+        click.option(
+            "-i", "--revision", default="", metavar="V", help="Branch, tag or commit; default: the repository's."
+        ),
+        click.option("--local", is_flag=True, help="Read the repository that this folder is, ask no core."),
+        click.option("--context", metavar="NAME", help="Core to ask; default: $ECS_CONTEXT, or `coconut context use`."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def wait_options(function: F) -> F:
+    """Add --no-wait, --timeout and -q, for verbs that begin operations."""
+    options = (
+        click.option("--wait/--no-wait", default=True, help="Wait for the end, or print the operation's id at once."),
+        click.option("--timeout", metavar="TIME", help="Wait at most so long, then exit 8; the operation goes on."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress on stderr."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+yes_option = click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+
+
 @attrs.frozen(kw_only=True)
 class Inputs:
     """What the options name, ready for `libecs.local()` and for expansion."""
@@ -78,9 +126,9 @@ def read_inputs(
         revision=revision,
         variables=parse_variables(extra_vars),
         nodes=nodes,
-        tasks=_existing(tasks, "--tasks", folder=True),
-        kv=_existing(kv, "--kv"),
-        integrations=_existing(integrations, "--integrations"),
+        tasks=existing(tasks, "--tasks", folder=True),
+        kv=existing(kv, "--kv"),
+        integrations=existing(integrations, "--integrations"),
     )
 
 
@@ -97,7 +145,8 @@ def chosen_repository(repo: str) -> str:
     raise UsageError("which repository? the current folder holds no workflows/", hint="say --repo FOLDER")
 
 
-def _existing(text: str | None, option: str, *, folder: bool = False) -> Path | None:
+def existing(text: str | None, option: str, *, folder: bool = False) -> Path | None:
+    """Return the path that an option names. Raises NotFound if nothing is there."""
     if text is None:
         return None
     path = Path(text)

@@ -5,31 +5,96 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from libecs.errors import EcsError, Missing, TemplateError, TransitionFailed, Unplaceable
+from ecsd.coconut.lazy import meant
+from libecs.errors import EcsError, Missing, TemplateError, TransitionFailed, Unplaceable, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
+Row = Mapping[str, Any]
+
+FORMATS = ("table", "wide", "name", "json", "yaml")
+
+
+class NotConfirmed(EcsError):
+    """Somebody was asked, and said no."""
+
+    code = "E_NOT_CONFIRMED"
+
+
+class Column(NamedTuple):
+    """One column of a table."""
+
+    title: str
+    text: Callable[[Row], str]
+    wide: bool = False
+    """Only with -o wide."""
 
 
 class Output:
     """Where one verb prints."""
 
-    def __init__(self, *, as_json: bool, quiet: bool = False) -> None:
-        self.as_json = as_json
+    def __init__(self, *, as_json: bool, quiet: bool = False, form: str = "", fields: str = "") -> None:
+        self.form = "json" if as_json else form or "table"
+        self.as_json = self.form in ("json", "yaml")
+        """A document is wanted, nothing for people."""
         self.quiet = quiet
+        self._fields = tuple(name.strip() for name in fields.split(",") if name.strip())
+
+    @property
+    def has_fields(self) -> bool:
+        """Whether only some fields are wanted."""
+        return bool(self._fields)
 
     def document(self, schema: str, fields: Mapping[str, Any], lines: Iterable[str] = ()) -> None:
         """Print the result: the document with --json, the lines otherwise."""
-        if self.as_json:
-            click.echo(json.dumps({"schema": f"ecs/{schema}/1", **fields}, indent=2, ensure_ascii=False))
+        self.answer({"schema": f"ecs/{schema}/1", **fields}, lines)
+
+    def answer(self, document: Mapping[str, Any], lines: Iterable[str] = ()) -> None:
+        """Print a document that has its schema already, or the lines."""
+        if self.form == "json":
+            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        elif self.form == "yaml":
+            import yaml  # only who asks for it pays
+
+            click.echo(yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False, allow_unicode=True), nl=False)
         else:
             for line in lines:
                 click.echo(line)
+
+    def listing(self, document: Mapping[str, Any], key: str, columns: Sequence[Column], *, name: str = "name") -> None:
+        """Print a list: the rows of `document[key]` as a table, as names, or as a document.
+
+        Raises:
+            UsageError: --fields names what the rows do not have.
+        """
+        rows: Sequence[Row] = document[key]
+        if self._fields:
+            known = [*dict.fromkeys(field for row in rows for field in row)]
+            for field in self._fields:
+                if rows and field not in known:
+                    raise UsageError(
+                        f"there is no field {field!r}{meant(field, known)}", hint=f"fields are {', '.join(known)}"
+                    )
+            rows = [{field: row.get(field) for field in self._fields} for row in rows]
+            columns = [Column(field, lambda row, field=field: plain(row[field])) for field in self._fields]  # type: ignore[misc]
+        if self.form == "name":
+            for row in document[key]:
+                click.echo(plain(row[name]))
+            return
+        shown = [column for column in columns if self.form == "wide" or self._fields or not column.wide]
+        table = [[column.title for column in shown], *([column.text(row) for column in shown] for row in rows)]
+        self.answer({**document, key: list(rows)}, aligned(table))
+
+    def line(self, schema: str, fields: Mapping[str, Any], text: str) -> None:
+        """Print one item of a stream: a JSON document on a line of its own with --json, the text otherwise."""
+        if self.as_json:
+            text = json.dumps({"schema": f"ecs/{schema}/1", **fields}, ensure_ascii=False)
+        click.echo(text)
 
     def say(self, text: str) -> None:
         """Print a message for people, on stderr; nothing with --json or --quiet."""
@@ -47,21 +112,86 @@ class Output:
         """Whether colours are wanted (https://no-color.org)."""
         return self.live and not os.environ.get("NO_COLOR")
 
+    @property
+    def asks(self) -> bool:
+        """Whether somebody is there who can be asked."""
+        return not self.as_json and sys.stdin.isatty() and sys.stderr.isatty()
+
+    def confirm(self, question: str, *, yes: bool, typed: str = "") -> None:
+        """Ask before something that can't be undone. Without a terminal nobody is asked: then the options decide.
+
+        Args:
+            question: what is about to be done.
+            yes: it was said on the command line.
+            typed: what has to be typed, instead of y.
+
+        Raises:
+            NotConfirmed: the answer is no.
+        """
+        if yes or not self.asks:
+            return
+        if typed:
+            answer = click.prompt(f"{question}\ntype {typed} to go on", default="", show_default=False, err=True)
+            agreed = answer.strip() == typed
+        else:
+            agreed = click.confirm(question, err=True)
+        if not agreed:
+            raise NotConfirmed("nothing was done: it was not confirmed", hint="--yes asks nothing")
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Return rows as lines with columns, two blanks between them."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+
+
+def plain(value: Any) -> str:
+    """Return a value of a document for people: texts as they are, lists and maps in a few words."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return ",".join(map(plain, value)) or "-"
+    if isinstance(value, dict):
+        return ",".join(f"{key}={plain(one)}" for key, one in value.items()) or "-"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
 
 def json_option(function: F) -> F:
-    """Add --json."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
+    """Add --json and -o json|yaml."""
+    function = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
+    return click.option(
+        "-o", "--output", "form", type=click.Choice(("json", "yaml")), default=None, help="Form of the document."
+    )(function)
+
+
+def list_options(function: F) -> F:
+    """Add --json, -o table|wide|name|json|yaml and --fields, for verbs that print lists."""
+    function = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
+    function = click.option("--fields", default="", metavar="A,B", help="Only these fields, in this order.")(function)
+    return click.option("-o", "--output", "form", type=click.Choice(FORMATS), default=None, help="Form of the list.")(
+        function
+    )
+
+
+def lines_option(function: F) -> F:
+    """Add --json for verbs that print streams."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON lines, one document each.")(function)
 
 
 def verb(function: Callable[..., int | None]) -> Callable[..., int]:
     """Make errors leave the verb as they should: code, message, hint, and the exit status of their class."""
 
     @wraps(function)
-    def run(*arguments: Any, as_json: bool, **options: Any) -> int:
+    def run(*arguments: Any, as_json: bool, form: str | None = None, fields: str = "", **options: Any) -> int:
+        output = Output(as_json=as_json, quiet=options.pop("quiet", False), form=form or "", fields=fields)
+        as_json = output.as_json
         try:
-            return (
-                function(*arguments, output=Output(as_json=as_json, quiet=options.pop("quiet", False)), **options) or 0
-            )
+            return function(*arguments, output=output, **options) or 0
         except EcsError as error:
             say_error(error, as_json=as_json)
             return error.exit_code

@@ -115,17 +115,18 @@ def check(output: Output, workflow: str, inputs: Inputs) -> list[NodeDescription
     Raises:
         InvalidInput: the plan can't work.
     """
-    from ecsd.coconut.expanding import expand_inputs
+    from ecsd.coconut.consulting import local_consultant
     from ecsd.coconut.nodes import nodes_for
-    from ecsd.coconut.planning import make_plan, unserved
+    from ecsd.coconut.plan import offer
 
-    expansion = expand_inputs(workflow, inputs)
-    for note in expansion.notes:
+    consultant = local_consultant(inputs)
+    found = consultant.look(workflow, inputs.variables)
+    for note in found.notes:
         output.say(f"note: {note}")
-    nodes = nodes_for(inputs.nodes, inputs.variables, expansion.workflow)
-    plan = make_plan(expansion.workflow, nodes, unserved(expansion.workflow, expansion.served, critical=True))
-    if not plan.works:
-        missing = [*(f"{path}: {reason}" for path, reason in plan.unplaced.items()), *plan.missing]
+    nodes = nodes_for(inputs.nodes, inputs.variables, found.workflow)
+    plan = consultant.plan(found, [offer(node) for node in nodes])
+    if not plan["ok"]:
+        missing = [*(f"{path}: {reason}" for path, reason in plan["unplaced"].items()), *plan["missing"]]
         raise InvalidInput(
             f"{workflow} can't run here, nothing was launched. Missing:\n  " + "\n  ".join(missing),
             hint=f"coconut environment plan {workflow} …",

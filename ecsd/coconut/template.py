@@ -2,57 +2,65 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import click
 
-from ecsd.coconut.options import input_options, read_inputs, repository_options
-from ecsd.coconut.output import Output, json_option, verb
-from libecs.language.fields import Variable
-from libecs.language.template import WorkflowTemplate, read_workflow
+from ecsd.coconut.options import consult_options, input_options, read_inputs
+from ecsd.coconut.output import Column, Output, aligned, json_option, list_options, verb
 
 
 @click.command(
     "list",
     help="""List the workflow templates of a repository: those meant for users, or with --all every one.
 
+    PLACE may name one of a core's repositories and its revision, as NAME or NAME@REVISION.
+
     \b
     Examples:
       coconut template list --repo examples/demo
       coconut template list --repo examples/demo --all --json
+      coconut template list ControlWorkflows@master
     """,
 )
-@repository_options
-@click.option("--all", "every", is_flag=True, help="Those for inclusion only, too.")
-@json_option
+@click.argument("place", required=False, default="")
+@consult_options
+@click.option("-a", "--all", "every", is_flag=True, help="Those for inclusion only, too.")
+@list_options
 @verb
-def list_templates(output: Output, repo: str, revision: str, every: bool) -> None:
+def list_templates(output: Output, place: str, every: bool, **options: Any) -> None:
     """List the workflow templates of a repository."""
-    from ecsd.coconut.expanding import open_source
-    from libecs.io.repository import list_workflows
+    from ecsd.coconut.consulting import Source
 
-    inputs = read_inputs(repo=repo, revision=revision)
-    source, _ = open_source(inputs.repo, revision, "any")
-    found = list_workflows(source, public_only=not every)
-    rows = [
-        {
-            "name": one.name,
-            "public": one.template is not None and one.template.public,
-            "description": one.template.description if one.template is not None else "",
-            "error": str(one.error) if one.error is not None else None,
-        }
-        for one in found
-    ]
-    width = max((len(one.name) for one in found), default=0)
-    lines = [f"{source.repository} at {source.revision}"]
-    for row in rows:
-        text = f"cannot be read: {str(row['error']).splitlines()[0]}" if row["error"] else row["description"]
-        lines.append(f"  {row['name']:<{width}}  {text}".rstrip())
+    repository, _, revision = place.partition("@")
+    options |= {"repository": options["repository"] or repository, "revision": options["revision"] or revision}
+    source = Source(**options)
+    document = source.answer(
+        "template.list", {"repo": source.repository, "revision": source.revision, "all": "1" if every else ""}
+    )
+    if output.form != "table" or output.has_fields:
+        output.listing(document, "templates", _COLUMNS)
+        return
+    rows = document["templates"]
+    lines = [f"{document['repository']} at {document['revision']}"]
+    lines += [f"  {line}" for line in aligned([[row["name"], _COLUMNS[1].text(row)] for row in rows])] if rows else []
     if not rows:
         lines.append("  no templates" + ("" if every else " that are !public; see --all"))
-    output.document(
-        "template-list", {"repository": source.repository, "revision": source.revision, "templates": rows}, lines
-    )
+    output.answer(document, lines)
+
+
+def _described(row: Mapping[str, Any]) -> str:
+    error = row["error"]
+    return f"cannot be read: {str(error).splitlines()[0]}" if error else str(row["description"])
+
+
+_COLUMNS = (
+    Column("name", lambda row: row["name"]),
+    Column("description", _described),
+    Column("public", lambda row: "yes" if row["public"] else "no", wide=True),
+)
 
 
 @click.command(
@@ -66,52 +74,21 @@ def list_templates(output: Output, repo: str, revision: str, every: bool) -> Non
     """,
 )
 @click.argument("workflow")
-@repository_options
+@consult_options
 @click.option("--text", "whole", is_flag=True, help="Print the file as it is.")
 @json_option
 @verb
-def show(output: Output, workflow: str, repo: str, revision: str, whole: bool) -> None:
+def show(output: Output, workflow: str, whole: bool, **options: Any) -> None:
     """Show one workflow template."""
-    from ecsd.coconut.expanding import open_source
+    from ecsd.coconut.consulting import Source
 
-    inputs = read_inputs(repo=repo, revision=revision)
-    source, name = open_source(inputs.repo, revision, workflow)
-    text, file = source.workflow(name, "")
-    template = read_workflow(text, file, name=name)
-    document: dict[str, Any] = {
-        "name": template.name,
-        "repository": source.repository,
-        "revision": source.revision,
-        "file": file,
-        "public": template.public,
-        "description": template.description,
-        "variables": [_variable_document(variable) for variable in template.variables()],
-        "findings": [str(finding) for finding in template.findings],
-    }
-    if whole:
-        document["text"] = text
-    output.document("template", document, [text.rstrip("\n")] if whole else _show_lines(template, document))
+    source = Source(**options)
+    document = source.answer("template.show", {"workflow": source.workflow(workflow), "text": "1" if whole else ""})
+    output.answer(document, [document["text"].rstrip("\n")] if whole else _show_lines(document))
 
 
-def _variable_document(variable: Variable) -> dict[str, Any]:
-    spec = variable.spec
-    assert spec is not None, "public variables have one"
-    return {
-        "name": variable.name,
-        "value": variable.text.source,
-        "type": spec.type,
-        "label": spec.label,
-        "description": spec.description,
-        "widget": spec.widget,
-        "panel": spec.panel,
-        "values": list(spec.values),
-        "index": spec.index,
-        "line": variable.mark.line,
-    }
-
-
-def _show_lines(template: WorkflowTemplate, document: dict[str, Any]) -> list[str]:
-    lines = [f"{template.name}  {template.description}".rstrip(), f"{document['repository']}:{document['file']}"]
+def _show_lines(document: Mapping[str, Any]) -> list[str]:
+    lines = [f"{document['name']}  {document['description']}".rstrip(), f"{document['repository']}:{document['file']}"]
     panels: dict[str, list[dict[str, Any]]] = {}
     for variable in document["variables"]:
         panels.setdefault(variable["panel"] or "other", []).append(variable)
@@ -134,25 +111,62 @@ def _show_lines(template: WorkflowTemplate, document: dict[str, Any]) -> list[st
     """,
 )
 @click.argument("workflow")
-@repository_options
+@consult_options
 @input_options
 @click.option("--variables", is_flag=True, help="Add to each role all variables that it sees, with the winning values.")
 @json_option
 @verb
-def expand(output: Output, workflow: str, variables: bool, **options: Any) -> None:
+def expand(
+    output: Output,
+    workflow: str,
+    variables: bool,
+    repo: str,
+    repository: str,
+    revision: str,
+    local: bool,
+    context: str | None,
+    **options: Any,
+) -> None:
     """Print the tree that a template becomes."""
-    from ecsd.coconut.expanding import expand_inputs
-    from libecs.workflow.render import to_json, to_lines
+    from ecsd.coconut.consulting import Source, local_consultant
+    from ecsd.coconut.variables import parse_variables
 
-    expansion = expand_inputs(workflow, read_inputs(**options))
-    for note in expansion.notes:
-        output.say(f"note: {note}")
-    expanded = expansion.workflow
-    document = {
-        "workflow": expanded.name,
-        "repository": expanded.repository,
-        "revision": expanded.revision,
-        "notes": list(expansion.notes),
-        **to_json(expanded, all_variables=variables),
+    source = Source(repo=repo, repository=repository, revision=revision, local=local, context=context)
+    arguments = {
+        "workflow": source.workflow(workflow),
+        "variables": json.dumps(parse_variables(options["extra_vars"])),
+        "all_variables": "1" if variables else "",
     }
-    output.document("template-expand", document, to_lines(expanded))
+    if source.here:
+        document = local_consultant(read_inputs(repo=repo, revision=revision, **options)).document(
+            "template.expand", arguments
+        )
+    else:
+        document = source.answer("template.expand", arguments)
+    for note in document["notes"]:
+        output.say(f"note: {note}")
+    output.answer(document, tree_lines(document))
+
+
+def tree_lines(tree: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
+    """Return one line a role, indented by its depth."""
+    parts = [f"{'  ' * depth}{tree['name']}"]
+    traits = tree.get("task") or tree.get("call") or {}
+    if "task" in tree:
+        parts.append(f"{tree['task']['class']} ({tree['task']['mode']})")
+    if "call" in tree:
+        parts.append(tree["call"]["func"])
+    if traits.get("trigger"):
+        parts.append(f"at {traits['trigger']}")
+    if traits and not tree["critical"]:
+        parts.append("not critical")
+    yield "  ".join(parts)
+    for child in tree["children"]:
+        yield from tree_lines(child, depth + 1)
+
+
+def roles(tree: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    """Return every role of a tree, the root first."""
+    yield tree
+    for child in tree["children"]:
+        yield from roles(child)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -138,6 +139,17 @@ def find_repository(text: str, mirrors: Path) -> Repository:
     place = (text.partition("://")[2] or text).strip("/").removesuffix(".git")
     folder = re.sub(r"[^A-Za-z0-9._-]+", "_", place) + ".git"
     return mirror(text, mirrors / folder, name=place.rpartition("/")[2].rpartition(":")[2])
+
+
+def mirrors_folder() -> Path:
+    """Return where copies of remote repositories are kept: `$XDG_CACHE_HOME/ecs/repositories`."""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(cache) if cache.startswith("/") else Path.home() / ".cache") / "ecs" / "repositories"
+
+
+def open_location(place: str | os.PathLike[str]) -> Repository:
+    """Return the repository at a path or address. Blocks while a remote one is copied. Raises NotFound, EcsError."""
+    return find_repository(os.fspath(place), mirrors_folder())
 
 
 def mirror(url: str, folder: Path, *, name: str = "") -> GitRepository:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ecsd.coconut.planning import make_plan, unserved
+from ecsd.coconut.plan import offer as offer_of
+from ecsd.coconut.plan import plan_lines
 from libecs.config.tree import Tree
+from libecs.engine.placement import NodeOffer
 from libecs.fsm import Mode
+from libecs.io.consult.planning import EnvironmentPlan, make_plan, unserved
 from libecs.io.embedded import NodeDescription
 from libecs.workflow.expand import expand
 from libecs.workflow.role import CallTraits, Moment, Role, RoleKind, TaskClass, TaskTraits, Workflow
@@ -31,8 +34,12 @@ def demo(project: Path) -> Workflow:
     )
 
 
-def offer(name: str) -> NodeDescription:
-    return NodeDescription(name=name, attributes={"machine_id": name})
+def offer(name: str) -> NodeOffer:
+    return offer_of(NodeDescription(name=name, attributes={"machine_id": name}))
+
+
+def text_of(plan: EnvironmentPlan) -> str:
+    return "\n".join(plan_lines(plan.document()))
 
 
 def test_demo_is_at_least_three_nodes_and_twelve_tasks_half_c_half_python(demo) -> None:
@@ -46,8 +53,8 @@ def test_demo_is_at_least_three_nodes_and_twelve_tasks_half_c_half_python(demo) 
 
 
 def test_plan_says_who_runs_where_and_why_and_every_step(demo) -> None:
-    plan = make_plan(demo, [offer(f"node{n}") for n in (1, 2, 3)], [])
-    text = "\n".join(plan.lines())
+    plan = make_plan(demo, [offer(f"node{n}") for n in (1, 2, 3)], fixed_ports=())
+    text = text_of(plan)
 
     assert plan.works
     assert len(plan.placed) == 20
@@ -72,7 +79,7 @@ def test_document_holds_tree_placement_and_transitions(demo) -> None:
 
 def test_unplaceable_tasks_are_named_and_the_others_still_placed(demo) -> None:
     plan = make_plan(demo, [offer("node1"), offer("node2")], ["the key o2/x"])
-    text = "\n".join(plan.lines())
+    text = text_of(plan)
 
     assert not plan.works
     assert len(plan.unplaced) == 6
@@ -101,7 +108,7 @@ def test_calls_and_hooks_are_shown_at_their_moments() -> None:
         task=TaskTraits(class_name="h", mode=Mode.BASIC, trigger=Moment(name="DESTROY"), await_=Moment(name="DESTROY")),
     )  # fmt: skip
     plan = make_plan(workflow(call("sor", "dcs.StartOfRun()"), hook), [offer("n")], [])
-    text = "\n".join(plan.lines())
+    text = text_of(plan)
 
     assert "w.sor  dcs.StartOfRun()  (not critical)" in text
     assert "hook at DESTROY" in text

@@ -189,7 +189,7 @@ def test_without_a_repository_the_current_folder_is_it_or_nothing(coconut, monke
     monkeypatch.chdir(project / "examples" / "demo")
     assert coconut("template", "list").status == 0
     monkeypatch.chdir(tmp_path)
-    ran = coconut("template", "list")
+    ran = coconut("template", "list", "--local")
 
     assert ran.status == 2
     assert "--repo FOLDER" in ran.err
