@@ -241,10 +241,6 @@ class Router:
         self._pump.schedule()
         return True
 
-    def waiting(self, peer: bytes) -> int:
-        """Return how many messages wait for one peer here, not counting those in ZeroMQ."""
-        return len(self._queues.get(peer, ()))
-
     @property
     def queued(self) -> int:
         """Messages that wait for their peers here, not counting those in ZeroMQ."""
