@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from libecs.engine.effects import Effect, Now
 from libecs.engine.placement import NodeOffer
+from libecs.errors import EcsError
 from libecs.wire.client import Finished, RunInfo
 
 if TYPE_CHECKING:
@@ -68,6 +69,12 @@ class Context(Protocol):
 
     def leave(self, environment: Environment) -> None:
         """The present step is over or given up: end what it started for itself alone."""
+
+    def detectors(self, environment: Environment) -> tuple[str, ...]:
+        """Return the detectors that take part in an environment."""
+
+    def detectors_problem(self, environment: Environment, excluded: Iterable[str]) -> EcsError | None:
+        """Return why an environment may not go on with what is left when these roles are excluded, None if it may."""
 
     def idempotent(self, function: str) -> bool:
         """Whether a call may be repeated when nobody knows how it ended."""

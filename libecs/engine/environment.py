@@ -103,7 +103,7 @@ class Environment:
     @property
     def busy(self) -> bool:
         """Whether a plan or an expansion is going on."""
-        return self.plan is not None or self.workflow is None
+        return self.plan is not None or self.workflow is None or self.record.repeat > 0
 
     @property
     def step(self) -> Step | None:
@@ -283,7 +283,8 @@ class Environment:
         if event != plans.RECONFIGURE and self.reconfiguration is not None:  # it was given up
             self._undo_reconfiguration(self.reconfiguration)
             ctx.emit(Persist(RECONFIGURATION, self.id, None))
-        self.update(plan_number=self.record.plan_number + 1, index=0, skip_half=0, failures={})
+        number = self.record.plan_number + 1
+        self.update(plan_number=number, begun_ms=ctx.now.unix_ms, index=0, skip_half=0, failures={})
         self.entered = False
         self.waiting.clear()
         ctx.event(
