@@ -45,7 +45,7 @@ def test_an_unknown_verb_is_refused_with_the_known_ones() -> None:
     refused = run_dev("deploy")
 
     assert refused.returncode == 2
-    verbs = "demo, test, bench, mutants, lint, shell and help"
+    verbs = "demo, test, bench, chaos, mutants, lint, shell and help"
     assert refused.stderr == f"dev: there is no verb 'deploy'; the verbs are {verbs}.\n"
 
 

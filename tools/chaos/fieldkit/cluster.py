@@ -370,7 +370,7 @@ class Cluster:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             for pid in left:
-                _await_end(pid)
+                await_end(pid)
         for daemon in self.daemons:
             shutil.rmtree(_socket_folder(daemon.state), ignore_errors=True)
         shutil.rmtree(self.base, ignore_errors=True)
@@ -480,14 +480,14 @@ def _variable(pid: int, name: str) -> str:
     return ""
 
 
-def _await_end(pid: int) -> None:
-    """Wait until a killed process is gone."""
+def await_end(pid: int, timeout_s: float = 5.0) -> None:
+    """Wait until a process is gone, at most so long."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        select.select([descriptor], [], [], 5.0)
+        select.select([descriptor], [], [], timeout_s)
     finally:
         os.close(descriptor)
 
