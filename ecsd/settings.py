@@ -9,6 +9,7 @@ environment, and is repeated on the command line; the stronger source replaces t
 from __future__ import annotations
 
 import difflib
+import importlib.metadata
 import json
 import os
 import re
@@ -359,6 +360,14 @@ def table(program: Program, cls: type) -> str:
 
 
 # the beginning of a program
+
+
+def version() -> str:
+    """Return the version of the installed package, or "unknown" when it runs from a source tree."""
+    try:
+        return importlib.metadata.version("libecs")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def run(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -34,7 +34,7 @@ from libecs.engine.effects import (
     WorkDone,
 )
 from libecs.engine.records import CORE
-from libecs.errors import DecodeError, EcsError, NotFound
+from libecs.errors import DecodeError, EcsError, NotFound, quoted
 from libecs.io.blocking import BlockingCalls
 from libecs.io.expander import TaskOverlay
 from libecs.io.expansion import Expansion
@@ -64,8 +64,8 @@ _REPLAY_WAIT_S = 0.05
 _DAY_MS = 86_400_000
 _RETAIN_S = 3600.0
 
-Consult = Callable[[LookUp], str]
-"""Looks something up and returns a JSON document. Blocks: called in a thread. Raises EcsError."""
+Consult = Callable[[LookUp], Awaitable[str]]
+"""Looks something up and returns a JSON document as text. Raises EcsError."""
 Work = Callable[[DoWork], Awaitable[str]]
 """Does a piece of work and returns a JSON object as text. Raises EcsError."""
 
@@ -263,45 +263,38 @@ class CoreHost:
     # work
 
     def _look_up(self, effect: LookUp) -> None:
-        request = effect.question.request
-
-        def done(future: asyncio.Future[str]) -> None:
-            if future.cancelled():
-                return
-            error = future.exception()
-            if error is None:
-                answer = Document(request=request, json=future.result())
-            else:
-                code, message, hint = _told(error, f"looking up {effect.question.subject}")
-                answer = Document(request=request, code=code, message=message, hint=hint)
-            self._peers.send(effect.peer, answer)
-
-        if self._consult is None:
-            answer = Document(request=request, code=NotFound.code, message="this core looks nothing up")
-            self._peers.send(effect.peer, answer)
-            return
-        self._blocking.start(self._consult, effect).add_done_callback(done)
+        self._begin(self._answer(effect), f"look up {effect.question.subject}")
 
     def _do_work(self, effect: DoWork) -> None:
-        task = self._asyncio.create_task(self._work(effect), name=f"work {effect.work.name}")
+        self._begin(self._work(effect), f"work {effect.work.name}")
+
+    def _begin(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = self._asyncio.create_task(work, name=name)
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
+    async def _answer(self, effect: LookUp) -> None:
+        request, subject = effect.question.request, effect.question.subject
+        try:
+            if self._consult is None:
+                raise NotFound("this core looks nothing up")
+            answer = Document(request=request, json=await self._consult(effect))
+        except Exception as error:  # at the border to what the host does
+            code, message, hint = _told(error, subject)
+            answer = Document(request=request, code=code, message=message, hint=hint)
+        self._peers.send(effect.peer, answer)
+
     async def _work(self, effect: DoWork) -> None:
         operation, name = effect.work.operation, effect.work.name
-        work = self._works.get(name)
-        if work is None:
-            self.loop.put(
-                WorkDone(operation=operation, code=NotFound.code, message=f"this core knows no work named {name!r}")
-            )
-            return
         try:
-            message = await work(effect)
+            work = self._works.get(name)
+            if work is None:
+                raise NotFound(f"this core knows no work named {quoted(name)}")
+            done = WorkDone(operation=operation, message=await work(effect))
         except Exception as error:  # at the border to what the host does
-            code, text, hint = _told(error, name)
-            self.loop.put(WorkDone(operation=operation, code=code, message=text, hint=hint))
-        else:
-            self.loop.put(WorkDone(operation=operation, message=message))
+            code, message, hint = _told(error, name)
+            done = WorkDone(operation=operation, code=code, message=message, hint=hint)
+        self.loop.put(done)
 
     def _save_run(self, effect: SaveRun) -> None:
         # Not in a thread: the file is small, and it is to be there before anybody hears that the run is over.

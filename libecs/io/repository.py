@@ -248,6 +248,16 @@ class Repositories:
         """Add one, or replace the one of its name."""
         self._by_name = {**self._by_name, repository.name: repository}
 
+    def remove(self, name: str) -> None:
+        """Forget the one of a name; harmless if there is none."""
+        self._by_name = {known: one for known, one in self._by_name.items() if known != name}
+        if self._default is not None and self._default.name == name:
+            self._default, self._revision = None, ""
+
+    def set_default(self, name: str, revision: str = "") -> None:
+        """Choose the one of workflows that name none, and its revision; a name that is not known leaves none."""
+        self._default, self._revision = self._by_name.get(name), revision
+
     def find(self, name: str) -> Repository:
         """Return the repository of a name. Raises NotFound."""
         found = self._by_name.get(name)

@@ -61,7 +61,7 @@ class StateFolder:
             name = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
             # Not in the folder of the login session: that one is gone after logout, adopted tasks are not.
             sockets = _own_folder(_TMP / f"ecs-{os.geteuid()}-{name}")
-            return cls(path=path, sockets=sockets, instance=_kept_instance(path / "instance"), temporary=False)
+            return cls(path=path, sockets=sockets, instance=kept_instance(path / "instance"), temporary=False)
         except OSError as error:
             raise _no_folder(error) from error
 
@@ -157,15 +157,16 @@ def _own_folder(path: Path) -> Path:
     return path
 
 
-def _new_instance() -> str:
-    return f"local-{secrets.token_hex(4)}"
+def _new_instance(kind: str = "local") -> str:
+    return f"{kind}-{secrets.token_hex(4)}"
 
 
-def _kept_instance(path: Path) -> str:
+def kept_instance(path: Path, kind: str = "local") -> str:
+    """Return the name of an installation that is kept in a file; make it if it is not there. Raises OSError."""
     try:
         return path.read_text(encoding="ascii").strip()
     except FileNotFoundError:
-        instance = _new_instance()
+        instance = _new_instance(kind)
         temporary = path.with_suffix(".tmp")
         temporary.write_text(instance + "\n", encoding="ascii")
         temporary.rename(path)

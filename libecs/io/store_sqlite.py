@@ -2,7 +2,7 @@
 
 One folder, one owner:
 
-    lock         flock of the owner, holds its pid
+    lock         flock of the owner, holds its pid and host
     state.sqlite records (table, key, value) and events (seq, unix_ms, environment, kind, body)
     reserve      8 MiB that are given up when the disk is full, so that a run can still be stopped
 """
@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,20 +46,20 @@ class FolderLock:
         """Take it.
 
         Raises:
-            Conflict: another process has it; the message names its pid.
+            Conflict: another process has it; the message names its pid and host.
         """
         self._fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
+            pid, _, host = os.pread(self._fd, 256, 0).decode("utf-8", "replace").strip().partition(" ")
             os.close(self._fd)
             raise Conflict(
-                f"state folder {folder} is in use by process {owner or '(just starting)'}",
+                f"state folder {folder} is in use by process {pid or '(just starting)'}{f' on {host}' if host else ''}",
                 hint="end that process, or choose another state folder",
             ) from None
         os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(self._fd, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
 
     def release(self) -> None:
         """Give it up."""

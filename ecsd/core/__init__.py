@@ -1,0 +1,1 @@
+"""`ecsd`: the core as a process of its own."""

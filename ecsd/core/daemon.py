@@ -1,0 +1,332 @@
+"""The core as a process: state, keys, door, engine, and what systemd wants to know.
+
+start: lock the state ─ keys ─ records ─ repositories ─ engine ─ bind ─ client.toml ─ READY=1
+SIGTERM: no more input, close; environments and their tasks go on.    SIGHUP: keys and repositories anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import platform
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+from ecsd.core.options import CoreOptions, is_loopback
+from ecsd.core.repositories import KnownRepositories
+from ecsd.notify import Notifier, Watchdog
+from libecs.access import Principal
+from libecs.config.tree import Tree
+from libecs.engine.effects import DoWork, Facts, LookUp
+from libecs.errors import EcsError, UsageError
+from libecs.io import link
+from libecs.io.audit import AuditLog
+from libecs.io.blocking import BlockingCalls
+from libecs.io.consult import Consultant
+from libecs.io.corehost import CoreHost, HostSettings, Work
+from libecs.io.hub import Hub
+from libecs.io.integrations import functions_of_file
+from libecs.io.keys import CoreKeys, Keyring, open_core_keys, write_client_file
+from libecs.io.keywork import KeyWork
+from libecs.io.kv_file import read_kv_file
+from libecs.io.lobby import Lobby
+from libecs.io.loop import EngineLoop, no_audit
+from libecs.io.statefolder import kept_instance
+from libecs.io.store_sqlite import SqliteStore
+from libecs.io.testplugin import TestPlugin
+from libecs.io.zap import ECS_DOMAIN, LOBBY_DOMAIN, ZapResponder, any_key, known_keys
+
+logger = logging.getLogger(__name__)
+
+COMMIT_FAILED = 75
+"""Exit code after records could not be written: start again."""
+_FACTS_S = 5.0
+_CLOSE_S = 1.0
+"""What still runs in threads gets so long at the end."""
+ANY_HOST = ("*", "0.0.0.0", "[::]")
+INSECURE = "INSECURE: no keys are asked for. Whoever has an account on this machine controls everything"
+
+
+class CoreDaemon:
+    """The process `ecsd`. Make it inside of nothing, `asyncio.run(daemon.run())` once."""
+
+    def __init__(self, options: CoreOptions, environment: Mapping[str, str]) -> None:
+        """Nothing is touched yet."""
+        self.options = options
+        self._environment = environment
+        self.endpoints: tuple[str, ...] = ()
+        self.failure: BaseException | None = None
+        self._notifier = Notifier.from_environment(environment)
+        self._keyring: Keyring | None = None
+        self._audit: AuditLog | None = None
+        self._zap: ZapResponder | None = None
+        self._key_work: KeyWork | None = None
+
+    async def run(self) -> int:
+        """Start, serve until SIGTERM or a failure, and return the exit code.
+
+        Raises:
+            Conflict: the state, or the port, is somebody else's.
+            EcsError: it can't start for another reason.
+        """
+        self._ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ended.set)
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+            self._notifier.ready(self._status())
+            logger.info("ready: %s", self._status())
+            await self._ended.wait()
+            self._notifier.stopping("ending; environments and tasks go on")
+        if self.failure is None:
+            logger.info("ended")
+            return 0
+        return COMMIT_FAILED if self.host.loop.commit_failed else EcsError.exit_code
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        options = self.options
+        if options.insecure and (open_ones := [one for one in options.listen if not is_loopback(one)]):
+            raise UsageError(
+                f"without keys, {', '.join(open_ones)} would let anybody in",
+                hint="leave out --insecure, or listen at tcp://127.0.0.1:47102",
+            )
+        link.raise_limits()
+        self._blocking = blocking = BlockingCalls(threads=8)
+        stack.push_async_callback(self._close_blocking)
+        self.store = store = SqliteStore(options.state)
+        stack.callback(store.close)
+        instance = kept_instance(options.state / "instance", "ecs")
+        self._context = context = link.new_context()
+        stack.callback(link.close_context, context)
+        pair = None if options.insecure else self._open_keys(stack).pair
+        tree = Tree() if options.kv is None else read_kv_file(options.kv)
+        functions = () if options.integrations is None else (functions_of_file(options.integrations),)
+        self.repositories = repositories = KnownRepositories(
+            options.state, options.repository, blocking, revision=options.revision
+        )
+        await repositories.open()
+        self.hub = Hub(
+            context,
+            lambda input: self.host.loop.put(input),
+            curve=None if pair is None else link.ServerCurve(secret=pair.secret, domain=ECS_DOMAIN),
+            principal=self._principal,
+            is_open=lambda: self._zap is None or self._zap.alive,
+            on_forgotten=lambda peer: self.host.forget(peer),
+        )
+        stack.callback(self.hub.close)
+        if self._keyring is not None:
+            self._keyring.on_change = self._keys_changed
+        self.host = host = CoreHost(
+            HostSettings(
+                instance=instance,
+                runs=options.run_counter or options.state / "runs.sqlite",
+                runs_folder=options.runs_folder or options.state / "runs",
+                tree=tree,
+                functions=functions,
+                keep_events_days=options.keep_events_days,
+            ),
+            store,
+            repositories.all,
+            blocking,
+            self.hub,
+            on_fatal=self._failed,
+            audit=no_audit if self._audit is None else self._audit.write,
+            consult=self._consult,
+            works=self._works(),
+        )
+        stack.push_async_callback(host.close)
+        self._consultant = Consultant(
+            repositories.all,
+            tree=lambda: host.expansion.tree,
+            functions=[*functions, TestPlugin().functions()],
+            places=repositories.places,
+            blocking=blocking,
+        )
+        self._tell_facts()
+        stack.callback(lambda: self._facts_timer.cancel())
+        host.start()
+        await self._begun(host.loop)
+        self.endpoints = tuple(self.hub.bind(one) for one in options.listen)
+        core_key = "" if pair is None else pair.public
+        write_client_file(options.state, endpoint=_near(self.endpoints[0]), core_key=core_key)
+        watchdog = Watchdog(self._notifier, host.loop)
+        stack.callback(watchdog.close)
+        if options.insecure:
+            logger.error(INSECURE)
+
+    def _open_keys(self, stack: AsyncExitStack) -> CoreKeys:
+        """Open keys, keyring, audit log and lobby; let in only whose key is known."""
+        options, context = self.options, self._context
+        keys = open_core_keys(options.state, now_ms=_unix_ms())
+        self._keyring = keyring = Keyring(keys.principals)
+        stack.callback(keyring.close)
+        try:
+            self._audit = audit = AuditLog(options.state / "audit")
+        except OSError as error:
+            raise EcsError(f"the audit log in {options.state} cannot be written: {error.strerror}") from error
+        stack.callback(audit.close)
+        self._zap = zap = ZapResponder(context, {ECS_DOMAIN: known_keys(keyring), LOBBY_DOMAIN: any_key})
+        stack.callback(zap.close)
+        lobby = Lobby(
+            context,
+            keyring,
+            keys.pair,
+            endpoint=options.lobby,
+            advertise=options.advertise or _lobby_host(options.lobby),
+            file=options.state / "keys" / "invitations.toml",
+            audit=audit.write,
+        )
+        stack.callback(lobby.close)
+        self._key_work = KeyWork(
+            keyring,
+            lobby,
+            core_key=keys.pair.public,
+            endpoint=self._advertised,
+            audit_folder=options.state / "audit",
+            now_ms=_unix_ms,
+        )
+        keyring.watch()
+        return keys
+
+    def _advertised(self) -> str:
+        """Return where others reach us."""
+        host, _, port = self.endpoints[0].removeprefix("tcp://").rpartition(":")
+        if self.options.advertise or host in ANY_HOST:
+            host = self.options.advertise or socket.gethostname()
+        return f"tcp://{host}:{port}"
+
+    async def _begun(self, loop: EngineLoop) -> None:
+        """Wait until the engine has begun its life: its epoch is on disk."""
+        await loop.idle()
+        if self.failure is not None:
+            raise EcsError(f"the core failed as it started: {self.failure}") from self.failure
+
+    # who somebody is
+
+    def _principal(self, key: str) -> Principal | None:
+        return None if self._keyring is None else self._keyring.principal(key)
+
+    def _keys_changed(self) -> None:
+        logger.info("the keys have changed")
+        self.hub.recheck()
+
+    # what is asked of the host
+
+    async def _consult(self, effect: LookUp) -> str:
+        question = effect.question
+        if self._key_work is not None:
+            document = await self._blocking.start(self._key_work.consult, question.subject, question.arguments)
+            if document is not None:
+                return document
+        return await self._consultant.answer(question.subject, question.arguments, effect.offers)
+
+    def _works(self) -> dict[str, Work]:
+        repositories = self.repositories
+        works: dict[str, Work] = {
+            "repository.add": partial(_worked, repositories.add),
+            "repository.remove": partial(_worked, repositories.remove),
+            "repository.refresh": partial(_worked, repositories.refresh),
+            "repository.default": partial(_worked, repositories.set_default),
+        }
+        if self._key_work is not None:
+            works.update(self._key_work.works())
+        return works
+
+    # what people and systemd are told
+
+    def _status(self) -> str:
+        engine = self.host.engine
+        return (
+            f"{len(engine.environments)} environments, {len(engine.sessions.nodes)} nodes, epoch {engine.epoch}, "
+            f"listening at {', '.join(self.endpoints)}"
+        )
+
+    def _tell_facts(self) -> None:
+        options = self.options
+        try:
+            free_mb = str(shutil.disk_usage(options.state).free >> 20)
+        except OSError:
+            free_mb = ""
+        facts = {
+            "libzmq": link.version(),
+            "python": platform.python_version(),
+            "pid": str(os.getpid()),
+            "host": socket.gethostname(),
+            "state": str(options.state),
+            "disk_free_mb": free_mb,
+            "insecure": INSECURE if options.insecure else "",
+            "repository": repository.name if (repository := self.repositories.all.default) is not None else "",
+            "listen": " ".join(self.endpoints),
+        }
+        problems = [*self.repositories.problems.values()]
+        if self._keyring is not None:
+            problems.extend(self._keyring.problems)
+        if self._zap is not None and not self._zap.alive:
+            problems.append("nobody can be let in: the answers to ZAP have ended")
+        if options.insecure:
+            problems.append(INSECURE)
+        if self.store.set_aside is not None:
+            problems.append(
+                f"the state could not be read; it is kept as {self.store.set_aside}, and this core began anew"
+            )
+        self.host.loop.put(Facts(facts=facts, problems=tuple(problems)))
+        self._facts_timer = asyncio.get_running_loop().call_later(_FACTS_S, self._tell_facts)
+        if self.endpoints:
+            self._notifier.status(self._status())
+
+    # signals and the end
+
+    def _hang_up(self) -> None:
+        """Read keys and repositories anew."""
+        self._notifier.reloading()
+        logger.info("SIGHUP: keys and repositories are read anew")
+        if self._keyring is not None:
+            self._keyring.reload()
+        self._reloading = asyncio.get_running_loop().create_task(self._reload())
+
+    async def _reload(self) -> None:
+        try:
+            await self.repositories.refresh({})
+        except EcsError as error:
+            logger.warning("%s", error.message)
+        self._notifier.ready(self._status())
+
+    def _failed(self, error: BaseException) -> None:
+        self.failure = self.failure or error
+        self._ended.set()
+
+    async def _close_blocking(self) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await self._blocking.close()
+        except TimeoutError:
+            logger.warning("something that was asked of this host is not done: it is left alone")
+
+
+async def _worked(method: Callable[[Mapping[str, str]], Awaitable[dict[str, Any]]], effect: DoWork) -> str:
+    return json.dumps(await method(effect.work.arguments), ensure_ascii=False)
+
+
+def _near(endpoint: str) -> str:
+    """Return an endpoint as clients on the same machine dial it."""
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    return f"tcp://127.0.0.1:{port}" if host in ANY_HOST else endpoint
+
+
+def _lobby_host(endpoint: str) -> str:
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0]
+    return socket.gethostname() if host in ANY_HOST else host
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000

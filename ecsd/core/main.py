@@ -1,0 +1,31 @@
+"""The entry point of `ecsd`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from ecsd import logs
+from ecsd.core.daemon import CoreDaemon
+from ecsd.core.options import PROGRAM, CoreOptions
+from ecsd.settings import Loaded, run
+
+
+def start(loaded: Loaded[CoreOptions]) -> int:
+    """Be the core until we are told to end; return the exit code. Raises EcsError: it can't be the core."""
+    options = loaded.settings
+    logs.set_up(options.log_level, options.log_format, environment=os.environ, program=PROGRAM.name)
+    return asyncio.run(CoreDaemon(options, os.environ).run())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `ecsd`, and end the process."""
+    code = run(PROGRAM, CoreOptions, sys.argv[1:] if arguments is None else arguments, start)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: that waits for threads, and one that waits for somebody's git server may do so for minutes.
+    os._exit(code)
