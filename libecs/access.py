@@ -79,6 +79,7 @@ VERBS: Mapping[str, Verb] = {
     "Work.key.invite": Verb(roles=_ADMINS),
     "Work.key.approve": Verb(roles=_ADMINS),
     "Work.key.revoke": Verb(roles=_ADMINS),
+    "Work.key.rotate": Verb(roles=_READERS),  # of one's own keys
     "Work.repository.add": Verb(roles=_ADMINS),
     "Work.repository.remove": Verb(roles=_ADMINS),
     "Work.repository.refresh": Verb(roles=_OPERATORS),

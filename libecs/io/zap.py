@@ -18,6 +18,7 @@ import attrs
 
 from libecs.io.keys import Keyring, z85
 from libecs.io.link import Context, Router
+from libecs.io.link.door import plain_address
 
 logger = logging.getLogger(__name__)
 
@@ -115,4 +116,4 @@ def _handshake(frames: list[bytes]) -> Handshake:
     """Read `["", version, request, domain, address, routing id, mechanism, credentials…]`."""
     domain, address = (frame.decode("utf-8", "replace") for frame in (frames + [b""] * 2)[3:5])
     is_curve = len(frames) == 8 and frames[6] == b"CURVE" and len(frames[7]) == _KEY_BYTES
-    return Handshake(domain=domain, address=address, key=z85(frames[7]) if is_curve else "")
+    return Handshake(domain=domain, address=plain_address(address), key=z85(frames[7]) if is_curve else "")
