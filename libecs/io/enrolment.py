@@ -18,7 +18,7 @@ from libecs.wire.codec import VERSION_FRAME
 from libecs.wire.lobby import LOBBY, MAX_LOBBY_BYTES, Join, Joined, TurnedAway
 
 TIMEOUT_S = 15.0
-NODE_KEY = "node.key"
+NODE_KEY = "keys/node.key"
 CORE_FILE = "core.toml"
 """In the state folder of an executor: `core`, `core_key`, `key`, `node`. Of its settings only defaults are weaker."""
 _GONE = frozenset({Refusal.REFUSED, Refusal.UNREACHABLE, Refusal.SILENT})
@@ -109,7 +109,7 @@ def join(text: str, key_file: Path, *, timeout_s: float = TIMEOUT_S) -> Enrolled
 def join_node(text: str, state: Path, *, node: str = "") -> Enrolled:
     """Make this machine a node of the core that a token is from: what `ecs-executord join TOKEN` does.
 
-    The key is `STATE/node.key`; where the core is, and that it is the right one, is written to `STATE/core.toml`.
+    The key is `STATE/keys/node.key`; where the core is, and that it is the right one, is written to `STATE/core.toml`.
 
     Raises:
         InvalidInput: the token is for a user, or for another node than `node`.

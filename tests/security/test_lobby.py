@@ -633,7 +633,7 @@ async def test_a_node_learns_where_its_core_is(core: Core, tmp_path: Path) -> No
     assert tomllib.loads((state / "core.toml").read_text()) == {
         "core": "tcp://127.0.0.1:47102",
         "core_key": core.pair.public,
-        "key": str(state / "node.key"),
+        "key": str(state / "keys" / "node.key"),
         "node": "flp1",
     }
     assert (state / "core.toml").stat().st_mode & 0o777 == 0o600
