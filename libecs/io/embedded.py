@@ -205,7 +205,7 @@ class Embedded:
                     environment=inherited,
                     shim_options=options,
                 ),
-                link,
+                link.uplink(node.name),
                 self._context,
                 self._failed,
             )

@@ -38,6 +38,10 @@ class MemoryLink:
         if put is not None:
             put(Disconnected(self._hub_name, reason))
 
+    def uplink(self, peer: str) -> MemoryUplink:
+        """Return the link of one executor, for whoever takes an `Uplink`."""
+        return MemoryUplink(self, peer)
+
     def to_peer(self, peer: str, message: object) -> bool:
         """Send from the core. Return False if the executor is not attached."""
         put = self._peers.get(peer)
@@ -57,3 +61,24 @@ class MemoryLink:
 
     def _carry(self, message: object) -> object:
         return self._table.decode(self._table.encode(message)) if self._encoded else message
+
+
+class MemoryUplink:
+    """One executor's end of a `MemoryLink`."""
+
+    def __init__(self, link: MemoryLink, name: str) -> None:
+        """`name`: of the executor."""
+        self._link = link
+        self._name = name
+
+    def attach(self, put: Put) -> None:
+        """Come to the core."""
+        self._link.attach(self._name, put)
+
+    def send(self, peer: str, message: object) -> None:
+        """Send to the core, whichever of the two links is meant."""
+        self._link.to_hub(self._name, message)
+
+    def detach(self) -> None:
+        """Leave."""
+        self._link.detach(self._name)

@@ -20,8 +20,19 @@ from pathlib import Path
 
 import attrs
 
-from libecs.engine.effects import Adopt, Forget, Input, MakeFolder, ProcessEnded, ProcessStarted, Signal, Spawn
-from libecs.errors import NotFound
+from libecs.engine.effects import (
+    Adopt,
+    Forget,
+    Input,
+    MakeFolder,
+    OutputTail,
+    ProcessEnded,
+    ProcessStarted,
+    ReadTail,
+    Signal,
+    Spawn,
+)
+from libecs.errors import Denied, NotFound
 from libecs.fsm import Mode
 from libecs.io import procfs, survivors
 from libecs.io.cgroups import Cgroups
@@ -29,6 +40,7 @@ from libecs.io.child import Child, shown
 from libecs.io.procfs import TASK_MARKER, ProcessId
 from libecs.io.tails import Tails
 from libecs.io.taskfolder import PidRecord, ShimOptions, TaskFolder, parse_pid_record
+from libecs.io.users import UserPolicy
 from libecs.wire.node import Exit, ExitCause, TaskSpec
 
 logger = logging.getLogger(__name__)
@@ -88,6 +100,7 @@ class ShimSupervisor:
         options: ShimOptions | None = None,
         socket_folder: Path | None = None,
         cgroups: Cgroups | None = None,
+        users: UserPolicy | None = None,
     ) -> None:
         """Call inside of a running event loop.
 
@@ -101,6 +114,7 @@ class ShimSupervisor:
             options: for the shims.
             socket_folder: where tasks bind their control sockets; it is opened for tasks of other users.
             cgroups: where tasks with limits go; None = they get resource limits.
+            users: as whom tasks may run; None = as the command says.
         """
         self._put = put
         self._prefix = f"{instance}/{node}/"
@@ -111,6 +125,7 @@ class ShimSupervisor:
         self._options = options or ShimOptions()
         self._socket_folder = socket_folder
         self._cgroups = cgroups
+        self._users = users
         self._loop = asyncio.get_running_loop()
         self._children: dict[str, Child] = {}
         self._leaving: set[Child] = set()
@@ -170,6 +185,23 @@ class ShimSupervisor:
         except OSError as error:
             logger.error("the folder %s of a run cannot be made: %s", folder, error.strerror)
 
+    def read_tail(self, effect: ReadTail) -> None:
+        """Read the end of what a task wrote. Answered by OutputTail."""
+        child = self._children.get(effect.task)
+        folder = child.folder if child is not None else TaskFolder(self._tasks_folder / effect.task)
+        try:
+            if not TaskFolder.is_name(effect.task) or effect.stream not in ("stdout", "stderr"):
+                raise FileNotFoundError
+            text, truncated = folder.tail(effect.stream, effect.bytes)
+        except FileNotFoundError:
+            error = f"nothing is kept of {effect.stream} of task {effect.task:.80}"
+            self._put(OutputTail(id=effect.id, task=effect.task, error=error))
+        except OSError as failure:
+            error = f"{effect.stream} of task {effect.task} cannot be read: {failure.strerror}"
+            self._put(OutputTail(id=effect.id, task=effect.task, error=error))
+        else:
+            self._put(OutputTail(id=effect.id, task=effect.task, text=text, truncated=truncated))
+
     @property
     def running(self) -> Mapping[str, int]:
         """Tasks that have a process now, and its pid, 0 while it is being launched."""
@@ -207,6 +239,13 @@ class ShimSupervisor:
         old = self._children.get(spec.task)
         if old is not None and not old.ended:
             return  # it runs already: a launch is repeated without harm
+        if self._users is not None:
+            try:
+                spec = self._users.admit(spec)
+            except Denied as error:
+                self._launch_failed(spec, error.message)
+                return
+            effect = attrs.evolve(effect, spec=spec)
         folder = TaskFolder(self._tasks_folder / spec.task)
         if folder.path.exists():
             folder.remove()

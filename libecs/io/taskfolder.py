@@ -32,6 +32,8 @@ OUTPUT_CAP_BYTES = 16 * 1024 * 1024
 """Each of stdout and stderr is cut when it becomes longer."""
 MAX_OUTPUT_BYTES = 64 * 1024
 MAX_LOG_LINE = 500
+MAX_TAIL_BYTES = 1024 * 1024
+"""What is read of a stream at once, for whoever asks for its end."""
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -138,6 +140,23 @@ class TaskFolder:
                 if clean := clean_line(line):
                     return clean
         return ""
+
+    def tail(self, stream: str, size: int) -> tuple[str, bool]:
+        """Return the last `size` bytes of a stream, from the begin of a line, and whether something is before them.
+
+        At most 1 MiB. A single line that is longer is cut. Raises OSError.
+        """
+        size = max(1, min(size, MAX_TAIL_BYTES))
+        with open(self.path / stream, "rb") as file:
+            begin = max(0, file.seek(0, os.SEEK_END) - size)
+            file.seek(max(0, begin - 1))
+            data = file.read(size + min(begin, 1))
+        if begin:
+            before, data = data[:1], data[1:]
+            if before != b"\n":
+                _, newline, rest = data.partition(b"\n")
+                data = rest if newline and rest else data
+        return data.decode("utf-8", "replace"), begin > 0
 
     def output(self) -> str:
         """Return the head of stdout, at most 64 KiB."""
