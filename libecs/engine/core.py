@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
-from libecs.engine import autostop, calls, operations, steps
+from libecs.access import Principal, Role
+from libecs.engine import auto, autostop, calls, operations, repeat, rules, steps
 from libecs.engine.effects import (
+    Audit,
     CallDone,
     Connected,
     Continue,
@@ -22,6 +24,7 @@ from libecs.engine.effects import (
     Effect,
     Expand,
     Expanded,
+    Facts,
     Input,
     Journal,
     Now,
@@ -29,13 +32,18 @@ from libecs.engine.effects import (
     Publish,
     Received,
     Resume,
+    Room,
     RunNumberTaken,
     SaveRun,
+    Send,
     Tick,
+    WorkDone,
 )
 from libecs.engine.environment import Environment
+from libecs.engine.locks import FENCE, Locks, detectors_of
 from libecs.engine.placement import NodeOffer, Placed
 from libecs.engine.plan import Plan
+from libecs.engine.questions import Question, Questions
 from libecs.engine.records import (
     CONFIGURATION,
     CORE,
@@ -48,15 +56,16 @@ from libecs.engine.records import (
     EnvironmentRecord,
 )
 from libecs.engine.recovery import Records, recover
-from libecs.engine.requests import Requests
-from libecs.engine.runbook import RunBook
+from libecs.engine.requests import Mutation, Requests
+from libecs.engine.runbook import KEEP_RUNS, RunBook
 from libecs.engine.sessions import Sessions
-from libecs.engine.telemetry import Telemetry
+from libecs.engine.telemetry import KEEP_METRICS, Telemetry
+from libecs.errors import EcsError
 from libecs.fsm import EnvState
 from libecs.ids import IdSource
 from libecs.language.functions import FunctionTable
 from libecs.wire import client, node
-from libecs.wire.client import Event, Finished, RunInfo
+from libecs.wire.client import CoreInfo, Event, Finished, RunInfo, TaskInfo
 from libecs.wire.codec import pack_value
 from libecs.workflow.launch import late_functions
 from libecs.workflow.role import Workflow
@@ -76,6 +85,31 @@ class CoreSettings:
     keepalive_s: float = 0.5
     suspect_s: float = 1.5
     lost_s: float = 2.5
+    version: str = ""
+    detectors: tuple[str, ...] = ()
+    """Those of the inventory, for who asks which there are."""
+    keep_runs: int = KEEP_RUNS
+    """Run records that are kept; the oldest go first. Files of runs are nobody's but their owner's."""
+    keep_metrics: int = KEEP_METRICS
+    """Runs of which metrics are kept."""
+    allow_scripts: bool = False
+    """Whether operators, and not admins alone, may bring workflows of their own along."""
+
+
+_FROM_NODE = (
+    node.NodeHello,
+    node.Announce,
+    node.Update,
+    node.Answer,
+    node.NodeKeepalive,
+    node.Fenced,
+    node.Telemetry,
+    node.OutputRead,
+)
+_MUTATIONS = get_args(Mutation)
+_QUESTIONS = get_args(Question)
+MAX_STRANGERS = 1000
+"""Keys that said what is not theirs to say, of which each is named once."""
 
 
 class CoreEngine:
@@ -90,9 +124,15 @@ class CoreEngine:
         self.now = Now(0.0, 0)
         self.environments: dict[str, Environment] = {}
         self.sessions = Sessions(self, settings.instance, settings.suspect_s, settings.lost_s)
-        self.runbook = RunBook()
-        self.telemetry = Telemetry(self)
+        self.runbook = RunBook(settings.keep_runs)
+        self.telemetry = Telemetry(self, settings.keep_metrics)
+        self.locks = Locks(self)
+        self.locks.fence = int(core.get(FENCE, b"0"))
         self.requests = Requests(self)
+        self.questions = Questions(self)
+        self.no_room = ""
+        self.dropped: dict[tuple[str, str], int] = {}
+        """(who, message) to how often he said what is not his to say."""
         self.quarantine: dict[str, str] = {}
         """Records that can't be read, and why."""
         self._ids = IdSource(settings.instance, self.epoch)
@@ -104,6 +144,9 @@ class CoreEngine:
         self._deferred: deque[Callable[[], None]] = deque()
         self._resume_asked = False
         self._beat_at: float | None = None
+        self._facts: Mapping[str, str] = {}
+        self._problems: tuple[str, ...] = ()
+        self._started_ms = 0
         recover(self, records)
         self.telemetry.adopted = frozenset(self._owners)
 
@@ -127,13 +170,16 @@ class CoreEngine:
     def start(self, now: Now) -> list[Effect]:
         """Begin a life: take the epoch, and go on with what the last one left."""
         self._begin(now)
+        self._started_ms = now.unix_ms
         self.emit(Persist(CORE, "epoch", str(self.epoch).encode()))
         if self.is_fresh:
             self.emit(Persist(CORE, FRESH, b"1"))
             # the records of earlier lives may be lost, and nodes hold what had the first ids of epoch 1
             self._ids.counter = now.unix_ms // 1000
+            self.locks.fence = max(self.locks.fence, now.unix_ms // 1000)
         for name, reason in self.quarantine.items():
             self.event("quarantine", name=name, ok=False, text=reason)
+        self.requests.recover()
         for env in list(self.environments.values()):
             if env.workflow is None:
                 self._expand(env)
@@ -152,7 +198,7 @@ class CoreEngine:
         if late > 1.0:
             self._forgive_pause(late)
         if isinstance(input, Received):
-            self._received(input.peer, input.message)
+            self._received(input.peer, input.message, input.principal)
         elif isinstance(input, Tick):
             self._tick()
         elif isinstance(input, Resume):
@@ -165,8 +211,15 @@ class CoreEngine:
             self._run_number_taken(input)
         elif isinstance(input, Expanded):
             self._expanded(input)
+        elif isinstance(input, WorkDone):
+            self.requests.work_done(input)
+        elif isinstance(input, Room):
+            self.no_room = "" if input.ok else input.text or "the core's disk is full"
+        elif isinstance(input, Facts):
+            self._facts, self._problems = input.facts, input.problems
         elif isinstance(input, Disconnected):
             self.requests.disconnected(input.peer)
+            self.questions.disconnected(input.peer)
             self.sessions.disconnected(input.peer)
         elif isinstance(input, Connected):
             pass  # who dials in speaks first
@@ -181,17 +234,21 @@ class CoreEngine:
         """Save what changed, and publish the events; by the contract records come first."""
         for env in list(self.environments.values()):
             autostop.consider(env, self)
+            auto.consider(env, self)
+            if env.id not in self.environments:
+                continue
             if env.moved and not env.waiting:
                 env.publish_moved(self)
             if env.changed:
                 self._save(env)
-        self.runbook.flush(self.emit)
+        for number in self.runbook.flush(self.emit, keep=[env.record.run_number for env in self.environments.values()]):
+            self.telemetry.discard(number)
         if self._events:
             events = tuple(self._events)
             self.emit(Persist(CORE, "sequence", str(self._sequence).encode()))
             self._out.extend(Journal(event) for event in events)
             self.emit(Publish(events))
-            self.requests.publish(events)
+            self.questions.publish(events)
         if self._deferred and not self._resume_asked:
             self._resume_asked = True
             self.emit(Continue())
@@ -204,18 +261,47 @@ class CoreEngine:
             env.saved_plan = env.plan
             self.emit(Persist(PLAN, env.id, None if env.plan is None else pack_value(env.plan)))
 
-    def _received(self, peer: str, message: object) -> None:
+    def _received(self, peer: str, message: object, who: Principal) -> None:
+        if isinstance(message, _FROM_NODE):
+            self._from_node(peer, message, who)
+        elif who.role is Role.NODE:
+            self._strange(message, who, "an executor's key asks for nothing")
+        elif isinstance(message, _MUTATIONS):
+            self.requests.operation(peer, message, who)
+        elif isinstance(message, _QUESTIONS):
+            self.questions.question(peer, message, who)
+
+    def _from_node(self, peer: str, message: rules.FromNode, who: Principal) -> None:
+        """A node's messages are believed under its own key alone."""
         if isinstance(message, node.NodeHello):
+            if not rules.speaks_for(who, message.node):
+                self._strange(message, who, f"says that it is node {message.node}")
+                reason = f"this key is not that of node {message.node}"
+                self.emit(Send(peer, node.NodeRefused(epoch=self.epoch, reason=reason)))
+                return
             self.sessions.hello(peer, message)
-        elif isinstance(message, (node.Announce, node.Update, node.Answer, node.NodeKeepalive, node.Fenced)):
-            self.sessions.received(peer, message)
+            return
+        name = self.sessions.node_of(message.session)
+        if not (rules.is_owner(who) or who.role is Role.NODE) or (name and not rules.speaks_for(who, name)):
+            self._strange(message, who, f"speaks in a session of node {name or '?'}")
         elif isinstance(message, node.Telemetry):
-            if (name := self.sessions.node_of(message.session)) is not None:
+            if name is not None:
                 self.telemetry.received(name, message)
-        elif isinstance(message, (client.Create, client.Control, client.Destroy, client.Reconfigure)):
-            self.requests.operation(peer, message)
-        elif isinstance(message, (client.Show, client.ShowRuns, client.Subscribe, client.Watch)):
-            self.requests.question(peer, message)
+        elif isinstance(message, node.OutputRead):
+            if name is not None:
+                self.questions.output_read(name, message)
+        else:
+            self.sessions.received(peer, message)
+
+    def _strange(self, message: object, who: Principal, text: str) -> None:
+        """Somebody says what is not his to say: it is dropped and counted, and the audit log names him once a life."""
+        verb = type(message).__name__
+        count = self.dropped.get((who.name, verb), 0)
+        if count == 0 and len(self.dropped) >= MAX_STRANGERS:
+            return
+        self.dropped[who.name, verb] = count + 1
+        if count == 0:
+            self.emit(Audit(verb=verb, principal=who, requester=who.name, decision="denied", text=text))
 
     # what environments, sessions and requests need of us
 
@@ -250,7 +336,7 @@ class CoreEngine:
         self._deferred.append(action)
 
     def offers(self) -> list[NodeOffer]:
-        """Return the nodes that can take tasks now, less what living environments use of them."""
+        """Return the nodes that can take tasks now, less what living environments and idle tasks use of them."""
         used = self.sessions.offers()
         for env in self.environments.values():
             for placed in env.placed.values():
@@ -299,6 +385,69 @@ class CoreEngine:
         """Return the environment that a task belongs to."""
         return self._owners.get(task)
 
+    @property
+    def owners(self) -> Mapping[str, Environment]:
+        """The environment of each task."""
+        return self._owners
+
+    @property
+    def allow_scripts(self) -> bool:
+        """Whether operators may bring workflows of their own along."""
+        return self.settings.allow_scripts
+
+    @property
+    def known_detectors(self) -> Iterable[str]:
+        """Detectors of the inventory."""
+        return self.settings.detectors
+
+    def idle_tasks(self) -> Iterable[TaskInfo]:
+        """Return the tasks of the idle pool."""
+        return ()
+
+    def end_idle(self, tasks: Iterable[str]) -> None:
+        """End tasks of the idle pool."""
+
+    def detectors(self, environment: Environment) -> tuple[str, ...]:
+        """Return the detectors that take part in an environment."""
+        return tuple(sorted(self.locks.of(environment)))
+
+    def used(self) -> Mapping[str, tuple[int, float, float]]:
+        """Return, by node, how many tasks environments have there, and the CPUs and memory in MB that they use."""
+        used: dict[str, tuple[int, float, float]] = {}
+        for env in self.environments.values():
+            for placed in env.placed.values():
+                tasks, cpus, memory_mb = used.get(placed.node, (0, 0.0, 0.0))
+                used[placed.node] = (tasks + 1, cpus + placed.cpu, memory_mb + placed.memory_mb)
+        return used
+
+    def core_info(self, request: str, who: Principal) -> CoreInfo:
+        """Return what this core is."""
+        problems = [f"record {name} can't be read: {reason}" for name, reason in self.quarantine.items()]
+        return CoreInfo(
+            request=request,
+            instance=self.settings.instance,
+            version=self.settings.version,
+            epoch=self.epoch,
+            started_ms=self._started_ms,
+            unix_ms=self.now.unix_ms,
+            sequence=self._sequence,
+            environments=len(self.environments),
+            tasks=len(self._owners),
+            nodes=len(self.sessions.nodes),
+            you=who.name,
+            role=who.role.name.lower(),
+            detectors=tuple(sorted(who.detectors or ())),
+            facts=self._facts,
+            problems=(*problems, *([self.no_room] if self.no_room else []), *self._problems),
+        )
+
+    def detectors_problem(self, environment: Environment, excluded: Iterable[str]) -> EcsError | None:
+        """Return why an environment may not go on with what is left when these roles are excluded, None if it may."""
+        assert environment.workflow is not None
+        record = environment.record
+        scope = None if record.scope is None else frozenset(record.scope)
+        return self.locks.obstacle(environment, detectors_of(environment.workflow, excluded), record.requester, scope)
+
     def take_over(self, epoch: int) -> bool:
         """Go on as epoch `epoch` if our own records are lost; False if they are not, and another core is newer."""
         if not self.is_fresh:
@@ -319,7 +468,8 @@ class CoreEngine:
     def run_began(self, environment: Environment, number: int) -> None:
         """A run has its number: what its tasks tell counts for it."""
         self.telemetry.begin(environment, number)
-        self.runbook.configured(number, environment.packed_configuration, self.emit)
+        places = {environment.role(index).path: placed.node for index, placed in environment.placed.items()}
+        self.runbook.began(number, environment.packed_configuration, places, self.emit)
 
     def run_ended(self, environment: Environment, number: int) -> None:
         """A run is over and judged: show and write what is known of it."""
@@ -353,6 +503,10 @@ class CoreEngine:
         """The present step is over or given up."""
         steps.leave(environment, self)
 
+    def takes_tasks(self, name: str) -> bool:
+        """Return whether anything new may be placed on a node."""
+        return name not in self.sessions.drained
+
     def finish(self, environment: Environment, answer: Finished) -> None:
         """End the operation that is going on."""
         name = environment.record.operation
@@ -360,19 +514,24 @@ class CoreEngine:
             environment.update(operation="")
             self.requests.finish(name, answer)
 
-    def create(self, environment: str, message: client.Create) -> None:
+    def create(self, environment: str, message: client.Create, who: Principal) -> None:
         """Begin a new environment."""
-        record = operations.new_record(environment, message, self.now)
+        repeated = self.runbook.get(message.repeat) if message.repeat else None
+        record = operations.new_record(environment, message, who, self.now, repeated)
         env = self.environments[environment] = self.make_environment(record)
-        self.event("environment.state", environment, state=EnvState.STANDBY.name, text=message.workflow)
+        self.event("environment.state", environment, state=EnvState.STANDBY.name, text=record.request)
         self._expand(env)
 
-    def remove(self, environment: Environment) -> None:
-        """Forget an environment that is DONE, or that never came to be."""
+    def remove(self, environment: Environment, said: Finished | None = None) -> None:
+        """Forget an environment that is DONE, or that never came to be: `said` is why."""
+        if name := environment.record.auto_operation:
+            environment.update(auto_operation="")
+            self.requests.finish(name, auto.answer(environment, self, said))
         self.environments.pop(environment.id, None)
-        for name in environment.tasks:
-            self._owners.pop(name, None)
+        for task in environment.tasks:
+            self._owners.pop(task, None)
         self.telemetry.forget(environment)
+        self.locks.forget(environment.id)
         environment.changed = False
         for table in (ENVIRONMENT, WORKFLOW, PLACEMENT, PLAN, CONFIGURATION, RECONFIGURATION):
             self.emit(Persist(table, environment.id, None))
@@ -380,34 +539,62 @@ class CoreEngine:
     # services
 
     def _expand(self, env: Environment) -> None:
-        variables = {**env.record.variables, "environment_id": env.id}
-        self.emit(Expand(job=env.id, environment=env.id, workflow=env.record.request, variables=variables))
+        record = env.record
+        variables = {**record.variables, "environment_id": env.id}
+        self.emit(
+            Expand(job=env.id, environment=env.id, workflow=record.request, variables=variables, files=record.files)
+        )
 
     def _expanded(self, input: Expanded) -> None:
         env = self.environments.get(input.job)
         if env is None or env.workflow is not None:
             return
         if input.workflow is None:
-            self.event("environment.state", env.id, state=EnvState.DONE.name, ok=False, text=input.message)
-            answer = Finished(
-                operation="",
-                environment=env.id,
-                state=EnvState.DONE,
-                code=input.code or "E_TEMPLATE",
-                message=input.message,
-            )
-            self.finish(env, answer)
-            self.remove(env)
+            self._stillborn(env, input.code or "E_TEMPLATE", input.message)
             return
-        self.emit(Persist(WORKFLOW, env.id, pack_value(input.workflow)))
         env.set_workflow(input.workflow)
+        problem = self.detectors_problem(env, ())
+        if problem is not None:
+            self._stillborn(env, problem.code, problem.message, problem.hint)
+            return
+        if env.record.repeat:
+            repeat.begin(env, self, self.full_run(env.record.repeat), self._compared)
+            return
+        self._made(env)
+
+    def _compared(self, env: Environment, differences: str, possible: bool) -> None:
+        """A run is to be repeated, and it is known what can't be the same."""
+        number = env.record.repeat
+        if differences and not (possible and env.record.repeat_force):
+            text = f"run {number} can't be repeated as it was: {differences}"
+            self._stillborn(env, "E_INVALID", text, "by force it is made all the same" if possible else "")
+            return
+        if differences:
+            self.event("repeat", env.id, run_number=number, ok=False, text=differences)
+        repeat.keep_placement(env, self)
+        env.update(repeat=0)
+        self._made(env)
+
+    def _made(self, env: Environment) -> None:
+        """The environment is what was asked for: do the first thing of its agenda."""
+        assert env.workflow is not None
+        self.emit(Persist(WORKFLOW, env.id, pack_value(env.workflow)))
         agenda = env.record.agenda
+        if env.record.files:
+            env.update(files={})
         if not agenda:
             self.finish(env, Finished(operation="", environment=env.id, state=env.state))
             return
         env.update(agenda=agenda[1:])
         env.begin(self, agenda[0])
         env.advance(self)
+
+    def _stillborn(self, env: Environment, code: str, message: str, hint: str = "") -> None:
+        """An environment can't be made: nobody but who asked for it has seen it."""
+        self.event("environment.state", env.id, state=EnvState.DONE.name, ok=False, text=message)
+        answer = Finished(operation="", environment=env.id, state=EnvState.DONE, code=code, message=message, hint=hint)
+        self.finish(env, answer)
+        self.remove(env, answer)
 
     def _call_done(self, input: CallDone) -> None:
         env = self.environments.get(input.call.partition(".")[0])
@@ -427,6 +614,7 @@ class CoreEngine:
         if self._beat_at is not None and now >= self._beat_at:
             self._beat_at = now + self.settings.keepalive_s
             self.sessions.beat()
+            self.questions.beat()
         self.telemetry.tick()
         for env in list(self.environments.values()):
             if env.deadline is not None and now >= env.deadline:

@@ -277,6 +277,8 @@ class Expand:
     environment: str
     workflow: str
     variables: Mapping[str, str]
+    files: Mapping[str, str] = attrs.field(factory=dict)
+    """What the client brought along: then `workflow` is a name in it."""
 
 
 @attrs.frozen(kw_only=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 import attrs
 
 from libecs.engine.placement import NodeOffer
-from libecs.wire.node import NodeHello
+from libecs.wire.node import Held, NodeHello
 
 
 class Reach(IntEnum):
@@ -33,8 +33,25 @@ class Node:
     """Numbers are missing, and no Announce has stood for them yet."""
     announced: bool = False
     reach: Reach = Reach.UP
-    orphans: set[str] = attrs.field(factory=set)
+    orphans: dict[str, Held] = attrs.field(factory=dict)
+    """Tasks that it runs and that no record knows."""
     kill_again_at: float = 0.0
+    came_ms: int = 0
+    """Unix milliseconds of its hello, by our clock."""
+
+    @property
+    def shown_reach(self) -> str:
+        """How clients see whether it answers: one whose link is down is SUSPECT at once."""
+        return "SUSPECT" if self.reach is Reach.UP and self.session is None else self.reach.name
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What it said of itself, and how far its clock is ahead of ours."""
+        said = self.hello.facts
+        there = said.get("unix_ms", "")
+        if not (there.isdecimal() and len(there) < 16):
+            return said
+        return {**said, "clock_skew_ms": str(int(there) - self.came_ms)}
 
     @property
     def name(self) -> str:

@@ -10,12 +10,15 @@ from functools import partial
 from typing import Protocol
 
 from libecs.engine.environment import Environment
+from libecs.engine.locks import Locks
 from libecs.engine.placement import Placed
 from libecs.engine.plan import Plan
 from libecs.engine.records import (
     CONDEMNED,
     CONFIGURATION,
+    DRAIN,
     ENVIRONMENT,
+    LOCK,
     OPERATION,
     PLACEMENT,
     PLAN,
@@ -23,8 +26,10 @@ from libecs.engine.records import (
     RUN,
     RUN_CONFIGURATION,
     RUN_METRICS,
+    RUN_PLACEMENT,
     WORKFLOW,
     ConfigurationRecord,
+    DrainRecord,
     EnvironmentRecord,
     OperationRecord,
     PlacementRecord,
@@ -47,6 +52,7 @@ class Life(Protocol):
 
     sessions: Sessions
     requests: Requests
+    locks: Locks
     runbook: RunBook
     telemetry: Telemetry
     quarantine: dict[str, str]
@@ -65,11 +71,15 @@ def recover(life: Life, records: Records) -> None:
     """Take over all records."""
     for task, where in records.get(CONDEMNED, {}).items():
         life.sessions.condemned.add(where.decode(), [task])
+    for detector, value in records.get(LOCK, {}).items():
+        _guard(life, f"{LOCK}/{detector}", partial(life.locks.load, detector, value))
+    for name, value in records.get(DRAIN, {}).items():
+        _guard(life, f"{DRAIN}/{name}", partial(_drain, life, name, value))
     for key, value in records.get(OPERATION, {}).items():
         _guard(life, f"{OPERATION}/{key}", partial(_operation, life, key, value))
     for key, value in records.get(RUN, {}).items():
         _guard(life, f"{RUN}/{key}", partial(life.runbook.load_run, value))
-    life.runbook.load_configurations(records.get(RUN_CONFIGURATION, {}))
+    life.runbook.load_parts(records.get(RUN_CONFIGURATION, {}), records.get(RUN_PLACEMENT, {}))
     life.telemetry.load(records.get(RUN_METRICS, {}))
     for key, value in records.get(ENVIRONMENT, {}).items():
         _guard(life, f"{ENVIRONMENT}/{key}", partial(_environment, life, key, value, records))
@@ -86,18 +96,22 @@ def _operation(life: Life, key: str, value: bytes) -> None:
     life.requests.operations[key] = unpack_value(OperationRecord, value)
 
 
+def _drain(life: Life, name: str, value: bytes) -> None:
+    life.sessions.drained[name] = unpack_value(DrainRecord, value)
+
+
 def _environment(life: Life, key: str, value: bytes, records: Records) -> None:
     record = unpack_value(EnvironmentRecord, value)
-    workflow = placed = plan = reconfiguration = None
+    workflow = placement = plan = reconfiguration = None
     if (data := records.get(WORKFLOW, {}).get(key)) is not None:
         workflow = unpack_value(Workflow, data)
     if (data := records.get(PLACEMENT, {}).get(key)) is not None:
-        placed = unpack_value(PlacementRecord, data).placed
+        placement = unpack_value(PlacementRecord, data)
     if (data := records.get(PLAN, {}).get(key)) is not None:
         plan = unpack_value(Plan, data)
     if (data := records.get(RECONFIGURATION, {}).get(key)) is not None:
         reconfiguration = unpack_value(ReconfigurationRecord, data)
-    env = life.make_environment(record, workflow, placed or (), plan)
+    env = life.make_environment(record, workflow, placement.placed if placement else (), plan)
     env.saved_plan, env.reconfiguration = plan, reconfiguration
     env.changed = False
     if (data := records.get(CONFIGURATION, {}).get(key)) is not None:

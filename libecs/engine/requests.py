@@ -1,111 +1,261 @@
-"""What clients ask for: operations, each with one effect and one answer however often it is asked, and questions."""
+"""What clients ask for that changes something: operations, each with one effect and one answer however often asked.
+
+Who asks is checked for every message, on the object that is executed. Who may not leaves a line in the audit log and
+no record; what can't be done now is refused, on record; all else is accepted, and ends.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import attrs
 
-from libecs.engine import operations
-from libecs.engine.context import Context
-from libecs.engine.effects import Persist, Send
+from libecs.access import Principal
+from libecs.engine import operations, rules, works
+from libecs.engine.effects import Persist, Send, WorkDone
 from libecs.engine.environment import Environment
+from libecs.engine.locks import Locks
 from libecs.engine.records import OPERATION, OperationRecord
-from libecs.engine.runbook import ANSWER_BYTES, RunBook, fitting, size
-from libecs.engine.telemetry import Telemetry
-from libecs.engine.views import environment_info
+from libecs.errors import Conflict, Denied, EcsError, quoted
+from libecs.fsm import EnvState
 from libecs.wire import client
-from libecs.wire.client import Event, Finished, RunInfo
+from libecs.wire.client import Finished
 from libecs.wire.codec import pack_value, unpack_value
 
 KEEP_OPERATIONS = 1000
 """Answers of old operations that are kept for who asks again."""
+KEEP_MADE = 100
+MAX_ID = 200
+"""Characters of an operation's id."""
 
-Question = client.Show | client.ShowRuns | client.Subscribe | client.Watch
+AtOnce = client.Lock | client.Unlock | client.Drain | client.EndTasks | client.Annotate
+"""Requests that are done as soon as they are accepted."""
+Mutation = operations.Operation | AtOnce | client.Work
 
 
-class Desk(Context, Protocol):
+class Desk(works.Desk, operations.Desk, Protocol):
     """What requests need of the core."""
 
-    environments: dict[str, Environment]
-    telemetry: Telemetry
-    runbook: RunBook
-
-    def full_run(self, number: int) -> RunInfo:
-        """Return a run record with its metrics and configuration."""
+    locks: Locks
+    no_room: str
+    """Why nothing new is begun, "" if it is."""
 
     @property
-    def sequence(self) -> int:
-        """Number of the last event."""
+    def owners(self) -> Mapping[str, Environment]:
+        """The environment of each task."""
 
-    def ages(self) -> Mapping[str, int]:
-        """Return the milliseconds since late nodes were heard."""
-
-    def create(self, environment: str, message: client.Create) -> None:
+    def create(self, environment: str, message: client.Create, who: Principal) -> None:
         """Begin a new environment."""
 
 
 class Requests:
-    """Operations, subscribers and answers."""
+    """Operations and their answers."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.operations: dict[str, OperationRecord] = {}
         self._waiting: dict[str, set[str]] = {}
-        self._subscribers: dict[str, None] = {}
+        self._made: dict[str, Finished] = {}
+        """What work made, which may be secret: it is on no record, and is told again in this life only."""
+        self._at_once: Mapping[type, Callable[..., str]] = {
+            client.Lock: lambda message, who: desk.locks.lock(message, who),
+            client.Unlock: lambda message, who: desk.locks.unlock(message),
+            client.Drain: lambda message, who: works.drain(desk, message),
+            client.EndTasks: lambda message, who: works.end_tasks(desk, message),
+            client.Annotate: lambda message, who: works.annotate(desk, message),
+        }
 
-    # operations
-
-    def operation(self, peer: str, message: operations.Operation) -> None:
+    def operation(self, peer: str, message: Mutation, who: Principal) -> None:
         """Take a request that changes something."""
         desk = self._desk
+        message = rules.asked_by(message, who)
+        if (denied := rules.denial(who, rules.verb_of(message))) is not None:
+            self._turn_away(peer, message, who, denied, "denied")
+            return
         known = self.operations.get(message.operation)
-        if known is not None and known.answer:
-            desk.emit(Send(peer, unpack_value(Finished, known.answer)))
+        if known is not None:
+            self._again(peer, message, who, known)
+            return
+        denied = rules.trespass(desk.locks, desk.environments, desk.owners, message, who)
+        if denied is not None:
+            self._turn_away(peer, message, who, denied, "denied")
+            return
+        if not 0 < len(message.operation) <= MAX_ID:
+            self._turn_away(peer, message, who, Conflict("an operation has an id of 1 to 200 characters"), "refused")
+            return
+        if desk.no_room and not _ends_something(message):
+            full = EcsError(desk.no_room, hint="free space on the core's disk; STOP and DESTROY still work")
+            self._turn_away(peer, message, who, full, "refused")
             return
         self._waiting.setdefault(message.operation, set()).add(peer)
-        if known is not None:
-            accepted = client.Accepted(operation=message.operation, environment=known.environment)
-            desk.emit(Send(peer, accepted))
+        self._begin(peer, message, who)
+
+    def _turn_away(self, peer: str, message: Mutation, who: Principal, error: EcsError, decision: str) -> None:
+        """Refuse, and keep no record of it."""
+        desk = self._desk
+        desk.emit(rules.asked(message, who, decision, rules.error_text(error)))
+        desk.emit(Send(peer, attrs.evolve(self._error(message, error), operation=message.operation)))
+
+    def _error(self, message: Mutation, error: EcsError) -> Finished:
+        environment = getattr(message, "environment", "")
+        env = self._desk.environments.get(environment)
+        return Finished(
+            operation=message.operation,
+            environment=environment,
+            state=env.state if env is not None else EnvState.DONE,
+            code=error.code,
+            message=error.message,
+            hint=error.hint,
+        )
+
+    def _again(self, peer: str, message: Mutation, who: Principal, known: OperationRecord) -> None:
+        """Somebody asks again, or asks for something else under an id that was used."""
+        desk = self._desk
+        if (who.name and who.name != known.owner) or known.verb != rules.verb_of(message):
+            error = Conflict(
+                f"operation {quoted(message.operation)} is {known.verb} of {known.requester or 'the owner'} already",
+                hint="choose another id",
+            )
+            self._turn_away(peer, message, who, error, "refused")
+        elif known.answer:
+            desk.emit(Send(peer, self._answer(known)))
+        else:
+            self._waiting.setdefault(message.operation, set()).add(peer)
+            desk.emit(Send(peer, client.Accepted(operation=message.operation, environment=known.environment)))
+
+    def _begin(self, peer: str, message: Mutation, who: Principal) -> None:
+        desk = self._desk
+        environment = getattr(message, "environment", "")
+        refused: EcsError | None = None
+        done: str | None = None
+        try:
+            if isinstance(message, AtOnce):
+                done = self._at_once[type(message)](message, who)
+            elif not isinstance(message, client.Work):
+                operations.check(desk, message, who, self.operations)
+        except Denied as error:  # the scope of what only now is known
+            self._waiting.pop(message.operation, None)
+            self._turn_away(peer, message, who, error, "denied")
             return
-        environment = "" if isinstance(message, client.Create) else message.environment
-        refused = operations.refusal(desk.environments, message)
+        except EcsError as error:
+            refused = error
         if refused is None and isinstance(message, client.Create):
             environment = desk.new_id()
-        verb = type(message).__name__.lower()
+        desk.emit(rules.asked(message, who, "refused" if refused else "accepted", _why(refused), environment))
         self._put(
             OperationRecord(
-                operation=message.operation, environment=environment, verb=verb, requester=message.requester
+                operation=message.operation,
+                environment=environment,
+                verb=rules.verb_of(message),
+                requester=message.requester,
+                begun_ms=desk.now.unix_ms,
+                key=who.key,
+                role=int(who.role),
+                via=who.via,
+                object=rules.object_of(message, environment),
+                owner=who.name,
             )
         )
         if refused is not None:
-            self.finish(message.operation, refused)
+            self._finish(message.operation, self._error(message, refused), told=True)
+            return
+        if done is not None:
+            self.finish(message.operation, Finished(operation="", message=done))
             return
         desk.emit(Send(peer, client.Accepted(operation=message.operation, environment=environment)))
         if isinstance(message, client.Create):
-            desk.create(environment, message)
-        else:
+            desk.create(environment, message, who)
+        elif isinstance(message, client.Work):
+            works.do_work(desk, message)
+        elif not isinstance(message, AtOnce):
             env = desk.environments[environment]
-            operations.prepare(env, desk, message)
+            operations.prepare(env, desk, message, who)
             env.advance(desk)
+
+    def follow(self, peer: str, name: str, who: Principal) -> bool:
+        """Tell a client how an operation ends, now or later; False if it is not known.
+
+        Raises:
+            Denied: it was work, which may have made secrets, and he may not ask for such work himself.
+        """
+        known = self.operations.get(name)
+        if known is None:
+            return False
+        if known.verb.startswith(works.WORK) and (denied := rules.denial(who, known.verb)) is not None:
+            raise denied
+        if known.answer:
+            self._desk.emit(Send(peer, self._answer(known)))
+        else:
+            self._waiting.setdefault(name, set()).add(peer)
+            self._desk.emit(Send(peer, client.Accepted(operation=name, environment=known.environment)))
+        return True
+
+    def _answer(self, known: OperationRecord) -> Finished:
+        return self._made.get(known.operation) or unpack_value(Finished, known.answer)
 
     def finish(self, name: str, answer: Finished) -> None:
         """Write down the answer of an operation, and give it to all who wait."""
+        self._finish(name, answer, told=False)
+
+    def _finish(self, name: str, answer: Finished, told: bool) -> None:
+        """`told`: the audit log has the end of it already."""
+        desk = self._desk
         answer = attrs.evolve(answer, operation=name)
         record = self.operations.get(name)
         if record is not None:
-            self._put(attrs.evolve(record, answer=pack_value(answer)))
-        self._desk.event(
+            if record.answer:
+                return
+            kept = answer
+            if record.verb.startswith(works.WORK) and not answer.code:
+                kept = attrs.evolve(answer, message="")
+                self._made[name] = answer
+                if len(self._made) > KEEP_MADE:
+                    del self._made[next(iter(self._made))]
+            self._put(attrs.evolve(record, answer=pack_value(kept)))
+            if not told:
+                desk.emit(rules.ended(record, answer.code, answer.message))
+        desk.event(
             "operation.end",
             answer.environment,
             name=name,
             state=answer.state.name,
             ok=not answer.code,
-            text=answer.message,
+            text=answer.message if answer.code else "",
         )
         for peer in sorted(self._waiting.pop(name, ())):
-            self._desk.emit(Send(peer, answer))
+            desk.emit(Send(peer, answer))
+
+    def work_done(self, done: WorkDone) -> None:
+        """Take the end of what the host was asked for."""
+        record = self.operations.get(done.operation)
+        if record is None or record.answer or not record.verb.startswith(works.WORK):
+            return
+        self.finish(
+            done.operation,
+            Finished(operation="", code=done.code, message=done.message, hint=done.hint),
+        )
+
+    def recover(self) -> None:
+        """After a restart: nobody does the work any more that was going on, and what no environment goes on with is
+        over.
+        """
+        going = {env.record.operation for env in self._desk.environments.values()}
+        going |= {env.record.auto_operation for env in self._desk.environments.values()}
+        for name, record in list(self.operations.items()):
+            if not record.answer and name not in going:
+                text = f"the core was restarted while {record.verb} was going on: nobody knows how far it came"
+                self.finish(
+                    name,
+                    Finished(
+                        operation="",
+                        environment=record.environment,
+                        state=EnvState.DONE,
+                        code="E_FAILED",
+                        message=text,
+                        hint="look, and ask for it again",
+                    ),
+                )
 
     def _put(self, record: OperationRecord) -> None:
         self.operations[record.operation] = record
@@ -116,55 +266,18 @@ class Requests:
                 del self.operations[old]
                 self._desk.emit(Persist(OPERATION, old, None))
 
-    # questions
-
-    def question(self, peer: str, message: Question) -> None:
-        """Take a request that changes nothing."""
-        if isinstance(message, client.Show):
-            self._desk.emit(Send(peer, self._show(message)))
-        elif isinstance(message, client.ShowRuns):
-            self._desk.emit(Send(peer, self._show_runs(message)))
-        else:
-            if isinstance(message, client.Watch):
-                self._desk.telemetry.watch(peer, message)
-            else:
-                self._subscribers[peer] = None
-            since = client.Environments(request=message.request, sequence=self._desk.sequence, environments=())
-            self._desk.emit(Send(peer, since))
-
-    def _show(self, message: client.Show) -> client.Environments:
-        ages = self._desk.ages()
-        chosen = tuple(
-            environment_info(env, ages, tasks=message.tasks)
-            for env in self._desk.environments.values()
-            if message.environment in ("", env.id)
-        )
-        return client.Environments(request=message.request, sequence=self._desk.sequence, environments=chosen)
-
-    def _show_runs(self, message: client.ShowRuns) -> client.Runs:
-        known = self._desk.runbook.runs
-        if message.number:
-            numbers = [message.number] if message.number in known else []
-            return client.Runs(
-                request=message.request, runs=tuple(fitting(self._desk.full_run(number)) for number in numbers)
-            )
-        runs: list[RunInfo] = []
-        room = ANSWER_BYTES
-        for number in sorted(known, reverse=True)[: max(0, message.limit)]:
-            room -= size(known[number])
-            if room < 0:
-                break
-            runs.append(known[number])
-        return client.Runs(request=message.request, runs=tuple(reversed(runs)))
-
-    def publish(self, events: tuple[Event, ...]) -> None:
-        """Tell all subscribers."""
-        for peer in self._subscribers:
-            self._desk.emit(Send(peer, client.Events(events=events)))
-
     def disconnected(self, peer: str) -> None:
         """A client is gone; its operations go on."""
-        self._subscribers.pop(peer, None)
-        self._desk.telemetry.disconnected(peer)
         for peers in self._waiting.values():
             peers.discard(peer)
+
+
+def _ends_something(message: Mutation) -> bool:
+    """Whether a request frees what it is about: it is taken even where nothing new is begun."""
+    if isinstance(message, client.Control):
+        return message.event == "STOP_ACTIVITY"
+    return isinstance(message, (client.Destroy, client.Unlock))
+
+
+def _why(refused: EcsError | None) -> str:
+    return rules.error_text(refused) if refused is not None else ""

@@ -52,6 +52,10 @@ def begin(env: Environment, ctx: Context, number: int) -> None:
             comment=env.record.run_comment,
             variables=_variables(env),
             folder=folder,
+            request=env.record.request,
+            user_variables=env.record.variables,
+            excluded=env.record.excluded,
+            detectors=ctx.detectors(env),
             nodes=tuple(sorted({placed.node for placed in env.placed.values()})),
         )
     )

@@ -15,9 +15,9 @@ from libecs.engine.effects import Persist, Send
 from libecs.engine.environment import Environment
 from libecs.engine.nodes import Condemned, Node, Reach
 from libecs.engine.placement import NodeOffer
-from libecs.engine.plan import StepKind
+from libecs.engine.plan import DESTROY, StepKind
 from libecs.engine.reconcile import Known, reconcile
-from libecs.engine.records import CONDEMNED, CORE, FRESH
+from libecs.engine.records import CONDEMNED, CORE, FRESH, DrainRecord
 from libecs.engine.task import Task
 from libecs.fsm import TaskState
 from libecs.wire import node
@@ -59,6 +59,8 @@ class Sessions:
         self._open: dict[int, Node] = {}
         self.nodes: dict[str, Node] = {}
         self.condemned = Condemned()
+        self.drained: dict[str, DrainRecord] = {}
+        """Nodes on which nothing new is placed."""
 
     # coming and going
 
@@ -74,7 +76,7 @@ class Sessions:
         self._count += 1
         session = hub.epoch * SESSIONS_PER_EPOCH + self._count
         old = self.nodes.get(hello.node)
-        one = Node(hello=hello, peer=peer, session=session, heard=hub.now.mono_s)
+        one = Node(hello=hello, peer=peer, session=session, heard=hub.now.mono_s, came_ms=hub.now.unix_ms)
         if old is not None:
             one.reach, one.orphans = old.reach, old.orphans
             self._open.pop(old.session or 0, None)
@@ -110,7 +112,11 @@ class Sessions:
 
     def offers(self) -> dict[str, NodeOffer]:
         """Return the nodes that can take tasks now, with nothing used."""
-        return {name: one.offer() for name, one in self.nodes.items() if one.reach is Reach.UP and one.session}
+        return {
+            name: one.offer()
+            for name, one in self.nodes.items()
+            if one.reach is Reach.UP and one.session and name not in self.drained
+        }
 
     def problem(self, name: str) -> str:
         """Return why a node can't be reached, "" if it can."""
@@ -250,8 +256,9 @@ class Sessions:
         findings = reconcile(known, self.condemned.of(one.name), message.tasks)
         one.announced = True
         self._learn(((held.status.task, held.status) for held in findings.adopted), message.sequence)
+        known_orphans, one.orphans = one.orphans, {}
         for held in findings.orphans:
-            self._orphan(one, held)
+            self._orphan(one, held, known_orphans)
         for name in findings.lost:
             self._lost_task(name, message.sequence)
         self.kill(one.name, self.condemned.of(one.name))
@@ -260,12 +267,14 @@ class Sessions:
             steps.resend(env, hub, one.name)
             env.advance(hub)
 
-    def _orphan(self, one: Node, held: node.Held) -> None:
+    def _orphan(self, one: Node, held: node.Held, known: Mapping[str, node.Held]) -> None:
         """A task that nobody knows is shown, once, and left alone."""
         name = held.status.task
-        if name in one.orphans or any(name in env.hooks for env in self._hub.environments.values()):
+        if any(name in env.hooks for env in self._hub.environments.values()):
             return
-        one.orphans.add(name)
+        one.orphans[name] = held
+        if name in known:
+            return
         text = f"node {one.name} runs a task that no record knows (pid {held.status.pid})"
         self._hub.event("orphan", held.environment, role=held.role, name=name, ok=False, text=text)
 
@@ -297,9 +306,14 @@ class Sessions:
     def _gone(self, name: str) -> None:
         if self.condemned.remove(name):
             self._hub.emit(Persist(CONDEMNED, name, None))
+        for one in self.nodes.values():
+            one.orphans.pop(name, None)
         env = self._hub.owner(name)
         if env is not None:
+            task, was_dead = env.tasks[name], env.tasks[name].dead
             steps.gone(env, name)
+            if not (env.plan is not None and env.plan.event == DESTROY):  # somebody has ended it by force
+                self._consider(env, task, was_dead)
             env.advance(self._hub)
 
     # time

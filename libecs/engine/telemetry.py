@@ -38,6 +38,8 @@ MAX_LINES = 2000
 """Lines of one environment between two flushes."""
 KEEP_BYTES = 64 * 1024 * 1024
 """Metrics of old runs that the core keeps; what is older is in their folders only."""
+KEEP_METRICS = 1000
+"""Runs of which it keeps metrics, if they are not more bytes than that."""
 
 
 class TelemetryHub(Protocol):
@@ -86,8 +88,9 @@ class _Lines:
 class Telemetry:
     """Metrics of all runs that go on, lines of this second, and who wants to see them."""
 
-    def __init__(self, hub: TelemetryHub) -> None:
+    def __init__(self, hub: TelemetryHub, keep: int = KEEP_METRICS) -> None:
         self._hub = hub
+        self._keep_runs = max(keep, 1)
         self._runs: dict[tuple[str, int], RunMetrics] = {}
         self._saved: dict[int, dict[str, bytes]] = {}
         """Run number to key and value of its records."""
@@ -312,13 +315,17 @@ class Telemetry:
         table = self._saved.setdefault(number, {})
         self._saved_bytes += len(value) - len(table.get(key, b""))
         table[key] = value
-        while self._saved_bytes > KEEP_BYTES and len(self._saved) > 1:
+        while (self._saved_bytes > KEEP_BYTES or len(self._saved) > self._keep_runs) and len(self._saved) > 1:
             oldest = min(self._saved)
             if oldest == number:
                 break
-            for old, data in self._saved.pop(oldest).items():
-                self._saved_bytes -= len(data)
-                self._hub.emit(Persist(RUN_METRICS, old, None))
+            self.discard(oldest)
+
+    def discard(self, number: int) -> None:
+        """Forget the metrics of an old run."""
+        for key, data in self._saved.pop(number, {}).items():
+            self._saved_bytes -= len(data)
+            self._hub.emit(Persist(RUN_METRICS, key, None))
 
     def _records(self, number: int) -> Iterable[TaskMetrics]:
         """Return what is on record of a run. A record that can't be read costs the metrics of one task."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from libecs import fairmq
+from libecs.engine.effects import Audit
 from libecs.engine.records import CONDEMNED, EnvironmentRecord
 from libecs.engine.records import ENVIRONMENT as ENVIRONMENT_RECORDS
 from libecs.engine.records import RUN as RUN_RECORDS
@@ -176,6 +177,9 @@ class Checker:
                 self.history.add("core", "publish", event)
             if event.kind == "tasks":
                 self._task_event(event)
+
+    def audited(self, line: Audit) -> None:
+        """See a line of the audit log."""
 
     def _event(self, event: Event) -> None:
         env = self.environment(event.environment) if event.environment else None

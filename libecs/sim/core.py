@@ -7,12 +7,17 @@ from random import Random
 from typing import Protocol
 
 from libecs.engine.effects import (
+    Audit,
     Call,
     CancelCall,
+    DoWork,
     Effect,
     Engine,
     Expand,
+    LookUp,
     Publish,
+    RecallEvents,
+    Replay,
     SaveRun,
     Send,
     TakeRunNumber,
@@ -21,7 +26,7 @@ from libecs.sim.agenda import Agenda
 from libecs.sim.history import History
 from libecs.sim.process import EngineProcess
 from libecs.sim.services import Services
-from libecs.wire.client import Event, RunInfo
+from libecs.wire.client import Document, Event, EventPage, Events, RunInfo
 
 
 class Watcher(Protocol):
@@ -35,6 +40,9 @@ class Watcher(Protocol):
 
     def saved_run(self, run: RunInfo) -> None:
         """A run is written as a file."""
+
+    def audited(self, line: Audit) -> None:
+        """A line of the audit log is written."""
 
 
 class CoreProcess(EngineProcess):
@@ -77,6 +85,11 @@ class CoreProcess(EngineProcess):
             self.history.add(self.name, "journal", event)
         self._watcher.committed(records, events)
 
+    def audited(self, line: Audit) -> None:
+        """Write a line of the audit log."""
+        self.history.add(self.name, "audit", line)
+        self._watcher.audited(line)
+
     def perform(self, effect: Effect) -> None:
         """Do what the core's engine wants."""
         assert self.services is not None
@@ -99,5 +112,22 @@ class CoreProcess(EngineProcess):
         elif isinstance(effect, CancelCall):
             self.history.add(self.name, "CancelCall", effect.call)
             self.services.cancel(self.life, effect.call)
+        elif isinstance(effect, Replay):
+            missed = [event for event in self.disk.journal if event.sequence >= effect.since]
+            if missed:
+                self._send(effect.peer, Events(events=tuple(missed)))
+        elif isinstance(effect, RecallEvents):
+            asked = effect.question
+            chosen = [
+                event
+                for event in self.disk.journal
+                if event.sequence >= asked.since and asked.environment in ("", event.environment)
+            ]
+            page = chosen[-asked.limit :] if asked.last else chosen[: asked.limit]
+            self._send(effect.peer, EventPage(request=asked.request, events=tuple(page), more=page != chosen))
+        elif isinstance(effect, LookUp):
+            self._send(effect.peer, Document(request=effect.question.request, json="{}"))
+        elif isinstance(effect, DoWork):
+            self.services.work(self.life, effect)
         else:
             self.history.broken("engine-effect", f"core: {type(effect).__name__} is no effect of a core")

@@ -11,7 +11,7 @@ from random import Random
 
 import attrs
 
-from libecs.engine.effects import Continue, Effect, Engine, Input, Journal, Persist, Resume, Tick
+from libecs.engine.effects import Audit, Continue, Effect, Engine, Input, Journal, Persist, Resume, Tick
 from libecs.sim.agenda import Agenda
 from libecs.sim.history import History
 from libecs.wire.client import Event
@@ -99,7 +99,10 @@ class EngineProcess(ABC):
 
     @abstractmethod
     def perform(self, effect: Effect) -> None:
-        """Perform one effect that is neither Persist, Journal nor Continue."""
+        """Perform one effect that is neither Persist, Journal, Audit nor Continue."""
+
+    def audited(self, line: Audit) -> None:  # noqa: B027 - only the core has an audit log
+        """Write a line of the audit log, before the commit of its tick."""
 
     def born(self) -> None:  # noqa: B027 - not every process has something to do
         """Do what a new life begins with: dial, adopt."""
@@ -198,16 +201,22 @@ class EngineProcess(ABC):
         """Commit once, then perform everything else in order; die on the way if that is planned."""
         records: dict[tuple[str, str], bytes | None] = {}
         events: list[Event] = []
+        lines: list[Audit] = []
         others: list[Effect] = []
         for effect in effects:
             if isinstance(effect, Persist):
                 records[effect.table, effect.key] = effect.value
             elif isinstance(effect, Journal):
                 events.append(effect.event)
+            elif isinstance(effect, Audit):
+                lines.append(effect)
             else:
                 others.append(effect)
         writes = bool(records or events)
         crash = self._due_crash(writes, bool(others))
+        if crash is None or crash.point is not CrashPoint.BEFORE_COMMIT:
+            for line in lines:
+                self.audited(line)
         if crash is not None and crash.point in (CrashPoint.BEFORE_COMMIT, CrashPoint.COMMIT_FAILS):
             self.die(crash.point.value)
             return

@@ -7,13 +7,14 @@ from random import Random
 
 import attrs
 
-from libecs.engine.effects import Call, CallDone, Expand, Expanded, RunNumberTaken, TakeRunNumber
+from libecs.engine.effects import Call, CallDone, DoWork, Expand, Expanded, RunNumberTaken, TakeRunNumber, WorkDone
 from libecs.sim.agenda import Agenda
 from libecs.sim.history import History
 from libecs.sim.workflows import at_places
 from libecs.workflow.role import TaskClass, Workflow
 
 FIRST_RUN = 500
+Answer = CallDone | Expanded | RunNumberTaken | WorkDone
 
 
 @attrs.define
@@ -70,7 +71,7 @@ class Services:
         random: Random,
         *,
         workflows: Mapping[str, Workflow],
-        answer: Callable[[int, CallDone | Expanded | RunNumberTaken], None],
+        answer: Callable[[int, Answer], None],
         on_critical_failure: Callable[[str, str, str], None],
         furnish: Callable[[list[str]], None] = lambda endpoints: None,
     ) -> None:
@@ -86,6 +87,8 @@ class Services:
         self.counter = RunCounter()
         self.calls: list[CallSeen] = []
         self.cancelled: set[tuple[int, str]] = set()
+        self.works: list[tuple[int, str]] = []
+        """Life of the core and operation of what its host was asked to do."""
         self.workflows = dict(workflows)
         self._answer = answer
         self._on_critical_failure = on_critical_failure
@@ -187,6 +190,13 @@ class Services:
         """Take note of a CancelCall."""
         self.cancelled.add((life, call))
 
+    def work(self, life: int, effect: DoWork) -> None:
+        """Answer a DoWork; what is refreshed is done, all else fails."""
+        self.works.append((life, effect.work.operation))
+        code = "" if effect.work.name == "repository.refresh" else "E_FAILED"
+        text = "" if not code else "nobody does that here"
+        self._later(life, self._delay(0.01, 0.5), WorkDone(operation=effect.work.operation, code=code, message=text))
+
     def _delay(self, low: float, high: float) -> float:
         return (
             self.random.uniform(0.5, 3.0)
@@ -194,5 +204,5 @@ class Services:
             else self.random.uniform(low, high)
         )
 
-    def _later(self, life: int, delay_s: float, answer: CallDone | Expanded | RunNumberTaken) -> None:
+    def _later(self, life: int, delay_s: float, answer: Answer) -> None:
         self.agenda.after(delay_s, lambda: self._answer(life, answer))

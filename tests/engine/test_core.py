@@ -454,7 +454,10 @@ def test_a_second_operation_while_one_goes_on_is_a_conflict() -> None:
 
     assert answer is not None
     assert answer.code == "E_CONFLICT"
-    assert "START_ACTIVITY is going on" in answer.message
+    assert (
+        "START_ACTIVITY (before_START_ACTIVITY: await 1 call) is in progress, by the owner since 2023-"
+        in answer.message
+    )
 
 
 def test_a_silent_node_is_suspect_then_lost_and_never_shown_as_healthy() -> None:

@@ -361,7 +361,7 @@ def test_a_list_of_runs_leaves_out_what_fills_pages() -> None:
 
     (run,) = bench.run_infos
     assert (run.metrics, run.configuration) == ((), {})
-    assert attrs.evolve(bench.run_info(1), metrics=(), configuration={}) == run
+    assert attrs.evolve(bench.run_info(1), metrics=(), configuration={}, placement={}) == run
 
 
 def test_taking_telemetry_writes_nothing_and_asks_for_no_more_than_a_timer() -> None:
