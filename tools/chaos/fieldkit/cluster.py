@@ -307,6 +307,7 @@ class Cluster:
         state.mkdir(mode=0o700)
         words = [sys.executable, "-m", "ecsd.executor", "--state", str(state), "--core", self.endpoint]
         words += ["--node", plan.name]
+        words += ["--user", "root"] if os.geteuid() == 0 else []
         words += ["--host", self.address if self.network is None else self.network.address(plan.name)]
         for low, high in ports:
             words += ["--ports", f"{low}-{high}"]
