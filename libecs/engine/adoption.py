@@ -83,3 +83,16 @@ def adopt_controlled(held: HeldTask, survivor: Survivor) -> None:
     if survivor.exit is not None:
         held.phase = Phase.EXITED
         held.state = TaskState.ERROR
+
+
+def adopt_unrecorded(desk: Desk, held: HeldTask, survivor: Survivor) -> None:
+    """Take over a basic task or a hook whose record is lost. A basic task has a process while it runs, and only then."""
+    held.adopted = True
+    held.pid, held.exit, held.last_log = survivor.pid, survivor.exit, survivor.last_log
+    if survivor.exit is not None:
+        held.phase, held.state = Phase.EXITED, TaskState.ERROR
+        return
+    held.phase = Phase.ACTIVE
+    if held.spec.mode is Mode.BASIC:
+        held.state = TaskState.RUNNING
+    desk.save(held)

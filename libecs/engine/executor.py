@@ -34,11 +34,14 @@ from libecs.engine.effects import (
 )
 from libecs.engine.held import HeldRecord, HeldTask
 from libecs.engine.outbox import CORE
+from libecs.errors import DecodeError
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire import node
 from libecs.wire.codec import unpack_value
 from libecs.wire.node import Exit, ExitCause, Phase
 
+ASIDE_TABLE = "aside"
+"""Records that could not be read."""
 COMPLAINT_S = 5.0
 """A line of ERROR this short before a task's end tells more of it than the last line."""
 
@@ -71,8 +74,11 @@ class ExecutorEngine:
         self.settings = settings
         records = records or {}
         state = records.get(NODE_TABLE, {})
-        self._epoch_seen = int(state.get("epoch", b"0"))
-        self._life = int(state.get("life", b"0")) + 1
+        self.damaged: dict[str, str] = {}
+        """Records of the last life that can't be read (`table/key`), and why. They are kept aside."""
+        self._aside: list[tuple[str, str, bytes]] = []
+        self._epoch_seen = self._number(state, "epoch")
+        self._life = self._number(state, "life") + 1
         self._desk = Desk(f"{settings.node}/{self._life}", self._life, fresh=not state)
         self._desk.ping_s, self._desk.stalled_s = settings.ping_s, settings.stalled_s
         self._outbox = self._desk.outbox
@@ -81,7 +87,24 @@ class ExecutorEngine:
         self._helloed = float("-inf")
         self._next_ping: float | None = None
         for key, value in records.get(TASK_TABLE, {}).items():
-            self._desk.tasks[key] = adoption.from_record(unpack_value(HeldRecord, value))
+            try:
+                record = unpack_value(HeldRecord, value)
+                if record.spec.task != key:
+                    raise DecodeError(f"it is that of task {record.spec.task[:80]}")
+                self._desk.tasks[key] = adoption.from_record(record)
+            except (DecodeError, ValueError) as error:  # the task is found again by what its shim has left
+                self._set_aside(TASK_TABLE, key, value, str(error))
+
+    def _number(self, state: Mapping[str, bytes], key: str) -> int:
+        value = state.get(key, b"0")
+        if value.isdigit() and len(value) < 20:
+            return int(value)
+        self._set_aside(NODE_TABLE, key, value, "it is no number")
+        return 0
+
+    def _set_aside(self, table: str, key: str, value: bytes, reason: str) -> None:
+        self.damaged[f"{table}/{key}"] = reason
+        self._aside.append((table, key, value))
 
     @property
     def next_deadline(self) -> float | None:
@@ -391,6 +414,9 @@ class ExecutorEngine:
     def _adopt(self, input: Adopt) -> None:
         """Take over what the last life left, and say which life this is."""
         desk = self._desk
+        for table, key, value in self._aside:
+            desk.emit(Persist(ASIDE_TABLE, f"{table}/{key}", value))
+            desk.emit(Persist(table, key, None))
         desk.emit(Persist(NODE_TABLE, "life", str(self._life).encode()))
         desk.emit(Persist(NODE_TABLE, "epoch", str(self._epoch_seen).encode()))
         found = {survivor.spec.task: survivor for survivor in input.survivors}
@@ -403,6 +429,9 @@ class ExecutorEngine:
             adoption.adopt_recorded(desk, held, survivor, self._started, self._ended)
         for survivor in found.values():
             held = self._hold(survivor.spec)
+            if not held.controlled:
+                adoption.adopt_unrecorded(desk, held, survivor)
+                continue
             adoption.adopt_controlled(held, survivor)
             if survivor.exit is None:
                 self._open(held)
