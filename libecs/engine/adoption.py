@@ -86,7 +86,7 @@ def adopt_controlled(held: HeldTask, survivor: Survivor) -> None:
 
 
 def adopt_unrecorded(desk: Desk, held: HeldTask, survivor: Survivor) -> None:
-    """Take over a basic task or a hook whose record is lost. A basic task has a process while it runs, and only then."""
+    """Take over a basic task or a hook whose record is lost. A basic task has a process only while it runs."""
     held.adopted = True
     held.pid, held.exit, held.last_log = survivor.pid, survivor.exit, survivor.last_log
     if survivor.exit is not None:
