@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from libecs.client.connection import connect
     from libecs.errors import (
         Conflict,
         Denied,
@@ -46,12 +47,18 @@ __all__ = [
     "Unreachable",
     "UsageError",
     "WaitTimeout",
+    "connect",
     "local",
     "task",
     "workflow",
 ]
 
-_PLACES = {"NodeDescription": "libecs.io.embedded", "local": "libecs.session", "task": "libecs.script"}
+_PLACES = {
+    "NodeDescription": "libecs.io.embedded",
+    "connect": "libecs.client.connection",
+    "local": "libecs.session",
+    "task": "libecs.script",
+}
 """Where names are that are no errors."""
 
 

@@ -7,15 +7,13 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import NoReturn, get_args
+from typing import get_args
 
 import attrs
 
-from libecs.client.bridge import Bridge
 from libecs.client.ecs import AsyncEcs
+from libecs.client.entered import Entered
 from libecs.client.operation import requester
-from libecs.client.sync import Ecs
 from libecs.config.tree import Tree
 from libecs.errors import EcsError, UsageError
 from libecs.io.blocking import BlockingCalls
@@ -109,26 +107,22 @@ def _path(place: Place | None) -> Path | None:
     return None if place is None else Path(place).expanduser()
 
 
-@attrs.define(kw_only=True)
-class Local:
+class Local(Entered):
     """A control system inside this process: enter it once."""
 
-    repo: Place | None
-    kv: Path | None
-    integrations: Path | None
-    settings: EmbeddedSettings
-    _embedded: Embedded | None = attrs.field(default=None, init=False)
-    _ecs: AsyncEcs | None = attrs.field(default=None, init=False)
-    _bridge: Bridge | None = attrs.field(default=None, init=False)
+    HOW = "libecs.local()"
 
-    def __getattr__(self, name: str) -> NoReturn:
-        """Tell who forgot the `with` what to write."""
-        hint = f"; enter it first: `with libecs.local() as ecs: ecs.{name}`" if hasattr(Ecs, name) else ""
-        raise AttributeError(f"a session that was not entered has no {name!r}{hint}")
+    def __init__(
+        self, *, repo: Place | None, kv: Path | None, integrations: Path | None, settings: EmbeddedSettings
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self._repo, self._kv, self._integrations = repo, kv, integrations
+        self._embedded: Embedded | None = None
+        self._ecs: AsyncEcs | None = None
 
-    async def __aenter__(self) -> AsyncEcs:
-        if self._embedded is not None:
-            raise UsageError("this session was entered before", hint="call libecs.local() again")
+    async def begin(self) -> AsyncEcs:
+        """Start core and nodes."""
         settings = await self._read()
         self._embedded = embedded = Embedded(settings, on_failure=self._failed)
         await embedded.start()
@@ -140,9 +134,8 @@ class Local:
             raise
         return self._ecs
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def end(self) -> None:
+        """Destroy what the script has left over, unless tasks are to be adopted, and stop."""
         assert self._embedded is not None
         assert self._ecs is not None
         try:
@@ -152,34 +145,13 @@ class Local:
             await self._ecs.close()
             await self._embedded.close()
 
-    def __enter__(self) -> Ecs:
-        if self._bridge is not None:
-            raise UsageError("this session was entered before", hint="call libecs.local() again")
-        self._bridge = bridge = Bridge()
-        try:
-            return Ecs(bridge, bridge.call(self.__aenter__()))
-        except BaseException:
-            bridge.close()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self._bridge is not None
-        if self._bridge.foreign:
-            return  # a fork leaves the `with`: the session is the parent's
-        try:
-            self._bridge.call(self.__aexit__(kind, error, traceback))
-        finally:
-            self._bridge.close()
-
     async def _read(self) -> EmbeddedSettings:
         """Open the repository and read the files."""
         blocking = BlockingCalls("libecs-session")
         try:
-            repository = None if self.repo is None else await blocking.start(open_location, self.repo)
-            tree = Tree() if self.kv is None else await blocking.start(read_kv_file, self.kv)
-            functions = () if self.integrations is None else (functions_of_file(self.integrations),)
+            repository = None if self._repo is None else await blocking.start(open_location, self._repo)
+            tree = Tree() if self._kv is None else await blocking.start(read_kv_file, self._kv)
+            functions = () if self._integrations is None else (functions_of_file(self._integrations),)
         finally:
             await blocking.close()
         return attrs.evolve(self.settings, repository=repository, tree=tree, functions=functions)

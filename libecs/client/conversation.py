@@ -174,16 +174,21 @@ class Conversation:
             )
         self._link.send(message)
 
+    def question(self, message: Question) -> asyncio.Future[Any]:
+        """Send a question, return what will hold its answer, or the error that the core refuses it with."""
+        future: asyncio.Future[Any] = self.loop.create_future()
+        self.send(message)
+        self._questions[message.request] = (message, future)
+        future.add_done_callback(lambda _: self._forget(message.request))
+        return future
+
     async def ask(self, message: Question) -> Any:
         """Send a question, return its answer. Raises the error that the core refuses it with."""
-        future: asyncio.Future[Any] = self.loop.create_future()
-        self._questions[message.request] = (message, future)
-        try:
-            self.send(message)
-            return await future
-        finally:
-            self._questions.pop(message.request, None)
-            self._parts.pop(message.request, None)
+        return await self.question(message)
+
+    def _forget(self, request: str) -> None:
+        self._questions.pop(request, None)
+        self._parts.pop(request, None)
 
     def begin(self, message: Request) -> Operation:
         """Send a request that changes something."""

@@ -22,7 +22,7 @@ from libecs.client.logs import LogReader
 from libecs.client.operation import Operation, texts
 from libecs.client.reader import Reader
 from libecs.client.run import AsyncRun
-from libecs.client.session import Session
+from libecs.client.session import PAGE, Session
 from libecs.errors import EcsError, NotFound, UsageError, WaitTimeout
 from libecs.fsm import EnvState
 from libecs.script import ScriptWorkflow
@@ -64,8 +64,6 @@ from libecs.wire.telemetry import Severity
 
 TARGETS = ("STANDBY", "DEPLOYED", "CONFIGURED")
 """States that an environment can be made in."""
-PAGE = 1000
-"""Events of the past that are asked for at once."""
 
 
 class AsyncEcs(Session):
@@ -232,13 +230,37 @@ class AsyncEcs(Session):
             raise NotFound(f"no run {number}")
         return answer.runs[0]
 
-    def events(self, environment: str = "") -> Reader[Event]:
-        """Return the events from now on, of one environment or of all, for `async for`; ends with the session."""
+    def events(self, environment: str = "", *, since: int = 0) -> Reader[Event]:
+        """Return the events from now on, for `async for`; ends with the session. Each comes once, also after a break.
+
+        Args:
+            environment: id of one; "" = all.
+            since: begin with this event of the past; 0 = now.
+        """
         reader: Reader[Event] = Reader(lambda event: environment in ("", event.environment))
         if self._talk.closed is not None:
             reader.close()
+        elif since and since <= (self._stream.last or 0):
+            self._talk.spawn(self._replay(reader, since))
+            return reader
         self._readers.add(reader)
         return reader
+
+    async def _replay(self, reader: Reader[Event], since: int) -> None:
+        """Give a reader the past, and without a gap the present."""
+        try:
+            while since <= (self._stream.last or 0):
+                page: EventPage = await self._talk.ask(ShowEvents(request=self._id(), since=since, limit=PAGE))
+                events = [event for event in page.events if event.sequence <= (self._stream.last or 0)]
+                if not events:
+                    break
+                for event in events:
+                    reader.put(event)
+                since = events[-1].sequence + 1
+            self._readers.add(reader)
+        finally:
+            if self._talk.closed is not None:
+                reader.close()
 
     def logs(self, tasks: str = "**", severity: str | Severity = Severity.INFO, environment: str = "") -> LogReader:
         """Return the lines that tasks write from now on, for `async for`; ends with the session.

@@ -5,16 +5,19 @@ The picture is a snapshot and the events after it (`mirror.py`); readers and wat
 
 from __future__ import annotations
 
+import asyncio
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from libecs.client.conversation import Conversation, Link
 from libecs.client.logs import LogReader
 from libecs.client.mirror import Mirror
-from libecs.client.operation import Operation, texts
+from libecs.client.operation import Operation, Request, texts
+from libecs.client.pulse import UP, LinkState, Pulse, Wire
 from libecs.client.reader import Reader
+from libecs.client.stream import EventStream
 from libecs.client.watching import Watcher, Watches
-from libecs.errors import NotFound
+from libecs.errors import EcsError, NotFound
 from libecs.wire.client import (
     Annotate,
     Control,
@@ -22,15 +25,24 @@ from libecs.wire.client import (
     EnvironmentInfo,
     Environments,
     Event,
+    EventPage,
     Events,
     Lines,
     Metrics,
     Modify,
+    Pong,
     Reconfigure,
     Show,
+    ShowEvents,
     Subscribe,
     Watch,
 )
+
+PAGE = 1000
+"""Events of the past that are asked for at once."""
+GAP_S = 0.1
+"""How long events may overtake each other before those that are missing are asked for."""
+FILL_ATTEMPTS = 5
 
 
 class Session:
@@ -53,7 +65,10 @@ class Session:
         """
         self.requester = requester
         self._add_workflow = add_workflow
+        self._stream = EventStream()
+        self._filling = False
         self._mirror = Mirror()
+        self._pulse: Pulse | None = None
         self._readers: weakref.WeakSet[Reader[Event]] = weakref.WeakSet()
         self._log_readers: weakref.WeakSet[LogReader] = weakref.WeakSet()
         self._watches = Watches(self._ask_to_watch)
@@ -64,7 +79,8 @@ class Session:
 
     async def open(self) -> None:
         """Subscribe to events and learn what there is."""
-        await self._talk.ask(Subscribe(request=self._id()))
+        answer: Environments = await self._talk.ask(Subscribe(request=self._id()))
+        self._stream.begin(answer.sequence)
         await self._snapshot()
 
     async def close(self) -> None:
@@ -80,26 +96,113 @@ class Session:
             for log_reader in self._log_readers:
                 log_reader.close()
 
+    # the link
+
+    def keep(self, wire: Wire, place: str) -> Pulse:
+        """Look after a link that can break: ask for signs of life, and send again what was lost.
+
+        Whoever made the link tells what is returned when it goes up or down.
+        """
+        self._pulse = Pulse(self._talk, wire, place, on_pong=self._take_pong, again=self.resend)
+        return self._pulse
+
+    @property
+    def link(self) -> LinkState:
+        """How the link to the core is: UP, SUSPECT or DOWN, since when, and why."""
+        return self._pulse.state if self._pulse is not None else LinkState(state=UP)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the core was heard: so old is what is known."""
+        return self.link.age_s
+
     def resend(self) -> None:
         """Send again what is not answered, after the link was down. The core does nothing twice."""
-        self._talk.send(Subscribe(request=self._id(), since=(self._mirror.last or -1) + 1))
+        if self._stream.last is not None:
+            self._subscribe()
         self._talk.resend()
         self._watches.again()
 
+    def _subscribe(self) -> None:
+        last = self._stream.last or 0
+        answer = self._talk.question(Subscribe(request=self._id(), since=last + 1))
+
+        async def check() -> None:
+            told: Environments = await answer
+            if told.sequence < last:  # it has lost its past, with numbers that we have seen
+                self._stream.begin(told.sequence)
+                self._mirror = Mirror()
+                await self._snapshot()
+            else:
+                self._stream.tell(told.sequence)
+                self._look_for_gaps()
+
+        self._talk.spawn(check())
+
     def _take(self, message: object) -> None:
         if isinstance(message, Events):
-            self._take_events(message)
+            self._deliver(self._stream.take(message.events))
+            self._look_for_gaps()
         elif isinstance(message, Metrics | Lines):
             self._watches.take(message)
 
-    def _take_events(self, message: Events) -> None:
+    def _take_pong(self, pong: Pong) -> None:
+        if pong.sequence < (self._stream.last or 0):
+            self._subscribe()
+        elif self._stream.last is not None:
+            self._stream.tell(pong.sequence)
+            self._look_for_gaps()
+
+    def _deliver(self, events: Iterable[Event]) -> None:
         was_behind = self._mirror.behind
-        fresh = self._mirror.take_events(message.events)
+        events = tuple(events)
+        self._mirror.take_events(events)
         for reader in self._readers:
-            for event in fresh:
+            for event in events:
                 reader.put(event)
         if self._mirror.behind and not was_behind:
             self._talk.spawn(self._snapshot())
+
+    def _look_for_gaps(self) -> None:
+        if self._stream.missing and not self._filling:
+            self._filling = True
+            self._talk.spawn(self._fill())
+
+    async def _fill(self) -> None:
+        """Fetch the events that did not come; what is on the way comes first."""
+        try:
+            await asyncio.sleep(GAP_S)
+            if self._stream.missing:
+                await self._snapshot()  # for those who wait for a state: they need not wait for all of it
+                self._talk.send(Subscribe(request=self._id()))  # it may have forgotten us
+            in_vain = 0
+            while self._stream.missing:
+                since = (self._stream.last or 0) + 1
+                page: EventPage = await self._talk.ask(ShowEvents(request=self._id(), since=since, limit=PAGE))
+                if self._stream.last != since - 1:
+                    continue  # they came by themselves meanwhile
+                if page.events:
+                    self._skip_to(page.events[0].sequence)
+                    self._deliver(self._stream.take(page.events))
+                elif in_vain < FILL_ATTEMPTS:
+                    in_vain += 1
+                    await asyncio.sleep(GAP_S)
+                else:
+                    self._skip_to(None)
+        except EcsError:
+            if self._talk.closed is None:
+                self._skip_to(None)
+            raise
+        finally:
+            self._filling = False
+
+    def _skip_to(self, sequence: int | None) -> None:
+        """Do without events that the core has no more."""
+        before = self._stream.skipped
+        events = self._stream.skip(sequence)
+        for reader in self._readers:
+            reader.dropped += self._stream.skipped - before
+        self._deliver(events)
 
     def _id(self) -> str:
         return self._talk.id()
@@ -137,6 +240,14 @@ class Session:
         return answer.environments[0]
 
     # requests: the caller waits with `finish`
+
+    def new_id(self) -> str:
+        """Return an id for a request that `begin` is given."""
+        return self._talk.id()
+
+    def begin(self, message: Request) -> Operation:
+        """Send a request that changes something; its id is known at once."""
+        return self._talk.begin(message)
 
     def watch(self, watcher: Watcher) -> None:
         """Give a watcher what it wants, from now on, or with what it wants now."""

@@ -12,6 +12,7 @@ from libecs.client.environment import AsyncEnvironment, EnvironmentRequest
 from libecs.client.lock import AsyncLock
 from libecs.client.logs import Line
 from libecs.client.metrics import RunMetrics
+from libecs.client.pulse import LinkState
 from libecs.client.reader import Reader
 from libecs.client.run import BROKEN, LEFT, AsyncRun, RunView
 from libecs.client.taskset import TaskSet
@@ -96,11 +97,21 @@ class Ecs:
         """Return the record of one run. Raises NotFound."""
         return self._bridge.call(self._inner.run_record(number))
 
-    def events(self, environment: str = "") -> Iterator[Event]:
-        """Yield events from now on, waiting for each; ends with the session."""
+    @property
+    def link(self) -> LinkState:
+        """How the link to the core is: UP, SUSPECT or DOWN, since when, and why."""
+        return self._inner.link
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the core was heard: so old is what is known."""
+        return self._inner.age_s
+
+    def events(self, environment: str = "", *, since: int = 0) -> Iterator[Event]:
+        """Yield events from now on, or from number `since`, waiting for each; ends with the session."""
 
         async def begin() -> Reader[Event]:
-            return self._inner.events(environment)
+            return self._inner.events(environment, since=since)
 
         return _iterate(self._bridge, self._bridge.call(begin()))
 

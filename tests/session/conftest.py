@@ -21,6 +21,7 @@ from libecs.wire.client import (
     EnvironmentInfo,
     Environments,
     Event,
+    EventPage,
     Events,
     Finished,
     Lines,
@@ -31,6 +32,7 @@ from libecs.wire.client import (
     RunInfo,
     Runs,
     Show,
+    ShowEvents,
     ShowRuns,
     Subscribe,
     TaskInfo,
@@ -69,6 +71,7 @@ class FakeCore:
         self.fail_next: Finished | None = None
         """The next operation ends so, and its environment in ERROR."""
         self.drop_events = False
+        self.journal: list[Event] = []
         self.watched: dict[str, Watch] = {}
         self._receive: Callable[[object], None] = lambda message: None
 
@@ -86,6 +89,7 @@ class FakeCore:
     def emit(self, kind: str, environment: str, **fields: object) -> None:
         self.sequence += 1
         event = Event(sequence=self.sequence, unix_ms=1, kind=kind, environment=environment, **fields)  # type: ignore[arg-type]
+        self.journal.append(event)
         if not self.drop_events:
             self._receive(Events(events=(event,)))
 
@@ -158,6 +162,12 @@ class FakeCore:
                 if message.metrics and message.environment in ("", id) and info.run_number:
                     metrics = self.runs[info.run_number].metrics
                     self._receive(Metrics(environment=id, run=info.run_number, metrics=metrics))
+        elif isinstance(message, ShowEvents):
+            wanted = [event for event in self.journal if message.environment in ("", event.environment)]
+            later = [event for event in wanted if event.sequence >= message.since]
+            page = wanted[-message.limit :] if message.last else later[: message.limit]
+            more = not message.last and len(later) > message.limit
+            self._receive(EventPage(request=message.request, events=tuple(page), more=more))
         else:
             assert isinstance(message, Subscribe)
             self._receive(Environments(request=message.request, sequence=self.sequence, environments=()))
