@@ -11,19 +11,25 @@ from typing import Any
 
 import attrs
 
+from libecs.access import OWNER, Principal
 from libecs.engine.core import CoreEngine, CoreSettings
 from libecs.engine.effects import (
+    Audit,
     Call,
     CallDone,
     CancelCall,
     Continue,
+    DoWork,
     Expand,
     Expanded,
     Input,
     Journal,
+    LookUp,
     Now,
     Persist,
+    RecallEvents,
     Received,
+    Replay,
     Resume,
     RunNumberTaken,
     SaveRun,
@@ -33,7 +39,7 @@ from libecs.engine.effects import (
 )
 from libecs.fsm import EnvState, TaskState, target_of
 from libecs.wire import client, node
-from libecs.wire.client import EnvironmentInfo, Event, Finished, RunInfo
+from libecs.wire.client import EnvironmentInfo, Event, Finished, RunInfo, TaskInfo
 from libecs.wire.codec import pack_value, unpack_value
 from libecs.wire.node import Exit, ExitCause, Phase, TaskSpec, TaskStatus
 from libecs.wire.telemetry import MetricSpan
@@ -57,6 +63,10 @@ class FakeNode:
     silent: bool = False
     deaf: bool = False
     """It keeps alive and does nothing that it is told."""
+    launched: list[str] = attrs.field(factory=list)
+    """Roles whose processes were started."""
+    killed: list[str] = attrs.field(factory=list)
+    pids: int = 1000
     hooks_run: list[str] = attrs.field(factory=list)
     triggered: list[TaskSpec] = attrs.field(factory=list)
     commands: list[node.Transit] = attrs.field(factory=list)
@@ -96,8 +106,13 @@ class FakeNode:
         if isinstance(message, node.Launch):
             for spec in message.tasks:
                 self.specs[spec.task] = spec
+                if spec.task in self.tasks:  # it is held: it gets another use
+                    self.tasks[spec.task] = attrs.evolve(self.tasks[spec.task], use=spec.environment)
+                    continue
+                self.launched.append(spec.role)
+                self.pids += 1
                 self.tasks[spec.task] = TaskStatus(
-                    task=spec.task, phase=Phase.ACTIVE, state=TaskState.STANDBY, pid=1000 + len(self.tasks)
+                    task=spec.task, phase=Phase.ACTIVE, state=TaskState.STANDBY, pid=self.pids
                 )
             return [self.update(*(spec.task for spec in message.tasks))]
         if isinstance(message, node.Transit):
@@ -106,7 +121,8 @@ class FakeNode:
             return [self._trigger(message)]
         if isinstance(message, node.Kill):
             for name in message.tasks:
-                self.tasks.pop(name, None)
+                if self.tasks.pop(name, None) is not None:
+                    self.killed.append(self.specs[name].role)
             return [self._answer(message.id, TaskState.DONE, message.tasks, ())]
         return []
 
@@ -176,6 +192,11 @@ class Bench:
         """Peer to the metrics and lines that it got."""
         self.run_infos: tuple[RunInfo, ...] = ()
         self.saved: list[RunInfo] = []
+        self.audit: list[Audit] = []
+        self.sent: list[tuple[str, object]] = []
+        """All that clients got, with the peer."""
+        self.asked: list[object] = []
+        """RecallEvents, Replay, LookUp and DoWork."""
         self.queue: deque[Input] = deque()
         self.operation = 0
         self.restart()
@@ -226,6 +247,8 @@ class Bench:
                     table[effect.key] = effect.value
             elif isinstance(effect, Journal):
                 self.events.append(effect.event)
+        self.audit += [effect for effect in effects if isinstance(effect, Audit)]
+        self.asked += [effect for effect in effects if isinstance(effect, (RecallEvents, Replay, LookUp, DoWork))]
         for effect in effects:
             self._perform_one(effect)
 
@@ -234,7 +257,9 @@ class Bench:
             if effect.peer in self.nodes:
                 for answer in self.nodes[effect.peer].receive(effect.message):
                     self.queue.append(Received(effect.peer, answer))
-            elif isinstance(effect.message, Finished):
+                return
+            self.sent.append((effect.peer, effect.message))
+            if isinstance(effect.message, Finished):
                 self.answers[effect.message.operation] = effect.message
             elif isinstance(effect.message, client.Environments):
                 self.shown = effect.message.environments
@@ -273,7 +298,7 @@ class Bench:
             Received(CLIENT, client.Create(operation=name, workflow="test", variables=variables, target=target))
         )
         self.run()
-        return next(iter(self.core.environments), "")
+        return next(reversed(self.core.environments), "")
 
     def control(self, event: str, environment: str = "") -> Finished | None:
         """Send an event, return the answer if it came at once."""
@@ -291,17 +316,30 @@ class Bench:
         self.run()
         return self.answers.get(name)
 
-    def show(self) -> EnvironmentInfo:
-        """Return the only environment as a client sees it."""
-        self.queue.append(Received(CLIENT, client.Show(request="s")))
+    def show(self, environment: str = "") -> EnvironmentInfo:
+        """Return the only environment, or this one, as a client sees it."""
+        self.queue.append(Received(CLIENT, client.Show(request="s", environment=environment)))
         self.run()
         (info,) = self.shown
         return info
 
-    def ask(self, message: object, peer: str = CLIENT) -> None:
-        """Let a client say something."""
-        self.queue.append(Received(peer, message))
+    def modify(self, environment: str = "", operation: str = "", **fields: Any) -> Finished | None:
+        """Take roles out or put them back; return the answer if it came at once."""
+        name = operation or self._next_operation()
+        environment = environment or next(iter(self.core.environments))
+        self.ask(client.Modify(operation=name, environment=environment, **fields))
+        return self.answers.get(name)
+
+    def task(self, role: str, environment: str = "") -> TaskInfo:
+        """Return one task as a client sees it."""
+        return next(one for one in self.show(environment).tasks if one.role == role)
+
+    def ask(self, message: object, peer: str = CLIENT, who: Principal = OWNER) -> list[object]:
+        """Let a client say something, return what it is told at once."""
+        before = len(self.sent)
+        self.queue.append(Received(peer, message, who))
         self.run()
+        return [told for name, told in self.sent[before:] if name == peer]
 
     def run_info(self, number: int) -> RunInfo:
         """Return all that clients can see of a run."""
