@@ -71,7 +71,7 @@ async def test_the_core_listens_at_one_port_and_the_executors_at_none(field, net
 
 
 async def test_cable_pulled_for_a_second_is_not_noticed_by_the_run(field, network) -> None:
-    async with running(field) as (_, watch, env, number, before):
+    async with running(field) as (_, watch, env, _number, before):
         network.cut("n1")
         await asyncio.sleep(1)  # the length of the fault
         network.heal("n1")

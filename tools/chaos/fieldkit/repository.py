@@ -21,6 +21,7 @@ roles:
     roles:
       - name: "r{{ n }}"
         for: {begin: 1, end: "{{ each }}", var: n}
+        bind: [{name: data, type: push, addressing: ipc, transport: zeromq}]
         task: {load: recorder}
       - name: spare
         enabled: "{{ spare }}"
@@ -45,6 +46,7 @@ roles:
       - name: "{{ host }}"
         for: {range: '["n1", "n2"]', var: host}
         constraints: [{attribute: machine_id, value: "{{ host }}"}]
+        bind: [{name: out, type: push, addressing: ipc, transport: zeromq}]
         task: {load: recorder}
 """
 
