@@ -32,6 +32,10 @@ coconut = LazyGroup(
         "environment": Entry(f"{HERE}.main:environment", "Plan environments.", ("env", "e")),
         "template": Entry(f"{HERE}.main:template", "Look at workflow templates.", ("templ", "t")),
         "install-units": Entry(f"{HERE}.install_units:install_units", "Write systemd units of the daemons."),
+        "node": Entry(f"{HERE}.main:node", "Nodes and their executors.", ("n",)),
+        "key": Entry(f"{HERE}.main:key", "Whose key opens the core: invite, approve, revoke."),
+        "login": Entry(f"{HERE}.login:login", "Make a key and a context from the token of an invitation."),
+        "audit": Entry(f"{HERE}.main:audit", "Who asked for what; whether the log of it is whole."),
         "about": Entry(f"{HERE}.about:about", "Versions and places."),
     },
     no_args_is_help=True,
@@ -66,6 +70,39 @@ template = LazyGroup(
         "expand": Entry(f"{HERE}.template:expand", "The tree of roles that a template becomes.", ("x",)),
         "lint": Entry(f"{HERE}.lint:lint_templates", "Mistakes in templates, and what is probably one."),
         "form": Entry(f"{HERE}.form:form", "What a template asks users for, as a form; check values.", ("f",)),
+    },
+    no_args_is_help=True,
+)
+
+node = LazyGroup(
+    name="node",
+    help="Nodes and their executors.",
+    entries={
+        "invite": Entry(f"{HERE}.key:invite_node", "Print the line that makes a machine a node."),
+        "approve": Entry(f"{HERE}.key:approve_node", "Let in a node that waits for approval."),
+    },
+    no_args_is_help=True,
+)
+
+key = LazyGroup(
+    name="key",
+    help="Whose key opens the core.",
+    entries={
+        "list": Entry(f"{HERE}.key:list_keys", "Who has a key, and what waits for approval.", ("ls", "l")),
+        "invite": Entry(f"{HERE}.key:invite", "Print the line by which a user or a program gets a key."),
+        "approve": Entry(f"{HERE}.key:approve", "Let in a key that waits for approval."),
+        "revoke": Entry(f"{HERE}.key:revoke", "Let nobody in any more with the keys of a name."),
+        "rotate": Entry(f"{HERE}.key:rotate", "Take a new key in the place of yours."),
+    },
+    no_args_is_help=True,
+)
+
+audit = LazyGroup(
+    name="audit",
+    help="Who asked for what, and what was decided.",
+    entries={
+        "tail": Entry(f"{HERE}.audit:tail", "The last lines of the audit log."),
+        "verify": Entry(f"{HERE}.audit:verify", "Whether a line was edited, removed, added or moved."),
     },
     no_args_is_help=True,
 )

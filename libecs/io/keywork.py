@@ -114,8 +114,9 @@ class KeyWork:
         if arguments.get("refuse"):
             self._keyring.refuse(name)
             return {"name": name, "approved": False}
-        self._keyring.approve(name, by=requester)
-        return {"name": name, "approved": True}
+        entry = self._keyring.approve(name, by=requester)
+        keys = [shown(key.public) for key in entry.having(KeyState.APPROVED)]
+        return {"name": name, "approved": True, "role": entry.role.name.lower(), "keys": keys}
 
     def revoke(self, arguments: Mapping[str, str], requester: str) -> Mapping[str, object]:
         """Let nobody in any more with the keys of `name`, or with that which begins with `key`; end its invitations.
@@ -162,6 +163,7 @@ class KeyWork:
     def list_document(self) -> dict[str, object]:
         """Return the document `key.list`: everybody, open invitations, and files that can't be read."""
         return {
+            "schema": "ecs/key-list/1",
             "keys": [
                 {
                     "name": entry.name,
@@ -193,7 +195,7 @@ class KeyWork:
         text = arguments.get("lines") or "20"
         if not text.isdecimal() or len(text) > 6:
             raise InvalidInput(f"{text[:40]!r} is no number of lines")
-        return {"lines": audit.tail(self._audit_folder, min(int(text), MAX_TAIL))}
+        return {"schema": "ecs/audit-tail/1", "lines": audit.tail(self._audit_folder, min(int(text), MAX_TAIL))}
 
     def consult(self, subject: str, arguments: Mapping[str, str]) -> str | None:
         """Return a document of ours as JSON, None for a subject of somebody else. May be called in any thread."""
