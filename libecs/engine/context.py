@@ -12,12 +12,16 @@ from libecs.wire.client import Finished, RunInfo
 
 if TYPE_CHECKING:
     from libecs.engine.environment import Environment
+    from libecs.engine.pool import Pool
 
 
 class Context(Protocol):
     """What an environment needs of the core around it."""
 
     now: Now
+    environments: dict[str, Environment]
+    pool: Pool
+    """Tasks that no environment uses."""
 
     def emit(self, effect: Effect) -> None:
         """Add an effect."""
@@ -69,6 +73,21 @@ class Context(Protocol):
 
     def leave(self, environment: Environment) -> None:
         """The present step is over or given up: end what it started for itself alone."""
+
+    def takes_tasks(self, node: str) -> bool:
+        """Return whether anything new may be placed on a node."""
+
+    def give_up(self, environment: Environment) -> None:
+        """The present plan is given up: undo what it has begun and does not end."""
+
+    def retreat(self, environment: Environment) -> None:
+        """What a modification was to put back can't be: go on with the plan that lets it go."""
+
+    def missing(self, environment: Environment, path: str, reason: str) -> None:
+        """A part that a run can do without is missing in it from now on."""
+
+    def drop_dead(self, environment: Environment) -> None:
+        """Exclude tasks that are dead and whose class says that it does not matter."""
 
     def detectors(self, environment: Environment) -> tuple[str, ...]:
         """Return the detectors that take part in an environment."""

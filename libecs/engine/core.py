@@ -14,7 +14,7 @@ from typing import Any, get_args
 import attrs
 
 from libecs.access import Principal, Role
-from libecs.engine import auto, autostop, calls, operations, repeat, rules, steps
+from libecs.engine import auto, autostop, calls, modify, operations, repeat, rules, steps
 from libecs.engine.effects import (
     Audit,
     CallDone,
@@ -43,12 +43,15 @@ from libecs.engine.environment import Environment
 from libecs.engine.locks import FENCE, Locks, detectors_of
 from libecs.engine.placement import NodeOffer, Placed
 from libecs.engine.plan import Plan
+from libecs.engine.pool import Pool
 from libecs.engine.questions import Question, Questions
 from libecs.engine.records import (
     CONFIGURATION,
     CORE,
     ENVIRONMENT,
     FRESH,
+    LAUNCHED,
+    MODIFICATION,
     PLACEMENT,
     PLAN,
     RECONFIGURATION,
@@ -124,6 +127,7 @@ class CoreEngine:
         self.now = Now(0.0, 0)
         self.environments: dict[str, Environment] = {}
         self.sessions = Sessions(self, settings.instance, settings.suspect_s, settings.lost_s)
+        self.pool = Pool()
         self.runbook = RunBook(settings.keep_runs)
         self.telemetry = Telemetry(self, settings.keep_metrics)
         self.locks = Locks(self)
@@ -338,6 +342,19 @@ class CoreEngine:
     def offers(self) -> list[NodeOffer]:
         """Return the nodes that can take tasks now, less what living environments and idle tasks use of them."""
         used = self.sessions.offers()
+        for idle in self.pool.idle.values():
+            one = idle.record
+            if (offer := used.get(one.node)) is not None:
+                used[one.node] = attrs.evolve(
+                    offer,
+                    used_cpus=offer.used_cpus + one.cpu,
+                    used_memory_mb=offer.used_memory_mb + one.memory_mb,
+                    used_ports=offer.used_ports | frozenset(one.ports),
+                )
+        for env in self.environments.values():
+            for away in env.away.values():  # their addresses are kept for them
+                if (offer := used.get(away.node)) is not None and away.ports:
+                    used[away.node] = attrs.evolve(offer, used_ports=offer.used_ports | frozenset(away.ports))
         for env in self.environments.values():
             for placed in env.placed.values():
                 offer = used.get(placed.node)
@@ -402,10 +419,11 @@ class CoreEngine:
 
     def idle_tasks(self) -> Iterable[TaskInfo]:
         """Return the tasks of the idle pool."""
-        return ()
+        return self.pool.infos(self.ages())
 
     def end_idle(self, tasks: Iterable[str]) -> None:
         """End tasks of the idle pool."""
+        self.pool.end(self, tasks)
 
     def detectors(self, environment: Environment) -> tuple[str, ...]:
         """Return the detectors that take part in an environment."""
@@ -418,6 +436,9 @@ class CoreEngine:
             for placed in env.placed.values():
                 tasks, cpus, memory_mb = used.get(placed.node, (0, 0.0, 0.0))
                 used[placed.node] = (tasks + 1, cpus + placed.cpu, memory_mb + placed.memory_mb)
+        for idle in self.pool.idle.values():
+            tasks, cpus, memory_mb = used.get(idle.record.node, (0, 0.0, 0.0))
+            used[idle.record.node] = (tasks, cpus + idle.record.cpu, memory_mb + idle.record.memory_mb)
         return used
 
     def core_info(self, request: str, who: Principal) -> CoreInfo:
@@ -507,6 +528,22 @@ class CoreEngine:
         """Return whether anything new may be placed on a node."""
         return name not in self.sessions.drained
 
+    def give_up(self, environment: Environment) -> None:
+        """The present plan is given up: undo what it has begun and does not end."""
+        steps.give_up(environment, self)
+
+    def retreat(self, environment: Environment) -> None:
+        """What a modification was to put back can't be: go on with the plan that lets it go."""
+        modify.retreat(environment, self)
+
+    def missing(self, environment: Environment, path: str, reason: str) -> None:
+        """A part that a run can do without is missing in it from now on."""
+        modify.missing(environment, self, path, reason)
+
+    def drop_dead(self, environment: Environment) -> None:
+        """Exclude tasks that are dead and whose class says that it does not matter."""
+        modify.drop_dead(environment, self)
+
     def finish(self, environment: Environment, answer: Finished) -> None:
         """End the operation that is going on."""
         name = environment.record.operation
@@ -533,7 +570,8 @@ class CoreEngine:
         self.telemetry.forget(environment)
         self.locks.forget(environment.id)
         environment.changed = False
-        for table in (ENVIRONMENT, WORKFLOW, PLACEMENT, PLAN, CONFIGURATION, RECONFIGURATION):
+        tables = (ENVIRONMENT, WORKFLOW, PLACEMENT, PLAN, CONFIGURATION, RECONFIGURATION, MODIFICATION, LAUNCHED)
+        for table in tables:
             self.emit(Persist(table, environment.id, None))
 
     # services

@@ -7,17 +7,23 @@ whatever happens later empties it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import attrs
 
+from libecs.engine import members
 from libecs.engine import plan as plans
 from libecs.engine.context import Context
 from libecs.engine.effects import Now, Persist
 from libecs.engine.placement import Placed
 from libecs.engine.plan import Plan, Step, StepKind
-from libecs.engine.records import RECONFIGURATION, EnvironmentRecord, ReconfigurationRecord
+from libecs.engine.records import (
+    RECONFIGURATION,
+    EnvironmentRecord,
+    ModificationRecord,
+    ReconfigurationRecord,
+)
 from libecs.engine.streams import Streams
 from libecs.engine.task import Task
 from libecs.engine.telling import Telling
@@ -52,6 +58,16 @@ class Environment:
         self.saved_plan: Plan | None = None
         """The plan that is on record."""
         self.placed: dict[int, Placed] = {}
+        self.away: dict[int, Placed] = {}
+        """Where tasks were that are excluded: their addresses are kept for them."""
+        self.out: frozenset[int] = frozenset()
+        """Roles that count for nothing: excluded, or on their way out or in."""
+        self.modification: ModificationRecord | None = None
+        """What is being taken out or put back now."""
+        self.commands: dict[str, str] = {}
+        """Task id to the digest of the command that its process was started with."""
+        self.has_min = self.has_drop = False
+        """Whether any group can do without members, or any class without its tasks."""
         self.tasks: dict[str, Task] = {}
         self.by_role: dict[int, Task] = {}
         self.by_node: dict[str, list[Task]] = {}
@@ -89,6 +105,7 @@ class Environment:
         if workflow is not None:
             self.set_workflow(workflow)
             self.set_placed(placed)
+            self.set_out()
 
     @property
     def id(self) -> str:
@@ -176,6 +193,8 @@ class Environment:
         """Take over the expanded workflow."""
         self.workflow = workflow
         self.tree = RoleTree(workflow)
+        self.has_min = any(role.min for role in workflow.roles)
+        self.has_drop = any(one.on_exit == "drop" for one in workflow.classes.values())
         self.launcher = Launcher(workflow, self._functions)
         self.changed = True
 
@@ -203,11 +222,72 @@ class Environment:
                 mode=role.task.mode,
                 critical=role.critical,
                 hook=role.task.trigger is not None,
+                own=one.task.startswith(f"{self.id}t"),
             )
             self.tasks[one.task] = self.by_role[index] = task
             self.by_node.setdefault(one.node, []).append(task)
         for tasks in self.by_node.values():
             tasks.sort(key=lambda task: task.role)
+
+    def set_out(self, modification: ModificationRecord | None = None) -> None:
+        """Let those roles count for nothing that are excluded, or are being taken out or put back."""
+        assert self.workflow is not None
+        assert self.tree is not None
+        self.modification = modification
+        out = members.outside(self.workflow, self.record.excluded)
+        if modification is not None:
+            out = out.union(modification.leaving, modification.joining)
+        if out != self.out:
+            self.out = out
+            self.tree.set_out(out)
+        self.wiring = self.streams = None
+
+    def matters(self, task: Task) -> bool:
+        """Return whether the environment can't go on without a task that is dead."""
+        assert self.tree is not None
+        if not task.critical or task.role in self.out:
+            return False
+        if self.has_drop and self.task_class(task.role).on_exit == "drop":
+            group = self.tree.group_of(task.role)
+            alone = all(other.dead for other in self.runners())
+            return alone or (group >= 0 and self.tree.breaks_root(group))
+        return not self.has_min or self.tree.breaks_root(task.role)
+
+    def lost_roles(self) -> set[int]:
+        """Return the critical tasks that are dead or have no place, but for excluded ones."""
+        assert self.workflow is not None
+        found = set()
+        for index in members.runners(self.workflow):
+            task = self.by_role.get(index)
+            if index not in self.out and self.workflow.roles[index].critical and (task is None or task.dead):
+                found.add(index)
+        return found
+
+    def tolerates(self, roles: Iterable[int]) -> bool:
+        """Return whether the environment can do without these critical roles, besides those that it lacks already."""
+        assert self.workflow is not None
+        if not self.has_min and not self.has_drop:
+            return False
+        lost = self.lost_roles().union(roles)
+        if self.has_drop:
+            dropped = {index for index in lost if (task := self.by_role.get(index)) and self._is_dropped(task)}
+            if members.short_groups(self.workflow, lost, self.out):
+                dropped = set()
+            lost -= dropped
+        return not members.is_broken(self.workflow, lost, self.out)
+
+    def tolerates_absence(self, wanted: Iterable[int], absent: Set[int]) -> bool:
+        """Return whether of these roles, which have no place yet, some may stay without one."""
+        assert self.workflow is not None
+        lost = self.lost_roles().difference(wanted) | absent
+        return not members.is_broken(self.workflow, lost, self.out)
+
+    def may_lack(self, index: int) -> bool:
+        """Return whether a role may be absent though it is critical: it is excluded, or its group does without it."""
+        return index in self.out or (self.tree is not None and self.tree.group_of(index) >= 0)
+
+    def _is_dropped(self, task: Task) -> bool:
+        return task.dead and self.task_class(task.role).on_exit == "drop"
 
     def runners(self) -> Iterable[Task]:
         """Return the tasks that take part in transitions: all but hooks."""
@@ -217,6 +297,8 @@ class Environment:
         """Take over what a node says of a task as of `sequence`; tell whether anything changed."""
         if sequence <= task.as_of:
             return False
+        if status.use != self.id and (status.use or not task.own) and status.phase is not Phase.EXITED:
+            return False  # of its use in another environment: it has not been told of this one yet
         task.as_of = sequence
         before = task.known()
         task.phase, task.state, task.pid = status.phase, status.state, status.pid
@@ -275,9 +357,13 @@ class Environment:
         """Make the plan of a transition and start on it."""
         assert self.workflow is not None
         if event == plans.DESTROY:
-            self.plan = plans.destruction(self.workflow, self.state)
+            self.plan = plans.destruction(self.workflow, self.state, self.record.keep_tasks)
         elif event == plans.RECONFIGURE:
             self.plan = plans.reconfiguration()
+        elif event == plans.MODIFY:
+            assert self.modification is not None
+            joining, take = self.modification.joining, bool(self.modification.take_from)
+            self.plan = plans.modification(self.workflow, self.state, self.modification.leaving, joining, take=take)
         else:
             self.plan = plans.transition(self.workflow, EnvEvent[event], self.state)
         if event != plans.RECONFIGURE and self.reconfiguration is not None:  # it was given up
@@ -334,15 +420,21 @@ class Environment:
         ctx.leave(self)
         self.deadline = self.telling = None
         critical = {path: reason for path, (counts, reason) in self.step_failures.items() if counts}
+        if critical and (self.has_min or self.has_drop):
+            critical = self._untolerated(ctx, critical)
         for path, (counts, reason) in self.step_failures.items():
             if not counts:
                 ctx.event("transition.step", self.id, transition=self.plan.event, role=path, ok=False, text=reason)
         self.step_failures.clear()
         self.entered = False
+        if critical and not step.lenient and self.plan.event == plans.MODIFY:
+            self.update(failures=critical)
+            ctx.retreat(self)
+            return True
         if critical and not step.lenient and self.plan.event != plans.DESTROY:
             self.update(failures={**self.record.failures, **critical})
             if step.abort:
-                self.fail(ctx, self._describe(critical))
+                self.fail(ctx, self.describe(critical))
                 return True
             self.update(skip_half=step.half)
         ctx.event(
@@ -356,7 +448,19 @@ class Environment:
         self.update(index=self.record.index + 1)
         return True
 
-    def _describe(self, failures: Mapping[str, str]) -> str:
+    def _untolerated(self, ctx: Context, critical: dict[str, str]) -> dict[str, str]:
+        """Return those failures of the present step that the environment can't do without."""
+        assert self.workflow is not None
+        failed = {index for index, role in enumerate(self.workflow.roles) if role.path in critical}
+        if (self.modification is not None and failed & self.out) or not self.tolerates(failed):
+            return critical
+        for path, reason in critical.items():
+            self.step_failures[path] = (False, reason)
+            ctx.missing(self, path, reason)
+        return {}
+
+    def describe(self, failures: Mapping[str, str]) -> str:
+        """Return failures in words."""
         path, reason = next(iter(failures.items()))
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         return f"{path}: {reason}{more}"
@@ -366,13 +470,14 @@ class Environment:
         assert self.plan is not None
         event = self.plan.event
         failures = dict(self.record.failures)
-        if failures and event not in (EnvEvent.GO_ERROR.name, plans.DESTROY):
-            self.fail(ctx, self._describe(failures))
+        if failures and event not in (EnvEvent.GO_ERROR.name, plans.DESTROY, plans.MODIFY):
+            self.fail(ctx, self.describe(failures))
             return
         self.plan = None
         self.changed = True
         self.publish_moved(ctx)
-        ctx.event("transition.end", self.id, transition=event, state=self.state.name, ok=event != "GO_ERROR")
+        good = event != EnvEvent.GO_ERROR.name and not failures
+        ctx.event("transition.end", self.id, transition=event, state=self.state.name, ok=good)
         if event == plans.DESTROY:
             ctx.finish(self, Finished(operation=self.record.operation, environment=self.id, state=self.state))
             ctx.remove(self)
@@ -387,6 +492,8 @@ class Environment:
             return
         if event == EnvEvent.RECOVER.name:
             self.update(cause="", error_failures={})
+        if self.has_drop:
+            ctx.drop_dead(self)
         broken = self.first_dead()
         if broken is not None:
             self.fail(ctx, self._cause(broken), {broken.path: broken.why()})
@@ -396,6 +503,7 @@ class Environment:
             self.update(agenda=agenda[1:])
             self.begin(ctx, agenda[0])
             return
+        failed = bool(failures) and event == plans.MODIFY
         ctx.finish(
             self,
             Finished(
@@ -403,6 +511,10 @@ class Environment:
                 environment=self.id,
                 state=self.state,
                 run_number=self.record.run_number,
+                code="E_TRANSITION" if failed else "",
+                message=f"what was to be put back stays excluded: {self.describe(failures)}" if failed else "",
+                failures=failures if failed else {},
+                hint=f"mend it and include it again; environment {self.id} is what it was" if failed else "",
             ),
         )
 
@@ -426,6 +538,7 @@ class Environment:
     def drop_plan(self, ctx: Context) -> None:
         """Leave the present plan where it is."""
         ctx.leave(self)
+        ctx.give_up(self)
         self.plan = None
         self.entered = False
         self.waiting.clear()
@@ -455,7 +568,7 @@ class Environment:
             return None
         if self.tree is not None and self.tree.root is not TaskState.ERROR:
             return None
-        return next((task for task in self.runners() if task.critical and task.dead), None)
+        return next((task for task in self.runners() if task.critical and task.dead and self.matters(task)), None)
 
     def _cause(self, task: Task) -> str:
         return f"critical task {task.path} {task.why()}"
@@ -467,9 +580,13 @@ class Environment:
             return
         if self.state in (EnvState.STANDBY, EnvState.ERROR, EnvState.DONE):
             return
-        if task.critical:
+        if task.role in self.out:
+            if self.modification is not None and task.role in self.modification.joining:
+                self.note_failure(task.path, task.critical, task.why())
+            return
+        if self.matters(task):
             self.fail(ctx, self._cause(task), {task.path: task.why()})
-        else:
-            ctx.event(
-                "task.lost", self.id, role=task.path, ok=False, text=task.why(), run_number=self.record.run_number
-            )
+            return
+        ctx.event("task.lost", self.id, role=task.path, ok=False, text=task.why(), run_number=self.record.run_number)
+        if self.has_drop and self.plan is None:
+            ctx.drop_dead(self)

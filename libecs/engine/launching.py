@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -10,9 +10,9 @@ from libecs.engine import payload
 from libecs.engine.context import Context
 from libecs.engine.effects import Persist
 from libecs.engine.environment import Environment
-from libecs.engine.placement import NodeOffer, Placed, place, runnable
+from libecs.engine.placement import NodeOffer, Placed, Spare, place, runnable, unsatisfied
 from libecs.engine.plan import Step
-from libecs.engine.records import PLACEMENT, PlacementRecord
+from libecs.engine.records import LAUNCHED, PLACEMENT, LaunchedRecord, PlacementRecord
 from libecs.engine.task import Task
 from libecs.engine.telling import Telling
 from libecs.errors import EcsError, Unplaceable
@@ -20,6 +20,7 @@ from libecs.fsm import Mode, TaskState
 from libecs.wire import node
 from libecs.wire.codec import pack_value
 from libecs.wire.node import Phase
+from libecs.workflow.role import Role
 
 DEPLOY_S = 90.0
 """Seconds for the launch of all tasks, where `deploy_timeout` says nothing."""
@@ -29,6 +30,7 @@ NODES_S = 10.0
 """Seconds that RECOVER waits for nodes that have not told what they hold."""
 NODE = "node "
 """What a step waits for besides tasks, hooks and calls."""
+_NEVER: Mapping[int, Placed] = {}
 
 
 def place_all(env: Environment, ctx: Context, step: Step) -> None:
@@ -38,17 +40,132 @@ def place_all(env: Environment, ctx: Context, step: Step) -> None:
     if env.placed:
         return
     ids = {index: f"{env.id}t{index}" for index in runnable(workflow)}
+    placed = find_places(env, ctx, ids)
+    if placed is not None:
+        take_idle(env, ctx, placed)
+        set_placed(env, ctx, placed)
+
+
+def find_places(
+    env: Environment,
+    ctx: Context,
+    ids: Mapping[int, str],
+    *,
+    keep: Mapping[int, str] | None = None,
+    former: Mapping[int, Placed] = _NEVER,
+    offers: list[NodeOffer] | None = None,
+) -> tuple[Placed, ...] | None:
+    """Choose nodes and addresses for roles; None if that can't be, and the present step has failed.
+
+    ids: role to the id of its task, if that is not an idle one. keep: roles that stay on their node. former: where
+    roles were, and are best again.
+    """
+    workflow, _ = env.expanded
+    indices = {role.path: index for index, role in enumerate(workflow.roles)} if env.has_min else {}
+    left_out: dict[str, str] = {}
+
+    def tolerates(reasons: Mapping[str, str]) -> bool:
+        left_out.update(reasons)
+        return env.has_min and env.tolerates_absence(ids, {indices[path] for path in reasons})
+
+    offers = ctx.offers() if offers is None else offers
+    if former:
+        offers = [_without_own(offer, former.values()) for offer in offers]
+    spares = _spares(env, ctx, ids, offers)
     try:
-        _set_placed(env, ctx, place(workflow, ctx.offers(), ids))
+        placed = place(workflow, offers, ids, keep, spares=spares, former=former, tolerates=tolerates)
     except Unplaceable as error:
         for path, reason in error.reasons.items():
             env.note_failure(path, True, reason)
+        return None
+    for path, reason in left_out.items():
+        env.note_failure(path, False, reason)
+    return _without_taken(env, ctx, placed)
 
 
-def _set_placed(env: Environment, ctx: Context, placed: tuple[Placed, ...]) -> None:
+def _without_own(offer: NodeOffer, former: Iterable[Placed]) -> NodeOffer:
+    """The addresses of roles that were taken out are kept for them: for these they are free."""
+    own = {port for one in former if one.node == offer.name for port in one.ports}
+    return attrs.evolve(offer, used_ports=offer.used_ports - own) if own else offer
+
+
+def _spares(
+    env: Environment, ctx: Context, roles: Iterable[int], offers: Iterable[NodeOffer]
+) -> Mapping[int, Sequence[Spare]]:
+    """Return the idle tasks that each role could take: of its class, started with the command that it would get."""
+    if not ctx.pool.idle:
+        return {}
+    hosts = {offer.name: offer.host for offer in offers}
+    found: dict[int, Sequence[Spare]] = {}
+    for index in roles:
+        role = env.role(index)
+        task_class = env.task_class(index)
+        if role.task is None or role.task.trigger is not None or task_class.endpoint:
+            continue
+        fitting = []
+        digests: dict[tuple[str, str], str] = {}
+        for idle in ctx.pool.of_class(task_class.name):
+            where = idle.record.node, hosts.get(idle.record.node, "")
+            if idle.record.mode != int(role.task.mode) or where[1] != idle.record.host:
+                continue
+            if where not in digests:
+                digests[where] = payload.fresh_digest(env, index, *where)
+            if digests[where] == idle.record.digest:
+                fitting.append(Spare(task=idle.record.task, node=idle.record.node, ports=idle.record.ports))
+        if fitting:
+            found[index] = fitting
+    return found
+
+
+def take_idle(env: Environment, ctx: Context, placed: Iterable[Placed]) -> None:
+    """Take the idle tasks among these into use."""
+    for one in placed:
+        record = ctx.pool.take(ctx, one.task, env.id, env.role(one.role).path)
+        if record is not None:
+            env.commands[one.task] = record.digest
+            keep_commands(env, ctx)
+
+
+def _without_taken(env: Environment, ctx: Context, placed: tuple[Placed, ...]) -> tuple[Placed, ...] | None:
+    """Return placed tasks but for those that would attach what somebody has attached already."""
+    mine = {one.role: address for one in placed if (address := payload.attached_address(env, one))}
+    if not mine:
+        return placed
+    held: dict[str, str] = {}
+    for other in ctx.environments.values():
+        for one in other.placed.values():
+            if (address := payload.attached_address(other, one)) and one.role not in (mine if other is env else ()):
+                path = other.role(one.role).path
+                held[address] = f"environment {other.id} ({other.record.name}) as {path} on node {one.node}"
+    refused = set()
+    for index, address in mine.items():
+        role = env.role(index)
+        if address in held:
+            env.note_failure(role.path, role.critical, f"{address} is attached to {held[address]} already")
+            refused.add(index)
+        held.setdefault(address, f"this environment as {role.path}")
+    if any(critical for critical, _ in env.step_failures.values()):
+        return None
+    return tuple(one for one in placed if one.role not in refused)
+
+
+def meets(role: Role, offer: NodeOffer) -> bool:
+    """Return whether a node meets the constraints of a role."""
+    return not any(unsatisfied(constraint, offer.attributes) for constraint in role.constraints)
+
+
+def set_placed(env: Environment, ctx: Context, placed: tuple[Placed, ...]) -> None:
+    """Take over where tasks are, and write it down."""
     env.set_placed(placed)
     ctx.adopt_tasks(env)
-    ctx.emit(Persist(PLACEMENT, env.id, pack_value(PlacementRecord(placed=placed))))
+    away = tuple(one for _, one in sorted(env.away.items()))
+    ctx.emit(Persist(PLACEMENT, env.id, pack_value(PlacementRecord(placed=placed, away=away))))
+
+
+def keep_commands(env: Environment, ctx: Context) -> None:
+    """Write down with what commands processes were started: that is by what they are used again."""
+    digests = {name: digest for name, digest in env.commands.items() if name in env.tasks}
+    ctx.emit(Persist(LAUNCHED, env.id, pack_value(LaunchedRecord(digests=digests))))
 
 
 def launch(env: Environment, ctx: Context, step: Step) -> None:
@@ -102,7 +219,10 @@ def _launch_node(env: Environment, ctx: Context, name: str, tasks: list[Task], t
             if task.id not in env.waiting or task.as_of >= 0:
                 continue
             try:
-                specs.append(payload.spec(env, task.role, task.id))
+                spec = payload.spec(env, task.role, task.id)
+                specs.append(spec)
+                if task.mode in (Mode.DIRECT, Mode.FAIRMQ) and not spec.attached and task.id not in env.commands:
+                    env.commands[task.id] = payload.command_digest(env, task.role, spec)
             except EcsError as error:
                 env.waiting.discard(task.id)
                 env.note_failure(task.path, task.critical, error.message)
@@ -149,21 +269,18 @@ def revive(env: Environment, ctx: Context) -> None:
             over.append(task)
         else:
             kept.append(placed)
-    wanted = {i: f"{env.id}t{i}" for i in runnable(env.workflow) if i not in env.placed}
+    wanted = {i: f"{env.id}t{i}" for i in runnable(env.workflow) if i not in env.placed and i not in env.out}
     fresh.update({i: f"{name}r{env.record.plan_number}" for i, name in wanted.items()})
     if not fresh:
         return
     keep = {i: env.placed[i].node for i in fresh if i in env.placed}
-    offers = _with_used(ctx.offers(), kept)
-    try:
-        placed_now = place(env.workflow, offers, fresh, keep)
-    except Unplaceable as error:
-        for path, reason in error.reasons.items():
-            env.note_failure(path, True, reason)
+    placed_now = find_places(env, ctx, fresh, keep=keep, offers=_with_used(ctx.offers(), kept))
+    if placed_now is None:
         return
     for task in over:
         ctx.condemn(task.node, [task.id])
-    _set_placed(env, ctx, tuple(sorted((*kept, *placed_now), key=lambda one: one.role)))
+    take_idle(env, ctx, placed_now)
+    set_placed(env, ctx, tuple(sorted((*kept, *placed_now), key=lambda one: one.role)))
 
 
 def renew(env: Environment, ctx: Context) -> None:
@@ -177,7 +294,7 @@ def renew(env: Environment, ctx: Context) -> None:
             ctx.condemn(one.node, [one.task])
             one = attrs.evolve(one, task=name)
         placed.append(one)
-    _set_placed(env, ctx, tuple(placed))
+    set_placed(env, ctx, tuple(placed))
 
 
 def _with_used(offers: list[NodeOffer], kept: list[Placed]) -> list[NodeOffer]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from libecs.access import Principal, Role
-from libecs.engine import autostop, reconfigure, repeat, rules
+from libecs.engine import autostop, modify, reconfigure, repeat, rules
 from libecs.engine.context import Context
 from libecs.engine.effects import Now
 from libecs.engine.environment import Environment
@@ -73,7 +73,7 @@ def check(desk: Desk, message: Operation, who: Principal, going: Operations) -> 
         return
     if isinstance(message, Modify):
         _check_idle(env, going)
-        raise EcsError("environments can't be modified yet")
+        modify.check(env, desk, message)
         return
     event = EnvEvent.__members__.get(message.event)
     if event not in CONTROLLABLE:
@@ -83,6 +83,7 @@ def check(desk: Desk, message: Operation, who: Principal, going: Operations) -> 
     next_env(env.state, event)
     if event is EnvEvent.START_ACTIVITY:
         autostop.seconds(env)
+        modify.check_start(env)
 
 
 def _check_create(desk: Desk, message: Create, who: Principal) -> None:
@@ -171,6 +172,7 @@ def prepare(env: Environment, ctx: Context, message: Control | Destroy | Reconfi
     """Set an accepted request in motion."""
     env.update(scope=None if who.detectors is None else tuple(sorted(who.detectors)))
     if isinstance(message, Modify):
+        modify.prepare(env, ctx, message)
         return
     if isinstance(message, Reconfigure):
         reconfigure.prepare(env, ctx, message)
@@ -185,7 +187,7 @@ def prepare(env: Environment, ctx: Context, message: Control | Destroy | Reconfi
         return
     if env.record.operation:
         ctx.finish(env, interrupted(env))
-    env.update(operation=message.operation, destroying=True)
+    env.update(operation=message.operation, destroying=True, keep_tasks=message.keep_tasks)
     if env.workflow is None or env.record.repeat:
         env.update(state=EnvState.DONE)
         ctx.event("environment.state", env.id, state=EnvState.DONE.name, text="destroyed before it was loaded")

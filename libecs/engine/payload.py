@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -81,6 +81,58 @@ def spec(env: Environment, index: int, task_id: str) -> TaskSpec:
     )
 
 
+def command_digest(env: Environment, index: int, spec: TaskSpec) -> str:
+    """Return by what the command of a task that is launched now compares with others. Raises TemplateError."""
+    told = spec.command
+    text = _command_text(env, index, told.argv, told.environment, (told.user, told.cwd, told.stdout, told.stderr))
+    if spec.task in text or env.id in text:  # ids differ in each use
+        placed = env.placed[index]
+        return fresh_digest(env, index, placed.node, placed.host)
+    return _short_digest(text)
+
+
+def fresh_digest(env: Environment, index: int, node: str, host: str) -> str:
+    """Return the same of the command that a task of a role would be launched with on a node, "" if it has none."""
+    workflow, launcher = env.expanded
+    specials = launch.task_specials(workflow.roles[index], task_id="", host=host, environment_id="")
+    if not env.record.run_number and not _has(env, index, RUN_DIR):
+        specials[RUN_DIR] = ""
+    try:
+        made = launcher.command(index, specials, env.record.overlay)
+    except TemplateError:
+        return ""
+    environment = {"O2_ROLE": node, "O2_SYSTEM": "FLP", **made.environment}
+    return _short_digest(
+        _command_text(env, index, made.argv, environment, (made.user, made.cwd, made.stdout, made.stderr))
+    )
+
+
+def _command_text(
+    env: Environment, index: int, argv: Iterable[str], environment: Mapping[str, str], more: Iterable[str]
+) -> str:
+    limits = env.task_class(index).limits
+    names = sorted(environment)
+    numbers = (limits.cpu, limits.memory_mb, *limits.ports)
+    return "\0".join((*argv, "", *chain(*((name, environment[name]) for name in names)), *more, *map(str, numbers)))
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def attached_address(env: Environment, placed: Placed) -> str:
+    """Return the endpoint of a task that somebody else starts, "" if it is none of those, or has none."""
+    _, launcher = env.expanded
+    if not env.task_class(placed.role).endpoint:
+        return ""
+    role = env.role(placed.role)
+    specials = launch.task_specials(role, task_id=placed.task, host=placed.host, environment_id=env.id)
+    try:
+        return launcher.endpoint(placed.role, specials, env.record.overlay)
+    except TemplateError:
+        return ""  # launching says what is wrong with it
+
+
 def start_s(env: Environment, task: Task) -> float:
     """Return the seconds that a task has from its launch until it is ready."""
     return env.task_class(task.role).transition_s.get("DEPLOY", START_S)
@@ -139,7 +191,9 @@ def channel_properties(env: Environment, task: Task) -> Mapping[str, str]:
     """Return what a task is told of its channels. Raises TemplateError."""
     if env.wiring is None:
         workflow, _ = env.expanded
-        env.wiring = channels.Wiring(workflow, partial(_endpoint, env.placed))
+        # who connects to what is excluded now may go on doing so: the address is kept for it
+        places = {**env.away, **env.placed} if env.away else env.placed
+        env.wiring = channels.Wiring(workflow, partial(_endpoint, places), env.may_lack)
     return env.wiring.properties(task.role) or {}
 
 

@@ -6,7 +6,7 @@ Every choice and every refusal has a reason that people can read.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
 from operator import methodcaller
 
@@ -51,6 +51,16 @@ class Placed:
     cpu: float = 0.0
     memory_mb: float = 0.0
     reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Spare:
+    """An idle task that a role may take: its process is there, and what it uses is counted."""
+
+    task: str
+    node: str
+    ports: tuple[int, ...] = ()
+    """Fixed ones that it holds."""
 
 
 @attrs.define
@@ -122,6 +132,10 @@ class _Demand:
         return None
 
 
+_NO_SPARES: Mapping[int, Sequence[Spare]] = {}
+_NEVER_PLACED: Mapping[int, Placed] = {}
+
+
 def unsatisfied(constraint: Constraint, attributes: Mapping[str, str]) -> str:
     """Return why a node with these attributes does not meet a constraint, "" if it does."""
     have = attributes.get(constraint.attribute)
@@ -137,8 +151,15 @@ def place(
     nodes: Sequence[NodeOffer],
     task_ids: Mapping[int, str],
     keep: Mapping[int, str] | None = None,
+    *,
+    spares: Mapping[int, Sequence[Spare]] = _NO_SPARES,
+    former: Mapping[int, Placed] = _NEVER_PLACED,
+    tolerates: Callable[[Mapping[str, str]], bool] = lambda reasons: False,
 ) -> tuple[Placed, ...]:
     """Place the task roles that `task_ids` names; `keep` ties roles to nodes they were on before.
+
+    spares: idle tasks that a role may take, the best first; each is taken once. former: where a role was, and would
+    best be again, with the same addresses. tolerates: whether these critical roles, with why, may be left out.
 
     Among the nodes that can take a task, the one with the fewest tasks of this placement wins, then the first by
     name. Tasks are taken in the order of the tree, those with constraints first.
@@ -152,6 +173,7 @@ def place(
     demands: dict[tuple[tuple[Constraint, ...], Limits, int, str | None], _Demand] = {}
     placed: list[Placed] = []
     refused: dict[str, str] = {}
+    taken: set[str] = set()
     for index in sorted(task_ids, key=lambda i: (not workflow.roles[i].constraints, i)):
         role = workflow.roles[index]
         assert role.task is not None
@@ -163,34 +185,93 @@ def place(
         if demand is None:
             candidates = _candidates(role.constraints, by_attribute, rooms, asked[3])
             demand = demands[asked] = _Demand(len(candidates), sorted((load[name], name) for name in candidates))
-        chosen = demand.choose(rooms, load, methodcaller("refuses", *asked[:3]))
+        before = former.get(index)
+        spare = _spare(spares.get(index, ()), taken, rooms, asked, before)
+        if spare is not None:
+            taken.add(spare.task)
+            room = rooms[spare.node]
+            load[spare.node] += 1
+            placed.append(_placed(index, spare.task, room, inbound, tcp, wants, before, f"idle task {spare.task}"))
+            continue
+        chosen = before.node if before is not None and _is_free(rooms, asked, before) else None
+        chosen = chosen or demand.choose(rooms, load, methodcaller("refuses", *asked[:3]))
         if chosen is None:
             if role.critical:
                 refused[role.path] = _why_not(role.constraints, demand.reasons, rooms)
             continue
         room = rooms[chosen]
         load[chosen] += 1
-        ports = room.free_ports(tcp)
-        room.taken.update(ports)
-        room.taken.update(wants.ports)
         room.cpus += wants.cpu
         room.memory_mb += wants.memory_mb
-        placed.append(
-            Placed(
-                role=index,
-                task=task_ids[index],
-                node=chosen,
-                host=room.offer.host,
-                endpoints=_endpoints(inbound, iter(ports), room.offer.host, task_ids[index]),
-                ports=(*ports, *wants.ports),
-                cpu=wants.cpu,
-                memory_mb=wants.memory_mb,
-                reason=_why(role.constraints, demand.candidates),
-            )
-        )
-    if refused:
+        why = _why(role.constraints, demand.candidates)
+        placed.append(_placed(index, task_ids[index], room, inbound, tcp, wants, before, why))
+    if refused and not tolerates(refused):
         raise Unplaceable(refused, hint="coconut environment plan shows every node's reason")
     return tuple(placed)
+
+
+_Asked = tuple[tuple[Constraint, ...], Limits, int, "str | None"]
+
+
+def _spare(
+    spares: Iterable[Spare], taken: Set[str], rooms: Mapping[str, _Room], asked: _Asked, former: Placed | None
+) -> Spare | None:
+    """Return the idle task that a role takes: one where it was, or the first that will do."""
+    constraints, wants, tcp, kept = asked
+    found = None
+    for spare in spares:
+        room = rooms.get(spare.node)
+        if room is None or spare.task in taken or kept not in (None, spare.node):
+            continue
+        if any(unsatisfied(one, room.offer.attributes) for one in constraints):
+            continue
+        if len(room.free_ports(tcp)) < tcp or set(wants.ports) - set(spare.ports):
+            continue
+        if former is not None and spare.node == former.node:
+            return spare
+        found = found or spare
+    return found
+
+
+def _is_free(rooms: Mapping[str, _Room], asked: _Asked, former: Placed) -> bool:
+    """Return whether a role may be again where it was."""
+    constraints, wants, tcp, kept = asked
+    room = rooms.get(former.node)
+    return room is not None and kept in (None, former.node) and not room.refuses(constraints, wants, tcp)
+
+
+def _placed(
+    index: int,
+    task: str,
+    room: _Room,
+    inbound: Sequence[Channel],
+    tcp: int,
+    wants: Limits,
+    former: Placed | None,
+    reason: str,
+) -> Placed:
+    """Give a task of a node its addresses: those that it had, if they are there and free."""
+    same = former is not None and former.node == room.offer.name and room.taken.isdisjoint(former.ports)
+    if former is not None and same and len(former.ports) == tcp + len(wants.ports):
+        ports, endpoints = former.ports[:tcp], former.endpoints
+    else:
+        room.taken.update(wants.ports)
+        ports = tuple(room.free_ports(tcp))
+        endpoints = _endpoints(inbound, iter(ports), room.offer.host, task)
+        if former is not None and inbound:
+            reason += ", new address"
+    room.taken.update(ports, wants.ports)
+    return Placed(
+        role=index,
+        task=task,
+        node=room.offer.name,
+        host=room.offer.host,
+        endpoints=endpoints,
+        ports=(*ports, *wants.ports),
+        cpu=wants.cpu,
+        memory_mb=wants.memory_mb,
+        reason=reason,
+    )
 
 
 def runnable(workflow: Workflow) -> list[int]:

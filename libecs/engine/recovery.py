@@ -13,11 +13,15 @@ from libecs.engine.environment import Environment
 from libecs.engine.locks import Locks
 from libecs.engine.placement import Placed
 from libecs.engine.plan import Plan
+from libecs.engine.pool import Pool
 from libecs.engine.records import (
     CONDEMNED,
     CONFIGURATION,
     DRAIN,
     ENVIRONMENT,
+    IDLE,
+    LAUNCHED,
+    MODIFICATION,
     LOCK,
     OPERATION,
     PLACEMENT,
@@ -31,6 +35,8 @@ from libecs.engine.records import (
     ConfigurationRecord,
     DrainRecord,
     EnvironmentRecord,
+    LaunchedRecord,
+    ModificationRecord,
     OperationRecord,
     PlacementRecord,
     ReconfigurationRecord,
@@ -54,6 +60,7 @@ class Life(Protocol):
     requests: Requests
     locks: Locks
     runbook: RunBook
+    pool: Pool
     telemetry: Telemetry
     quarantine: dict[str, str]
     environments: dict[str, Environment]
@@ -81,6 +88,8 @@ def recover(life: Life, records: Records) -> None:
         _guard(life, f"{RUN}/{key}", partial(life.runbook.load_run, value))
     life.runbook.load_parts(records.get(RUN_CONFIGURATION, {}), records.get(RUN_PLACEMENT, {}))
     life.telemetry.load(records.get(RUN_METRICS, {}))
+    for key, value in records.get(IDLE, {}).items():
+        _guard(life, f"{IDLE}/{key}", partial(life.pool.load, value))
     for key, value in records.get(ENVIRONMENT, {}).items():
         _guard(life, f"{ENVIRONMENT}/{key}", partial(_environment, life, key, value, records))
 
@@ -102,7 +111,7 @@ def _drain(life: Life, name: str, value: bytes) -> None:
 
 def _environment(life: Life, key: str, value: bytes, records: Records) -> None:
     record = unpack_value(EnvironmentRecord, value)
-    workflow = placement = plan = reconfiguration = None
+    workflow = placement = plan = reconfiguration = modification = None
     if (data := records.get(WORKFLOW, {}).get(key)) is not None:
         workflow = unpack_value(Workflow, data)
     if (data := records.get(PLACEMENT, {}).get(key)) is not None:
@@ -111,13 +120,24 @@ def _environment(life: Life, key: str, value: bytes, records: Records) -> None:
         plan = unpack_value(Plan, data)
     if (data := records.get(RECONFIGURATION, {}).get(key)) is not None:
         reconfiguration = unpack_value(ReconfigurationRecord, data)
+    if (data := records.get(MODIFICATION, {}).get(key)) is not None:
+        modification = unpack_value(ModificationRecord, data)
     env = life.make_environment(record, workflow, placement.placed if placement else (), plan)
     env.saved_plan, env.reconfiguration = plan, reconfiguration
+    env.away = {one.role: one for one in placement.away} if placement else {}
+    if workflow is not None:
+        env.set_out(modification)
+    if (data := records.get(LAUNCHED, {}).get(key)) is not None:
+        _guard(life, f"{LAUNCHED}/{key}", partial(_launched, env, data))
     env.changed = False
     if (data := records.get(CONFIGURATION, {}).get(key)) is not None:
         _guard(life, f"{CONFIGURATION}/{key}", partial(_configuration, env, data))
     life.environments[env.id] = env
     life.adopt_tasks(env)
+
+
+def _launched(env: Environment, data: bytes) -> None:
+    env.commands = dict(unpack_value(LaunchedRecord, data).digests)
 
 
 def _configuration(env: Environment, data: bytes) -> None:

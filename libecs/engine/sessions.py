@@ -82,6 +82,7 @@ class Sessions:
             self._open.pop(old.session or 0, None)
         for env in hub.environments.values():
             env.new_session(hello.node)
+        hub.pool.new_session(hello.node)
         self.nodes[hello.node] = one
         self._open[session] = one
         if hub.is_fresh:
@@ -189,6 +190,7 @@ class Sessions:
         for name, status in statuses:
             env = self._hub.owner(name)
             if env is None:
+                self._hub.pool.learn(self._hub, status, sequence)
                 continue
             task = env.tasks[name]
             was_dead, was_over = task.dead, task.end_of_stream
@@ -225,7 +227,7 @@ class Sessions:
                 transits.judge(env, task, step)
                 return
         if task.dead and not was_dead and not task.hook:
-            if not task.critical:
+            if task.role not in env.out and not env.matters(task):
                 spans.degrade(env, self._hub, task.path, task.why())
             env.broken(self._hub, task)
 
@@ -240,6 +242,8 @@ class Sessions:
             task = env.tasks.get(name)
             if task is not None:
                 env.learn_state(task, message.state, message.sequence)
+            else:
+                hub.pool.learn_state(name, message.state, message.sequence)
         steps.answered(env, hub, one.name, message)
         env.advance(hub)
 
@@ -253,6 +257,7 @@ class Sessions:
             for task in env.by_node.get(one.name, ())
             if not task.hook
         ]
+        known += [Known(task=name, launched=True) for name in hub.pool.of(one.name)]
         findings = reconcile(known, self.condemned.of(one.name), message.tasks)
         one.announced = True
         self._learn(((held.status.task, held.status) for held in findings.adopted), message.sequence)
@@ -280,7 +285,10 @@ class Sessions:
 
     def _lost_task(self, name: str, sequence: int) -> None:
         env = self._hub.owner(name)
-        if env is None or sequence <= env.tasks[name].as_of:
+        if env is None:
+            self._hub.pool.lost(self._hub, name, sequence)
+            return
+        if sequence <= env.tasks[name].as_of:
             return
         exit = node.Exit(cause=node.ExitCause.UNKNOWN)
         error = "its node does not hold it any more"

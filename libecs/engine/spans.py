@@ -6,6 +6,8 @@ its node is silent. A task that is dead is missing until the end of the run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from libecs.engine.context import Context
@@ -14,6 +16,7 @@ from libecs.wire.client import RunCondition, RunInfo, RunSpan
 
 STALLED = "stalled: "
 UNKNOWN = "unknown: "
+EXCLUDED = "excluded: "
 """How the reasons of spans begin that may end before the run does."""
 MAX_SPANS = 1000
 """Spans of one run that are on record; who sees so many does not read more."""
@@ -51,6 +54,31 @@ def restore(env: Environment, ctx: Context, path: str, kind: str) -> None:
     ctx.save_run(attrs.evolve(run, degraded=tuple(spans)))
 
 
+def exclude(env: Environment, ctx: Context, path: str, reason: str) -> None:
+    """A role is taken out of the run, whatever was missing of it before. One that is dead was missing already."""
+    _close(env, ctx, lambda other: other.startswith(f"{path}."))
+    degrade(env, ctx, path, reason)
+
+
+def include(env: Environment, ctx: Context, path: str) -> None:
+    """A role is in the run again."""
+    _close(env, ctx, lambda other: other == path)
+
+
+def _close(env: Environment, ctx: Context, wanted: Callable[[str], bool]) -> None:
+    if not env.record.run_number:
+        return
+    run = ctx.run(env.record.run_number)
+    spans = _open(env, run)
+    over = [path for path in spans if wanted(path)]
+    if over:
+        degraded = list(run.degraded)
+        for path in over:
+            number = spans.pop(path)
+            degraded[number] = attrs.evolve(degraded[number], end_ms=ctx.now.unix_ms)
+        ctx.save_run(attrs.evolve(run, degraded=tuple(degraded)))
+
+
 def is_open(env: Environment, ctx: Context, path: str, kind: str) -> bool:
     """Whether the record of the run says that a part is missing now for this reason."""
     if not env.record.run_number:
@@ -61,7 +89,7 @@ def is_open(env: Environment, ctx: Context, path: str, kind: str) -> bool:
 
 
 def _kind(reason: str) -> str:
-    return next((kind for kind in (STALLED, UNKNOWN) if reason.startswith(kind)), "")
+    return next((kind for kind in (STALLED, UNKNOWN, EXCLUDED) if reason.startswith(kind)), "")
 
 
 def _open(env: Environment, run: RunInfo) -> dict[str, int]:

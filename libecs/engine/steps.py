@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from libecs.engine import autostop, calls, launching, payload, reconfigure, runs, transits
+from libecs.engine import autostop, calls, launching, modify, payload, reconfigure, runs, transits
 from libecs.engine.context import Context
 from libecs.engine.effects import TakeRunNumber
 from libecs.engine.environment import Environment
-from libecs.engine.plan import Step, StepKind
+from libecs.engine.plan import MODIFY, Step, StepKind
 from libecs.errors import EcsError, InvalidInput
 from libecs.fsm import EnvEvent, EnvState, TaskEvent, TaskState, target_of
 from libecs.wire import node
@@ -73,11 +73,19 @@ def expire(env: Environment, ctx: Context) -> None:
     env.waiting.clear()
 
 
+def give_up(env: Environment, ctx: Context) -> None:
+    """The present plan is given up."""
+    if env.plan is not None and env.plan.event == MODIFY:
+        modify.give_up(env, ctx)
+
+
 def leave(env: Environment, ctx: Context) -> None:
     """The present step is over or given up. Its hooks are ended and forgotten now and not before: until the core has
     written down that it went on, an executor must still know that they ran.
     """
     step = env.step
+    if step is not None and step.kind is StepKind.LAUNCH:
+        launching.keep_commands(env, ctx)
     if step is None or step.kind is not StepKind.HOOKS:
         return
     by_node: dict[str, list[str]] = {}
@@ -94,6 +102,8 @@ def _enter_hooks(env: Environment, ctx: Context, step: Step) -> None:
     env.hooks = {}
     longest = 0.0
     for index in step.roles:
+        if index in env.out:
+            continue
         task = env.by_role.get(index)
         role = env.role(index)
         if task is None:
@@ -233,6 +243,8 @@ def _enter_enter(env: Environment, ctx: Context, step: Step) -> None:
 
 def _enter_kill(env: Environment, ctx: Context, step: Step) -> None:
     calls.cancel_all(env, ctx)
+    if env.record.keep_tasks:
+        modify.let_go(env, ctx, [task.role for task in env.runners() if ctx.pool.fits(env, ctx, task)])
     by_node: dict[str, list[str]] = {}
     for task in env.runners():
         by_node.setdefault(task.node, []).append(task.id)
@@ -264,6 +276,11 @@ _ACTIONS: Mapping[str, Callable[[Environment, Context], None]] = {
     "compare": reconfigure.compare,
     "renew": launching.renew,
     "reconfigured": reconfigure.finish,
+    "release": modify.release,
+    "take": modify.take,
+    "admit": modify.admit,
+    "join": modify.join,
+    "dismiss": modify.dismiss,
 }
 
 _ENTER: Mapping[StepKind, Callable[[Environment, Context, Step], None]] = {

@@ -19,6 +19,8 @@ class Task:
     mode: Mode
     critical: bool
     hook: bool
+    own: bool = True
+    """It was launched for this environment, not for one that had it before."""
     phase: Phase = Phase.ASSIGNED
     state: TaskState = TaskState.UNKNOWN
     pid: int = 0

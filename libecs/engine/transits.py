@@ -8,7 +8,7 @@ from libecs.engine import payload
 from libecs.engine.context import Context
 from libecs.engine.effects import Persist
 from libecs.engine.environment import Environment
-from libecs.engine.plan import Step
+from libecs.engine.plan import MODIFY, Step
 from libecs.engine.records import CONFIGURATION, ConfigurationRecord
 from libecs.engine.task import Task
 from libecs.engine.telling import Telling
@@ -37,6 +37,9 @@ def enter(env: Environment, ctx: Context, step: Step) -> None:
     """Take the tasks of a step, or all of them, through its event."""
     event = TaskEvent[step.event]
     roles = set(step.roles)
+    if event is TaskEvent.START and env.has_min:
+        for index in env.lost_roles().difference(env.by_role):
+            env.note_failure(env.role(index).path, True, "has no place to run")
     for task in env.runners():
         if roles and task.role not in roles:
             continue
@@ -64,7 +67,8 @@ def _times(env: Environment, step: Step) -> Mapping[str, float]:
     assert env.workflow is not None
     if step.lenient and env.plan is not None and env.plan.event == EnvEvent.GO_ERROR.name:
         return dict.fromkeys(env.workflow.classes, LENIENT_S)
-    usual = LENIENT_S if step.lenient and event is not TaskEvent.RECOVER else TRANSITION_S[event]
+    hurried = step.lenient and event is not TaskEvent.RECOVER and env.plan is not None and env.plan.event != MODIFY
+    usual = LENIENT_S if hurried else TRANSITION_S[event]
     return {name: one.transition_s.get(event.name, usual) for name, one in env.workflow.classes.items()}
 
 

@@ -40,7 +40,7 @@ def environment_info(
         cause=record.cause,
         failures=record.error_failures,
         requester=record.requester,
-        tasks=tuple(task_info(env, task, ages) for task in env.tasks.values()) if tasks else (),
+        tasks=(*(task_info(env, task, ages) for task in env.tasks.values()), *_away_infos(env)) if tasks else (),
         roles=_role_infos(env) if tasks else (),
         detectors=tuple(sorted(detectors)),
         auto=record.auto,
@@ -81,6 +81,26 @@ def task_info(env: Environment, task: Task, ages: Mapping[str, int]) -> TaskInfo
         attached=bool(env.task_class(task.role).endpoint),
         excluded=is_excluded(task.path, env.record.excluded),
     )
+
+
+def _away_infos(env: Environment) -> Iterable[TaskInfo]:
+    """Return the tasks that are excluded: where they were, and no process."""
+    for index, placed in sorted(env.away.items()):
+        role = env.role(index)
+        assert role.task is not None
+        yield TaskInfo(
+            task="",
+            role=role.path,
+            class_name=role.task.class_name,
+            mode=role.task.mode.name.lower(),
+            node=placed.node,
+            critical=role.critical,
+            phase=Phase.ASSIGNED,
+            state=TaskState.STANDBY,
+            hook=role.task.trigger is not None,
+            attached=bool(env.task_class(index).endpoint),
+            excluded=True,
+        )
 
 
 def orphan_info(node: str, held: Held) -> TaskInfo:

@@ -76,6 +76,8 @@ def drain(desk: Desk, message: client.Drain) -> str:
         because = f": {message.reason[:MAX_REASON]}" if message.reason else ""
         state = "DRAINED" if message.on else "UNDRAINED"
         desk.event("node", name=name, state=state, text=f"by {message.requester or 'the owner'}{because}")
+    if message.on:
+        desk.pool.leave(desk, name)
     return json.dumps({"node": name, "drained": message.on})
 
 

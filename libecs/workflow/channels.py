@@ -108,10 +108,18 @@ class Wiring:
     other end does not run.
     """
 
-    def __init__(self, workflow: Workflow, endpoint: Callable[[int, str], Endpoint | None]) -> None:
-        """`endpoint`: gives role index and channel name the addresses of an inbound channel, None if it has none."""
+    def __init__(
+        self,
+        workflow: Workflow,
+        endpoint: Callable[[int, str], Endpoint | None],
+        may_lack: Callable[[int], bool] = lambda index: False,
+    ) -> None:
+        """`endpoint`: gives role index and channel name the addresses of an inbound channel, None if it has none.
+        `may_lack`: whether a task that others connect to may be absent; then these are told of no such channel.
+        """
         self._workflow = workflow
         self._endpoint = endpoint
+        self._may_lack = may_lack
         self._write = _PropertyWriter()
         self._tasks = {role.path: index for index, role in enumerate(workflow.roles) if has_channels(role)}
         self._aliases = {
@@ -139,8 +147,8 @@ class Wiring:
         for channel in role.connect:
             address, transport = channel.target, channel.transport
             if not is_address(address):
-                address, transport = self._other_end(role, channel)
-                if not address and not role.critical:
+                index, address, transport = self._other_end(role, channel)
+                if not address and (not role.critical or self._may_lack(index)):
                     continue
                 if not address:
                     raise TemplateError(
@@ -152,8 +160,8 @@ class Wiring:
             self._write(properties, channel, "connect", address, transport)
         return properties
 
-    def _other_end(self, role: Role, channel: Channel) -> tuple[str, str]:
-        """Return address ("" = it does not run) and transport of what an outbound channel connects to."""
+    def _other_end(self, role: Role, channel: Channel) -> tuple[int, str, str]:
+        """Return role, address ("" = it does not run) and transport of what an outbound channel connects to."""
         index, inbound = self._aliases.get(channel.target, (-1, None))
         if inbound is None:
             path, _, name = channel.target.rpartition(":")
@@ -164,8 +172,9 @@ class Wiring:
             raise _unmatched(self._workflow, role, channel, bound(self._workflow))
         endpoint = self._endpoint(index, inbound.name)
         if endpoint is None:
-            return "", inbound.transport
-        return _reachable(inbound.target, endpoint) if inbound.target else endpoint.connect, inbound.transport
+            return index, "", inbound.transport
+        address = _reachable(inbound.target, endpoint) if inbound.target else endpoint.connect
+        return index, address, inbound.transport
 
 
 def resolve(workflow: Workflow, endpoints: Mapping[tuple[str, str], Endpoint]) -> dict[str, dict[str, str]]:
