@@ -183,7 +183,7 @@ async def test_the_socket_is_there_only_while_an_invitation_is_open(
 ) -> None:
     monkeypatch.setattr(lobbies, "_GRACE_S", 0.5)
     closed = asyncio.Event()
-    monkeypatch.setattr(core.lobby, "_forget_old", _then(core.lobby._forget_old, core.lobby, closed))
+    monkeypatch.setattr(core.lobby, "close", _then(core.lobby.close, closed))
     before = core.lobby.is_open
 
     invitation = core.invite()
@@ -199,11 +199,10 @@ async def test_the_socket_is_there_only_while_an_invitation_is_open(
     assert (await enrol(context, again, BOB)).name == "bob"
 
 
-def _then(forget: Callable[[], None], lobby: Lobby, event: asyncio.Event) -> Callable[[], None]:
+def _then(function: Callable[[], None], event: asyncio.Event) -> Callable[[], None]:
     def wrapped() -> None:
-        forget()
-        if not lobby.invitations:
-            asyncio.get_running_loop().call_soon(event.set)
+        function()
+        event.set()
 
     return wrapped
 
