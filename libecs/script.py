@@ -21,7 +21,6 @@ from typing import Any
 import attrs
 
 from libecs.errors import TemplateError, UsageError
-from libecs.language.task import read_task
 
 MODES = ("direct", "fairmq", "basic")
 RECONFIGURE = ("reset", "live")
@@ -221,6 +220,8 @@ def workflow(
         for before in described.start_after:
             if before not in tasks:
                 raise UsageError(f"{one!r} is to start after {before!r}: no such task", hint=_meant(before, tasks))
+    from libecs.language.task import read_task  # here, for it brings the whole language: most clients need none
+
     place = _script_folder() if folder is None else os.path.abspath(os.path.expanduser(folder))
     for one, described in tasks.items():
         try:

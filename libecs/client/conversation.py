@@ -258,12 +258,12 @@ class Conversation:
                 self._waiters.discard(waiter)
         return True
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, make: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Do something in the background, until it ends or the session does."""
 
         async def quiet() -> None:
             with contextlib.suppress(EcsError):
-                await coroutine
+                await make()
 
         task = self.loop.create_task(quiet())
         self._background.add(task)

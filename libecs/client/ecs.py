@@ -241,7 +241,7 @@ class AsyncEcs(Session):
         if self._talk.closed is not None:
             reader.close()
         elif since and since <= (self._stream.last or 0):
-            self._talk.spawn(self._replay(reader, since))
+            self._talk.spawn(lambda: self._replay(reader, since))
             return reader
         self._readers.add(reader)
         return reader

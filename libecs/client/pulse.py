@@ -69,7 +69,7 @@ class Pulse:
         self._on_pong, self._again = on_pong, again
         self._reason = ""
         self._told_down = False
-        talk.spawn(self._beat())
+        talk.spawn(self._beat)
 
     def changed(self, up: bool) -> None:
         """The connection is there, or no more."""

@@ -137,7 +137,7 @@ class Session:
                 self._stream.tell(told.sequence)
                 self._look_for_gaps()
 
-        self._talk.spawn(check())
+        self._talk.spawn(check)
 
     def _take(self, message: object) -> None:
         if isinstance(message, Events):
@@ -161,12 +161,12 @@ class Session:
             for event in events:
                 reader.put(event)
         if self._mirror.behind and not was_behind:
-            self._talk.spawn(self._snapshot())
+            self._talk.spawn(self._snapshot)
 
     def _look_for_gaps(self) -> None:
         if self._stream.missing and not self._filling:
             self._filling = True
-            self._talk.spawn(self._fill())
+            self._talk.spawn(self._fill)
 
     async def _fill(self) -> None:
         """Fetch the events that did not come; what is on the way comes first."""
