@@ -377,10 +377,11 @@ def run(
     start: Callable[[Loaded[T]], int],
     *,
     environment: Environment | None = None,
+    complete: Callable[[Loaded[T]], Loaded[T]] | None = None,
 ) -> int:
     """Read the settings, do what `--help`, `--version` and `--show-settings` ask for, or start; return the exit code.
 
-    Errors are printed to stderr as people are shown them.
+    Errors are printed to stderr as people are shown them. `complete` adds what the program knows from elsewhere.
     """
     words = list(arguments)
     asked = {word for word in words if word in ("-h", "--help", "--version", "--show-settings", "--json")}
@@ -393,6 +394,8 @@ def run(
         return 0
     try:
         loaded = load(program, cls, words, os.environ if environment is None else environment)
+        if complete is not None:
+            loaded = complete(loaded)
         if "--show-settings" in asked:
             print(show(loaded, as_json="--json" in asked))
             return 0

@@ -1,0 +1,1 @@
+"""`ecs-executord`: one node's executor as a process of its own."""
