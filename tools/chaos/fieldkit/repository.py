@@ -60,11 +60,12 @@ defaults:
   moment: ""
   slow_ms: "0"
   count: "0"
-  timeout: 30s
+  class: faulty
+  fork: "0"
 roles:
   - name: one
     constraints: [{attribute: machine_id, value: "{{ host }}"}]
-    task: {load: faulty}
+    task: {load: "{{ class }}"}
 """
 
 _CHAIN = """
@@ -95,6 +96,17 @@ properties:
 command: {{value: {program}, stderr: all}}
 """
 
+_FAULTS = """
+  value: "{{ value }}"
+  fork: "{{ fork }}"
+  count: "{{ count }}"
+  slow_ms: "{{ slow_ms }}"
+  slow: "{{ fault == 'slow' ? moment : '' }}"
+  hang: "{{ fault == 'hang' ? moment : '' }}"
+  fail: "{{ fault == 'fail' ? moment : '' }}"
+  crash: "{{ fault == 'crash' ? moment : '' }}"
+""".strip("\n")
+
 
 def write_repository(folder: Path, recorder: Path, *, examples: Path | None = None) -> Path:
     """Write a repository with workflows `field`, `detectors`, `single`, and `chain` if there are C examples."""
@@ -108,14 +120,9 @@ def write_repository(folder: Path, recorder: Path, *, examples: Path | None = No
             more="reconfigure: live",
             properties='  value: "{{ value }}"\n  role_path: "{{ task_parent_role }}"',
         ),
-        "faulty": _RECORDER.format(
-            name="faulty",
-            program=recorder,
-            more="reconfigure: live",
-            properties='  value: "{{ value }}"\n  "{{ fault }}": "{{ moment }}"\n  slow_ms: "{{ slow_ms }}"\n'
-            '  count: "{{ count }}"',
-        ),
     }
+    for name, more in (("faulty", ""), ("hasty", "timeouts: {CONFIGURE: 1s, START: 1s, STOP: 1s, RESET: 1s}")):
+        tasks[name] = _RECORDER.format(name=name, program=recorder, more=more, properties=_FAULTS)
     if examples is not None:
         workflows["chain"] = _CHAIN
         for name in ("source", "sink"):

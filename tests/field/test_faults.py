@@ -1,0 +1,301 @@
+"""Rows of the fault matrix that need a whole cluster; see docs/reliability.md for what stands elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import select
+import signal
+
+import pytest
+from fieldkit.cluster import is_alive
+from fieldkit.watch import Watch, connected
+
+import libecs
+from libecs.wire.client import Control
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def tasks_of(info) -> dict[str, tuple[str, int]]:
+    return {task.role: (task.task, task.pid) for task in info.tasks if not task.excluded}
+
+
+async def back(*daemons) -> None:
+    for daemon in daemons:
+        daemon.start()
+    for daemon in daemons:
+        await asyncio.to_thread(daemon.wait_ready)
+
+
+async def ended(pid: int) -> None:
+    """Wait until a process is gone."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await asyncio.to_thread(select.select, [descriptor], [], [], 30)
+    finally:
+        os.close(descriptor)
+
+
+# F1, F3, F4, F5: daemons die
+
+
+@pytest.mark.parametrize("state", ["DEPLOYED", "CONFIGURED", "RUNNING"])
+@pytest.mark.parametrize("victims", ["core", "n1", "core n1 n2", "core by SIGTERM"])
+async def test_daemons_that_die_take_nothing_with_them(cluster, state, victims) -> None:
+    async with connected(cluster) as ecs:
+        env = await ecs.environment("field", {"each": 1}, target="DEPLOYED" if state == "DEPLOYED" else "CONFIGURED")
+        if state == "RUNNING":
+            await env.control("START")
+        info = await env.show()
+        before, number = tasks_of(info), info.run_number
+        words = {name: record.words() for name, record in cluster.read().items()}
+
+        daemons = [cluster.daemon(name) for name in victims.removesuffix(" by SIGTERM").split(" ")]
+        for daemon in daemons:
+            if victims.endswith("SIGTERM"):
+                assert daemon.stop() == 0
+            else:
+                daemon.kill()
+        assert set(cluster.tasks()) == {pid for _, pid in before.values()}
+        await back(*daemons)
+
+        again = await ecs.get(env.id)
+        info = await again.show()
+        assert (info.state.name, info.run_number, tasks_of(info)) == (state, number, before)
+        assert {name: record.words() for name, record in cluster.read().items()} == words
+        if state == "RUNNING":
+            await env.control("STOP")
+            run = await ecs.run_record(number)
+            assert (run.end_reason, bool(run.end_ms)) == ("USER", True)
+        async with env.run() if state != "DEPLOYED" else asyncio.timeout(60):
+            pass
+        await env.destroy()
+    assert cluster.tasks() == {}
+
+
+async def test_task_that_dies_while_its_executor_is_away_has_the_right_cause(cluster) -> None:
+    async with connected(cluster) as ecs, Watch(ecs) as watch:
+        env = await ecs.environment("single")
+        (task,) = (await env.show()).tasks
+        cluster.nodes["n1"].kill()
+        os.kill(task.pid, signal.SIGABRT)
+        await ended(task.pid)
+        await back(cluster.nodes["n1"])
+
+        await watch.state(env.id, "ERROR")
+        assert f"killed by signal {int(signal.SIGABRT)}" in (await env.show()).cause
+        await env.destroy(force=True)
+
+
+# F6, F7, F8: shims and tasks die
+
+
+async def test_task_outlives_its_shim_and_its_end_is_then_of_unknown_cause(cluster) -> None:
+    async with connected(cluster) as ecs, Watch(ecs) as watch:
+        env = await ecs.environment("single")
+        await env.control("START")
+        (task,) = (await env.show()).tasks
+        shim = cluster.shims()[task.task]
+        os.kill(shim, signal.SIGKILL)
+        await ended(shim)
+
+        await env.control("STOP")
+        await env.control("START")
+        assert (await env.show()).tasks[0].pid == task.pid
+        os.kill(task.pid, signal.SIGKILL)
+        await watch.state(env.id, "ERROR")
+        cause = (await env.show()).cause
+        assert "single.one" in cause
+        assert "signal" not in cause
+        await env.destroy(force=True)
+
+
+@pytest.mark.parametrize("state", ["DEPLOYED", "CONFIGURED", "RUNNING"])
+async def test_death_of_a_critical_task_is_an_error_and_recover_keeps_its_siblings(cluster, state) -> None:
+    async with connected(cluster) as ecs, Watch(ecs) as watch:
+        env = await ecs.environment("field", {"each": 1}, target="DEPLOYED" if state == "DEPLOYED" else "CONFIGURED")
+        if state == "RUNNING":
+            await env.control("START")
+        info = await env.show()
+        before, number = tasks_of(info), info.run_number
+        victim = next(task for task in info.tasks if task.node == "n1")
+        os.kill(victim.pid, signal.SIGKILL)
+
+        await watch.state(env.id, "ERROR")
+        if number:
+            await watch.until(lambda event: event.kind == "run.end" and event.run_number == number)
+        await env._ecs.until(lambda: not env.info.transition, 30)
+        assert victim.role in (await env.show()).cause
+        assert await env.recover() == "DEPLOYED"
+        after = tasks_of(await env.show())
+        assert {role for role in before if before[role] != after[role]} == {victim.role}
+        await env.control("CONFIGURE")
+        async with env.run() as run:
+            pass
+        assert run.condition == "GOOD"
+        if number:
+            record = await ecs.run_record(number)
+            assert record.condition.name == "FAILED"
+            assert victim.role in record.cause
+        await env.destroy()
+
+
+async def test_death_of_a_task_that_is_not_critical_degrades_the_run(cluster) -> None:
+    async with connected(cluster) as ecs, Watch(ecs) as watch:
+        env = await ecs.environment("field", {"each": 1, "spare": "true"})
+        await env.control("START")
+        info = await env.show()
+        number, spare = info.run_number, next(task for task in info.tasks if task.role.endswith("n1.spare"))
+        seen = len(watch.events)
+        os.kill(spare.pid, signal.SIGKILL)
+        await watch.until(lambda event: event.kind == "tasks" and spare.role in dict(event.tasks), after=seen)
+
+        info = await env.show()
+        assert (info.state.name, info.run_number) == ("RUNNING", number)
+        await env.control("STOP")
+        record = await ecs.run_record(number)
+        assert record.condition.name == "DEGRADED"
+        assert [span.role for span in record.degraded] == [spare.role]
+        await env.destroy()
+
+
+# F10: what tasks leave
+
+
+async def test_children_that_ignore_signals_are_gone_after_destroy(cluster) -> None:
+    async with connected(cluster) as ecs:
+        env = await ecs.environment("single", {"fork": "1"})
+        (task,) = (await env.show()).tasks
+        pids = set(cluster.tasks())
+        assert len(pids) == 2
+        await env.destroy()
+
+        for pid in pids - {task.pid}:
+            await ended(pid)
+        assert cluster.processes().keys() == {daemon.pid for daemon in cluster.daemons} | workers(cluster)
+
+
+def workers(cluster) -> set[int]:
+    """Processes that daemons have for themselves."""
+    return {pid for pid, command in cluster.processes().items() if pid not in cluster.tasks() and "shim" not in command}
+
+
+# F11, F12, F13: tasks that do not answer
+
+
+async def test_hung_task_is_named_and_does_not_delay_another_environment(cluster) -> None:
+    async with connected(cluster) as ecs, connected(cluster) as other, Watch(ecs) as watch:
+        env = await ecs.environment("single")
+        beside = await other.environment("field", {"each": 1})
+        await env.control("START")
+        (task,) = (await env.show()).tasks
+        os.kill(task.pid, signal.SIGSTOP)
+        event = await watch.until(lambda event: event.kind == "task.stalled")
+        assert (event.role, event.ok) == (task.role, False)
+
+        stopping = asyncio.create_task(env.control("STOP"))
+        async with beside.run() as run:  # all of it, while the other environment waits for its task
+            assert not stopping.done()
+        assert run.condition == "GOOD"
+        os.kill(task.pid, signal.SIGCONT)
+        await stopping
+        await env.destroy()
+        await beside.destroy()
+
+
+@pytest.mark.parametrize("moment", ["configure", "start", "stop"])
+async def test_task_that_never_answers_is_named_at_its_deadline(cluster, moment) -> None:
+    async with connected(cluster) as ecs:
+        variables = {"class": "hasty", "fault": "hang", "moment": moment}
+        env = await ecs.environment("single", variables, target="DEPLOYED")
+        with pytest.raises(libecs.EcsError) as caught:
+            await env.control("CONFIGURE")
+            await env.control("START")
+            await env.control("STOP")
+        text = str(caught.value) + str(getattr(caught.value, "failures", ""))
+        assert "single.one" in text
+        assert env.state == "ERROR" or (await env.show()).state.name == "ERROR"
+        await env.destroy(force=True)
+    assert cluster.tasks() == {}
+
+
+async def test_answer_after_the_deadline_changes_nothing(cluster) -> None:
+    async with connected(cluster) as ecs, Watch(ecs) as watch:
+        variables = {"class": "hasty", "fault": "slow", "moment": "configure", "slow_ms": 2500}
+        env = await ecs.environment("single", variables, target="DEPLOYED")
+        with pytest.raises(libecs.EcsError):
+            await env.control("CONFIGURE")
+        seen = len(watch.events)
+        await watch.until(lambda event: event.kind == "tasks" and "CONFIGURED" in str(event.tasks), after=seen)
+
+        assert (await env.show()).state.name == "ERROR"
+        assert not [event for event in watch.of("environment.state", seen) if event.state != "ERROR"]
+        await env.destroy(force=True)
+
+
+# F22, F23, F26: orders come twice, at once, and after a pause
+
+
+async def test_order_that_comes_again_has_one_effect_and_one_answer_also_after_a_restart(cluster) -> None:
+    async with connected(cluster) as ecs, connected(cluster) as other:
+        env = await ecs.environment("single")
+        message = Control(operation=ecs.new_id(), environment=env.id, event="START_ACTIVITY", requester=ecs.requester)
+        first = await ecs.finish(ecs.begin(message))
+        answers = [await session.finish(session.begin(message)) for session in (ecs, other, ecs)]
+        cluster.core.kill()
+        await back(cluster.core)
+        answers += [await session.finish(session.begin(message)) for session in (ecs, other)]
+
+        assert answers == [first] * 5
+        (record,) = cluster.read().values()
+        assert record.words() == ["begin", "configure", f"start {first.run_number}"]
+        await env.destroy(allow_running=True)
+
+
+ORDERS = {
+    "start": lambda env: env.control("START"),
+    "configure": lambda env: env.control("CONFIGURE"),
+    "reset": lambda env: env.control("RESET"),
+    "reconfigure": lambda env: env.reconfigure({"value": 9}),
+    "destroy": lambda env: env.destroy(allow_running=True),
+}
+
+
+async def test_two_operators_who_order_at_once_see_one_serial_order(cluster) -> None:
+    async with connected(cluster) as ecs, connected(cluster) as other:
+        for one, two in itertools.product(ORDERS, repeat=2):
+            env = await ecs.environment("single")
+            theirs = await other.get(env.id)
+            outcome = await asyncio.gather(ORDERS[one](env), ORDERS[two](theirs), return_exceptions=True)
+
+            for answer in outcome:
+                assert not isinstance(answer, Exception) or isinstance(
+                    answer, (libecs.Conflict, libecs.IllegalTransition, libecs.NotFound)
+                ), (one, two, outcome)
+            left = [found for found in await ecs.environments() if found.id == env.id]
+            if left:
+                assert not left[0].broken
+                await left[0].destroy(allow_running=True)
+    assert cluster.tasks() == {}
+
+
+async def test_paused_core_wakes_without_calling_anybody_lost(cluster) -> None:
+    async with connected(cluster) as ecs, Watch(ecs) as watch:
+        env = await ecs.environment("field", {"each": 1})
+        await env.control("START")
+        number, before = (await env.show()).run_number, tasks_of(await env.show())
+        cluster.core.pause()
+        await ecs.until(lambda: ecs.age_s >= 4, 30, poll_s=lambda: 0.1)
+        cluster.core.resume()
+
+        info = await env.show()
+        assert (info.state.name, info.run_number, tasks_of(info)) == ("RUNNING", number, before)
+        await env.control("STOP")
+        assert not [event for event in watch.of("node") if event.state == "LOST"]
+        assert all(is_alive(pid) for _, pid in before.values())
+        await env.destroy()
