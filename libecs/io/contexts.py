@@ -13,6 +13,7 @@ Whoever asks for no context by name gets, in this order: `$ECS_CONTEXT`; `$ECS_C
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -253,7 +254,8 @@ def _write(contexts: Contexts) -> None:
         temporary.write_text("".join(lines), encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise EcsError(f"{path} can't be written: {error.strerror}") from error
 
 
