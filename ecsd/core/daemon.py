@@ -20,9 +20,12 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
+from ecsd.core.metrics import families
 from ecsd.core.options import CoreOptions, is_loopback
 from ecsd.core.repositories import KnownRepositories
 from ecsd.notify import Notifier, Watchdog
+from ecsd.prometheus import MetricsServer
+from ecsd.settings import version
 from libecs.access import Principal
 from libecs.config.tree import Tree
 from libecs.engine.effects import DoWork, Facts, LookUp
@@ -134,6 +137,8 @@ class CoreDaemon:
                 tree=tree,
                 functions=functions,
                 keep_events_days=options.keep_events_days,
+                version=version(),
+                allow_scripts=options.allow_scripts or options.insecure,
             ),
             store,
             repositories.all,
@@ -161,6 +166,12 @@ class CoreDaemon:
         write_client_file(options.state, endpoint=_near(self.endpoints[0]), core_key=core_key)
         watchdog = Watchdog(self._notifier, host.loop)
         stack.callback(watchdog.close)
+        if options.metrics:
+            started_s = time.time()
+            server = MetricsServer(lambda: families(host, self.hub, watchdog, started_s))
+            where = await server.start(options.metrics)
+            stack.push_async_callback(server.close)
+            logger.info("metrics at http://%s/metrics", where)
         if options.insecure:
             logger.error(INSECURE)
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import attrs
 
+from libecs.config.inventory import Inventory
 from libecs.config.tree import Tree
 from libecs.engine.core import CoreEngine, CoreSettings
 from libecs.engine.effects import (
@@ -40,7 +41,7 @@ from libecs.io.expander import TaskOverlay
 from libecs.io.expansion import Expansion
 from libecs.io.integrations import Functions, Integrations
 from libecs.io.loop import Auditor, EngineLoop, no_audit
-from libecs.io.repository import Repositories
+from libecs.io.repository import Repositories, TextRepository
 from libecs.io.runrecord import highest_number, save_run
 from libecs.io.runs import RunCounter
 from libecs.io.store_sqlite import LoadedEvent, SqliteStore
@@ -101,8 +102,10 @@ class HostSettings:
     """The weakest variables of every workflow."""
     keep_events_days: float = 90.0
     """Older events go, but for the last 10 000."""
-    core: Mapping[str, object] = attrs.field(factory=dict)
-    """Further fields of CoreSettings."""
+    version: str = ""
+    """Of the program, for who asks."""
+    allow_scripts: bool = True
+    """Whether operators, and not admins alone, may bring workflows along that are in no repository."""
 
 
 class CoreHost:
@@ -124,6 +127,7 @@ class CoreHost:
         """Load the records. `works`: name to what does it. Raises EcsError: the state can't be read."""
         self.settings = settings
         self.store = store
+        self._repositories = repositories
         self._blocking = blocking
         self._peers = peers
         self._write_audit = audit
@@ -132,14 +136,17 @@ class CoreHost:
         self._asyncio = asyncio.get_running_loop()
         self._working: set[asyncio.Task[None]] = set()
         self._replaying: dict[str, int] = {}
-        self._has_room = True
+        self.has_room = True
+        """Whether the disk has room for new work."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.engine = CoreEngine(
             CoreSettings(
                 instance=settings.instance,
                 functions=late_functions(settings.tree),
                 runs_folder=str(settings.runs_folder),
-                **settings.core,  # type: ignore[arg-type]
+                version=settings.version,
+                detectors=_detectors(settings.tree),
+                allow_scripts=settings.allow_scripts,
             ),
             load_records(store),
         )
@@ -156,7 +163,7 @@ class CoreHost:
             {
                 Send: self._send,
                 Publish: lambda effect: None,  # clients that subscribed get it by Send
-                Expand: lambda effect: self.expansion.expand(effect),
+                Expand: self._expand,
                 Call: lambda effect: self.integrations.call(effect),
                 CancelCall: lambda effect: self.integrations.cancel(effect),
                 SaveRun: self._save_run,
@@ -213,6 +220,14 @@ class CoreHost:
     def events(self, since: int, *, environment: str = "", limit: int = PAGE_EVENTS) -> list[Event]:
         """Return events of the journal after number `since`. Raises DecodeError for one that can't be read."""
         return [one.event() for one in self.store.events_since(since, environment=environment, limit=limit)]
+
+    def _expand(self, effect: Expand) -> None:
+        """Expand a workflow; one that a client brought along is in a repository of its own."""
+        if effect.files:
+            name = f"script-{effect.environment}"
+            self._repositories.add(TextRepository(name=name, files=effect.files))
+            effect = attrs.evolve(effect, workflow=f"{name}/workflows/{effect.workflow}")
+        self.expansion.expand(effect)
 
     # messages
 
@@ -325,8 +340,8 @@ class CoreHost:
     def _look_for_room(self) -> None:
         """Tell the engine when the reserve was used up, and when it is there again."""
         has_room = self.store.has_room()
-        if has_room is not self._has_room:
-            self._has_room = has_room
+        if has_room is not self.has_room:
+            self.has_room = has_room
             logger.warning("there is room on the disk again") if has_room else logger.error(_FULL)
             self.loop.put(Room(ok=has_room, text="" if has_room else f"{_FULL} ({self.store.folder})"))
         self._timers["room"] = self._asyncio.call_later(_LOOK_S, self._look_for_room)
@@ -348,7 +363,7 @@ def load_records(store: SqliteStore) -> dict[str, dict[str, bytes]]:
     """
     records = store.load()
     core = records.get(CORE, {})
-    lost = bool(records) or store.last_event > 0 or store.set_aside is not None
+    lost = bool(records) or store.began_anew or store.set_aside is not None
     if not core.get("epoch", b"").isdigit():
         epoch = time.time_ns() // 1_000_000 - FIRST_EPOCH_MS
         core = {"epoch": str(epoch).encode(), **({} if not lost else {"fresh": b"1"})}
@@ -356,6 +371,14 @@ def load_records(store: SqliteStore) -> dict[str, dict[str, bytes]]:
         core = {**core, "sequence": str(store.last_event).encode()}
     records[CORE] = core
     return records
+
+
+def _detectors(tree: Tree) -> tuple[str, ...]:
+    """Return the detectors of the inventory; () without one."""
+    try:
+        return Inventory(tree).detectors()
+    except EcsError:
+        return ()
 
 
 def _page(rows: Sequence[LoadedEvent]) -> tuple[list[Event], int]:

@@ -3,8 +3,12 @@
 One folder, one owner:
 
     lock         flock of the owner, holds its pid and host
-    state.sqlite records (table, key, value) and events (seq, unix_ms, environment, kind, body)
+    state.sqlite records (table, key, value) and events (seq, unix_ms, environment, kind, body), each with a checksum
     reserve      8 MiB that are given up when the disk is full, so that a run can still be stopped
+    state.sqlite.damaged-N       a database that could not be read; what could be saved of it is in the present one
+
+Damage costs what it hits. A record whose checksum is wrong is given out as no bytes at all, which nobody takes for a
+record; a database whose structure is broken is set aside and what can be read of it is copied.
 """
 
 from __future__ import annotations
@@ -12,31 +16,58 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import socket
 import sqlite3
+import time
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from libecs.engine.effects import Persist
-from libecs.errors import Conflict, EcsError, InvalidInput
+from libecs.errors import Conflict, DecodeError, EcsError, InvalidInput
+from libecs.io.salvage import is_sound, lenient_text, rows_of, set_aside
 from libecs.wire.client import Event
 from libecs.wire.codec import pack_value, unpack_value
 
-SCHEMA_VERSION = 1
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 2
 RESERVE_BYTES = 8 * 1024 * 1024
 
 _SCHEMA = """
-CREATE TABLE records (tbl TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tbl, key));
+CREATE TABLE records (
+    tbl TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, crc INTEGER, PRIMARY KEY (tbl, key)
+);
 CREATE TABLE events (
-    seq INTEGER PRIMARY KEY, unix_ms INTEGER NOT NULL, environment TEXT NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL
+    seq INTEGER PRIMARY KEY, unix_ms INTEGER NOT NULL, environment TEXT NOT NULL, kind TEXT NOT NULL,
+    body BLOB NOT NULL, crc INTEGER
 );
 CREATE INDEX events_by_environment ON events (environment, seq);
 CREATE TABLE high_water (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-INSERT INTO high_water VALUES ('event', 0);
+INSERT INTO high_water VALUES ('event', 0), ('schema', 2);
 """
+_FROM_1 = """
+ALTER TABLE records ADD COLUMN crc INTEGER;
+ALTER TABLE events ADD COLUMN crc INTEGER;
+INSERT INTO high_water VALUES ('schema', 2);
+"""
+"""What version 1 has written has no checksums: they are NULL."""
+_DATABASE = "state.sqlite"
+_UPSERT = (
+    "INSERT INTO records VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (tbl, key) DO UPDATE SET value = excluded.value, crc = excluded.crc"
+)
+_APPEND = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
+_ALL_RECORDS = "SELECT tbl, key, value, crc FROM records ORDER BY tbl, key"
+_EVENTS = "SELECT seq, unix_ms, environment, kind, body, crc FROM events"
+_DELETE = "DELETE FROM records WHERE tbl = ? AND key = ?"
+_MARK = "UPDATE high_water SET value = ? WHERE name = 'event'"
+_STATEMENTS = ((_UPSERT, 4), (_APPEND, 6), (_ALL_RECORDS, 0), (_EVENTS, 0), (_DELETE, 2), (_MARK, 1))
 
 
 class FolderLock:
@@ -78,9 +109,12 @@ class LoadedEvent:
     environment: str
     kind: str
     body: bytes
+    crc: int | None = None
 
     def event(self) -> Event:
         """Return the whole event. Raises DecodeError."""
+        if type(self.body) is not bytes or self.crc not in (None, _event_crc(self.sequence, self.body)):
+            raise DecodeError(f"event {self.sequence} is damaged: its checksum is wrong")
         return unpack_value(Event, self.body)
 
 
@@ -105,16 +139,17 @@ class SqliteStore:
         self.damaged: dict[str, str] = {}
         """Records that can't be read (`table/key`), and why."""
         self.set_aside: Path | None = None
-        """Where a database is that could not be read at all."""
+        """Where the database is that was damaged; what could be read of it is in the present one."""
+        self.began_anew = False
+        """Whether the folder was in use before, and its database is not there any more, or nothing of it."""
         self._reserve = folder / "reserve"
         self._reserve_bytes = reserve_bytes
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = FolderLock(folder)
         try:
-            self._db = _open_database(folder / "state.sqlite", durable)
+            self._db = self._open(folder / _DATABASE, durable)
             self.refill_reserve()
-            self._last_event = self._high_water()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._lock.release()
             raise EcsError(
                 f"state in {folder} cannot be read: {error}",
@@ -157,9 +192,12 @@ class SqliteStore:
                 ) from again
 
     def load(self) -> dict[str, dict[str, bytes]]:
-        """Return all records: table to key to value."""
+        """Return all records: table to key to value. One that is damaged is named in `damaged`, and is b"" here."""
         tables: dict[str, dict[str, bytes]] = {}
-        for table, key, value in self._db.execute("SELECT tbl, key, value FROM records ORDER BY tbl, key"):
+        for table, key, value, crc in self._db.execute(_ALL_RECORDS):
+            if type(value) is not bytes or (crc is not None and crc != _record_crc(table, key, value)):
+                self.damaged[f"{table}/{key}"] = "its checksum is wrong"
+                value = b""
             tables.setdefault(table, {})[key] = value
         return tables
 
@@ -171,16 +209,14 @@ class SqliteStore:
             where += " AND environment = ?"
             values.append(environment)
         values.append(limit)
-        rows = self._db.execute(
-            f"SELECT seq, unix_ms, environment, kind, body FROM events WHERE {where} ORDER BY seq LIMIT ?", values
-        )
+        rows = self._db.execute(f"{_EVENTS} WHERE {where} ORDER BY seq LIMIT ?", values)
         return [LoadedEvent(*row) for row in rows]
 
     def last_events(self, count: int, *, environment: str = "") -> list[LoadedEvent]:
         """Return the last `count` events, oldest first; of one environment, or of all (environment = "")."""
         where, values = ("WHERE environment = ?", [environment]) if environment else ("", [])
         rows = self._db.execute(
-            f"SELECT seq, unix_ms, environment, kind, body FROM events {where} ORDER BY seq DESC LIMIT ?",
+            f"{_EVENTS} {where} ORDER BY seq DESC LIMIT ?",
             [*values, count],
         )
         return [LoadedEvent(*row) for row in rows][::-1]
@@ -227,26 +263,31 @@ class SqliteStore:
         rows = list(self._numbered(events))
         with self._transaction():
             self._db.executemany(
-                "INSERT INTO records VALUES (?, ?, ?) ON CONFLICT (tbl, key) DO UPDATE SET value = excluded.value",
-                [(record.table, record.key, record.value) for record in records if record.value is not None],
+                _UPSERT,
+                [
+                    (record.table, record.key, record.value, _record_crc(record.table, record.key, record.value))
+                    for record in records
+                    if record.value is not None
+                ],
             )
             self._db.executemany(
-                "DELETE FROM records WHERE tbl = ? AND key = ?",
+                _DELETE,
                 [(record.table, record.key) for record in records if record.value is None],
             )
             if rows:
-                self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
-                self._db.execute("UPDATE high_water SET value = ? WHERE name = 'event'", (rows[-1][0],))
+                self._db.executemany(_APPEND, rows)
+                self._db.execute(_MARK, (rows[-1][0],))
         if rows:
             self._last_event = rows[-1][0]
 
-    def _numbered(self, events: Sequence[Event]) -> Iterator[tuple[int, int, str, str, bytes]]:
+    def _numbered(self, events: Sequence[Event]) -> Iterator[tuple[int, int, str, str, bytes, int]]:
         for number, event in enumerate(events, self._last_event + 1):
             if event.sequence == 0:
                 event = attrs.evolve(event, sequence=number)
             elif event.sequence != number:
                 raise EcsError(f"event {event.sequence} ({event.kind}) was to be written as number {number}")
-            yield number, event.unix_ms, event.environment, event.kind, pack_value(event)
+            body = pack_value(event)
+            yield number, event.unix_ms, event.environment, event.kind, body, _event_crc(number, body)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -259,8 +300,81 @@ class SqliteStore:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _high_water(self) -> int:
-        return int(self._db.execute("SELECT value FROM high_water WHERE name = 'event'").fetchone()[0])
+    def _open(self, path: Path, durable: bool) -> sqlite3.Connection:
+        """Open the database; if it is damaged, save what can be saved. Raises sqlite3.Error, OSError, InvalidInput."""
+        existed = path.exists() and path.stat().st_size > 0
+        self.began_anew = not existed and self._reserve.exists()
+        if existed and not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        try:
+            db = _open_database(path, durable)
+            if not existed or is_sound(db, _STATEMENTS):
+                self._last_event = _high_water(db)
+                if self.began_anew:
+                    self._last_event = _later(self._last_event)
+                return db
+            db.close()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+        return self._salvaged(path, durable)
+
+    def _salvaged(self, path: Path, durable: bool) -> sqlite3.Connection:
+        self.set_aside = kept = set_aside(path)
+        records = rows_of(kept, "records", 4)
+        events = rows_of(kept, "events", 6)
+        records = [row for row in records if _is_row(row, (str, str, bytes))]
+        events = [row for row in events if _is_row(row, (int, int, str, str, bytes))]
+        self.began_anew = not records
+        db = _open_database(path, durable)
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", records)
+        db.executemany("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
+        # Numbers that somebody has seen are never given again, and how many were lost nobody knows.
+        self._last_event = _later(max((row[0] for row in events), default=0))
+        db.execute(_MARK, (self._last_event,))
+        db.execute("COMMIT")
+        text = (
+            f"it was damaged; {len(records)} records and {len(events)} events could be read, it is kept as {kept.name}"
+        )
+        self.damaged[path.name] = text
+        logger.error("%s: %s", path, text)
+        return db
+
+
+def _record_crc(table: str, key: str, value: bytes) -> int:
+    return zlib.crc32(value, zlib.crc32(f"{table}\0{key}\0".encode("utf-8", "replace")))
+
+
+def _event_crc(number: int, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(number.to_bytes(8, "big", signed=True)))
+
+
+def _is_row(row: tuple[Any, ...], types: tuple[type, ...]) -> bool:
+    return all(type(value) is kind for value, kind in zip(row, types, strict=False)) and type(row[-1]) in (
+        int,
+        type(None),
+    )
+
+
+def _later(number: int) -> int:
+    """Return a number of an event that nobody can have seen yet: they come more slowly than seconds, on the whole."""
+    return max(number + 1_000_000, int(time.time()))
+
+
+def _high_water(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT value FROM high_water WHERE name = 'event'").fetchone()
+    if row is None or type(row[0]) is not int:
+        raise sqlite3.DatabaseError("the number of the last event is missing")
+    stored = row[0]
+    (last,) = db.execute("SELECT MAX(seq) FROM events").fetchone()
+    return max(stored, int(last or 0))
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the content of the file is wrong, and not the disk, the rights, or another process."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH)
 
 
 def _open_database(path: Path, durable: bool) -> sqlite3.Connection:
@@ -268,14 +382,20 @@ def _open_database(path: Path, durable: bool) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+        db.text_factory = lenient_text
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
+            stored = db.execute("SELECT value FROM high_water WHERE name = 'schema'").fetchone()
+            if stored is not None and stored[0] != version:
+                raise sqlite3.DatabaseError(f"it says that its version is {version} and {stored[0]}")
             raise InvalidInput(
                 f"state in {path.parent} has schema version {version}; this program knows {SCHEMA_VERSION}",
                 hint="use the newer program that wrote it, or another state folder",
             )
         if version == 0:
             db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        elif version == 1:
+            db.executescript(f"BEGIN;{_FROM_1}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
     except BaseException:
         db.close()
         raise

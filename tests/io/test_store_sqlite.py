@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -156,21 +157,133 @@ def test_a_newer_schema_is_refused_in_clear_words(tmp_path: Path) -> None:
     SqliteStore(tmp_path).close()
     with sqlite3.connect(tmp_path / "state.sqlite") as db:
         db.execute("PRAGMA user_version=99")
+        db.execute("UPDATE high_water SET value = 99 WHERE name = 'schema'")
     db.close()
 
-    with pytest.raises(InvalidInput, match="schema version 99; this program knows 1"):
+    with pytest.raises(InvalidInput, match="schema version 99; this program knows 2"):
         SqliteStore(tmp_path)
 
 
-def test_a_file_that_is_no_database_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_set_aside_and_the_numbers_go_on_far_above(tmp_path: Path) -> None:
     (tmp_path / "state.sqlite").write_bytes(b"this is not a database" * 100)
 
-    with pytest.raises(EcsError, match="cannot be read") as caught:
-        SqliteStore(tmp_path)
-    assert "move the folder away" in caught.value.hint
+    store = SqliteStore(tmp_path)
 
+    assert store.set_aside == tmp_path / "state.sqlite.damaged-1"
+    assert store.set_aside.read_bytes().startswith(b"this is not")
+    assert store.began_anew
+    assert store.load() == {}
+    assert "0 records and 0 events could be read" in store.damaged["state.sqlite"]
+    assert store.last_event > 1_000_000
+    store.close()
+
+
+def test_a_database_that_was_deleted_is_noticed(tmp_path: Path) -> None:
+    SqliteStore(tmp_path).close()
     (tmp_path / "state.sqlite").unlink()
-    SqliteStore(tmp_path).close()  # the failed attempt holds no lock
+
+    store = SqliteStore(tmp_path)
+
+    assert store.began_anew
+    assert store.last_event > 1_000_000
+    store.close()
+
+
+def test_a_record_with_a_wrong_checksum_is_named_and_comes_as_no_bytes(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    store.commit([Persist("env", "a", b"good"), Persist("env", "b", b"good too")], [event(1), event(2)])
+    store._db.execute("UPDATE records SET value = x'00' WHERE key = 'a'")
+    store._db.execute("UPDATE events SET body = (SELECT body FROM events WHERE seq = 2) WHERE seq = 1")
+    store.close()
+
+    second = SqliteStore(tmp_path)
+
+    assert second.load() == {"env": {"a": b"", "b": b"good too"}}
+    assert second.damaged == {"env/a": "its checksum is wrong"}
+    first, other = second.events_since(0)
+    with pytest.raises(DecodeError, match="event 1 is damaged"):
+        first.event()
+    assert other.event() == event(2)
+    second.close()
+
+
+def test_a_state_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    first = SqliteStore(tmp_path)
+    first.commit([Persist("env", "a", b"1")], [event(1)])
+    for statement in (
+        "ALTER TABLE records DROP COLUMN crc",
+        "ALTER TABLE events DROP COLUMN crc",
+        "DELETE FROM high_water WHERE name = 'schema'",
+        "PRAGMA user_version=1",
+    ):
+        first._db.execute(statement)
+    first.close()
+
+    second = SqliteStore(tmp_path)
+    second.commit([Persist("env", "b", b"2")], [event(2)])
+
+    assert second.load() == {"env": {"a": b"1", "b": b"2"}}
+    assert [loaded.event() for loaded in second.events_since(0)] == [event(1), event(2)]
+    second.close()
+
+
+def test_a_broken_page_costs_what_lies_on_it(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path, durable=False, reserve_bytes=0)
+    store.commit([Persist("env", f"{number:04}", bytes([number % 251]) * 900) for number in range(200)], [event(1)])
+    store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.close()
+    data = bytearray((tmp_path / "state.sqlite").read_bytes())
+    at = data.index(bytes([100]) * 900) // 4096 * 4096  # a page in the middle of the records
+    data[at : at + 4096] = bytes(4096)
+    (tmp_path / "state.sqlite").write_bytes(data)
+
+    second = SqliteStore(tmp_path, durable=False, reserve_bytes=0)
+
+    records = second.load()["env"]
+    assert 180 < len(records) < 200
+    assert records["0000"] == bytes(900)
+    assert records["0199"] == bytes([199]) * 900
+    assert "could be read" in second.damaged["state.sqlite"]
+    assert second.last_event > 1_000_000
+    second.close()
+
+
+def damaged_states(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield a database cut at many lengths, and with one bit flipped at many places."""
+    for size in (0, 1, 15, 16, 99, 100, 512, *range(1024, len(data), 8192)):
+        yield f"cut at {size}", data[:size]
+    for number, at in enumerate([*range(0, 100, 3), *range(100, len(data), 173)]):
+        yield f"bit flipped at {at}", data[:at] + bytes([data[at] ^ (1 << number % 8)]) + data[at + 1 :]
+
+
+def test_whatever_is_damaged_it_opens_and_gives_no_record_that_was_never_written(tmp_path: Path) -> None:
+    origin = tmp_path / "origin"
+    store = SqliteStore(origin, durable=False, reserve_bytes=0)
+    written = {f"{number:03}": bytes([number]) * 40 for number in range(60)}
+    store.commit(
+        [Persist("env", key, value) for key, value in written.items()],
+        [event(number, environment=f"e{number}") for number in range(1, 40)],
+    )
+    store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.close()
+    data = (origin / "state.sqlite").read_bytes()
+
+    for number, (what, damaged) in enumerate(damaged_states(data)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "state.sqlite").write_bytes(damaged)
+
+        one = SqliteStore(folder, durable=False, reserve_bytes=0)
+
+        for key, value in one.load().get("env", {}).items():
+            assert value in (b"", written.get(key)), (what, key)
+        for loaded in one.events_since(0):
+            with contextlib.suppress(DecodeError):
+                assert loaded.event() == event(loaded.sequence, environment=f"e{loaded.sequence}"), what
+        one.commit([Persist("env", "new", b"new")], [event()])
+        assert one.load()["env"]["new"] == b"new", what
+        one.close()
+        shutil.rmtree(folder)
 
 
 def test_when_the_disk_is_full_the_reserve_is_given_up_and_the_write_repeated_once(store: SqliteStore) -> None:
