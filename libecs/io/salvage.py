@@ -49,7 +49,7 @@ def is_sound(db: sqlite3.Connection, statements: Iterable[tuple[str, int]]) -> b
         db.execute("BEGIN IMMEDIATE")
         db.execute("CREATE TABLE probe (x)")  # what says that it may not be written, though we may, is damaged too
         db.execute("ROLLBACK")
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         return False
     return True
 
@@ -68,7 +68,7 @@ def rows_of(path: Path, table: str, width: int) -> list[tuple[Any, ...]]:
     found: dict[int, tuple[Any, ...]] = {}
     try:
         for order in ("ASC", "DESC"):
-            with contextlib.suppress(sqlite3.Error, OverflowError):
+            with contextlib.suppress(sqlite3.Error, OverflowError, UnicodeDecodeError):
                 for rowid, *row in db.execute(f"SELECT rowid, * FROM {table} NOT INDEXED ORDER BY rowid {order}"):
                     if rowid in found:
                         break

@@ -314,7 +314,7 @@ class SqliteStore:
                     self._last_event = _later(self._last_event)
                 return db
             db.close()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: the error itself quotes the damage
             if not _is_damage(error):
                 raise
         return self._salvaged(path, durable)
@@ -371,7 +371,7 @@ def _high_water(db: sqlite3.Connection) -> int:
     return max(stored, int(last or 0))
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def _is_damage(error: Exception) -> bool:
     """Whether the content of the file is wrong, and not the disk, the rights, or another process."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH)
