@@ -9,15 +9,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import attrs
+
 from libecs.engine import commands
 from libecs.engine.desk import Desk
 from libecs.engine.effects import ProcessEnded, ProcessStarted, Survivor
 from libecs.engine.held import Going, HeldRecord, HeldTask
 from libecs.fsm import Mode, TaskEvent, TaskState
-from libecs.wire.node import Exit, ExitCause, Phase
+from libecs.wire.node import Exit, ExitCause, Phase, TaskSpec
 
 COMMAND_S = 30.0
 """Seconds for a command that was going on."""
+
+
+def with_use(spec: TaskSpec, use: TaskSpec) -> TaskSpec:
+    """Return what is held of a task that gets another use: its process, command and endpoint are what they were."""
+    return attrs.evolve(
+        spec,
+        environment=use.environment,
+        role=use.role,
+        class_name=use.class_name,
+        critical=use.critical,
+        timeout_s=use.timeout_s,
+        start_s=use.start_s,
+        liveness=use.liveness,
+        exit_is_error=use.exit_is_error,
+        stop_s=use.stop_s,
+        exit_s=use.exit_s,
+    )
 
 
 def from_record(record: HeldRecord) -> HeldTask:

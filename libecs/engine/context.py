@@ -74,6 +74,9 @@ class Context(Protocol):
     def leave(self, environment: Environment) -> None:
         """The present step is over or given up: end what it started for itself alone."""
 
+    def is_awaited(self, node: str) -> bool:
+        """Return whether a node has not told what it holds since the core began its life, and may do so still."""
+
     def takes_tasks(self, node: str) -> bool:
         """Return whether anything new may be placed on a node."""
 

@@ -524,6 +524,11 @@ class CoreEngine:
         """The present step is over or given up."""
         steps.leave(environment, self)
 
+    def is_awaited(self, name: str) -> bool:
+        """Return whether a node has not told what it holds since this life began, and may do so still."""
+        one = self.sessions.nodes.get(name)
+        return one is None or (one.session is not None and not one.announced)
+
     def takes_tasks(self, name: str) -> bool:
         """Return whether anything new may be placed on a node."""
         return name not in self.sessions.drained

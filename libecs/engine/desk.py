@@ -76,7 +76,7 @@ class Desk:
 
     def save(self, held: HeldTask) -> None:
         """Write down what must survive us of a task that can't tell its next executor itself."""
-        if held.controlled and not held.spec.attached:
+        if held.controlled and not held.spec.attached and not held.use:
             return
         going = held.going
         record = HeldRecord(
@@ -87,6 +87,7 @@ class Desk:
             going=going.id if going else "",
             going_event=going.event if going else 0,
             run=held.run,
+            use=held.use,
         )
         self.emit(Persist(TASK_TABLE, held.spec.task, pack_value(record)))
 

@@ -159,7 +159,7 @@ def killed(desk: Desk, held: HeldTask) -> None:
     desk.outbox.drop(name)
     desk.bury(name)
     desk.bulletins.hurry(name)
-    if not held.controlled or held.spec.attached:
+    if not held.controlled or held.spec.attached or held.use:
         desk.emit(Persist(TASK_TABLE, name, None))
     if not held.spec.attached:
         desk.emit(Forget(task=name))

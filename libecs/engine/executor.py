@@ -24,9 +24,11 @@ from libecs.engine.effects import (
     Now,
     Open,
     Output,
+    OutputTail,
     Persist,
     ProcessEnded,
     ProcessStarted,
+    ReadTail,
     Received,
     Resume,
     Signal,
@@ -42,6 +44,17 @@ from libecs.wire.node import Exit, ExitCause, Phase
 
 ASIDE_TABLE = "aside"
 """Records that could not be read."""
+_COMMANDS = (
+    node.Launch,
+    node.Transit,
+    node.Trigger,
+    node.Kill,
+    node.CoreKeepalive,
+    node.Inquire,
+    node.ReadOutput,
+)
+MAX_TAIL = 1024 * 1024
+"""Bytes of a task's output that are read at once."""
 COMPLAINT_S = 5.0
 """A line of ERROR this short before a task's end tells more of it than the last line."""
 
@@ -86,12 +99,17 @@ class ExecutorEngine:
         self._next_keepalive = 0.0
         self._helloed = float("-inf")
         self._next_ping: float | None = None
+        self._uses: dict[str, HeldRecord] = {}
+        """Controlled tasks that have another use than the one that their shims' records tell of."""
         for key, value in records.get(TASK_TABLE, {}).items():
             try:
                 record = unpack_value(HeldRecord, value)
                 if record.spec.task != key:
                     raise DecodeError(f"it is that of task {record.spec.task[:80]}")
-                self._desk.tasks[key] = adoption.from_record(record)
+                if record.use:
+                    self._uses[key] = record
+                else:
+                    self._desk.tasks[key] = adoption.from_record(record)
             except (DecodeError, ValueError) as error:  # the task is found again by what its shim has left
                 self._set_aside(TASK_TABLE, key, value, str(error))
 
@@ -150,6 +168,8 @@ class ExecutorEngine:
         elif isinstance(input, Output):
             if (held := self._desk.tasks.get(input.task)) is not None:
                 self._desk.bulletins.output(held, input, now.mono_s)
+        elif isinstance(input, OutputTail):
+            self._read_back(input)
         elif isinstance(input, Adopt):
             self._adopt(input)
         return self._desk.out
@@ -200,9 +220,7 @@ class ExecutorEngine:
             if self._linked and self._outbox.session is not None and may_be_ours:
                 self._hello()
             return
-        if not isinstance(
-            message, (node.Launch, node.Transit, node.Trigger, node.Kill, node.CoreKeepalive, node.Inquire)
-        ):
+        if not isinstance(message, _COMMANDS):
             return
         if message.epoch < self._epoch_seen:
             self._outbox.send(node.Fenced(session=message.session, epoch=self._epoch_seen))
@@ -220,8 +238,35 @@ class ExecutorEngine:
         elif isinstance(message, node.Kill):
             for name in message.tasks:
                 endings.kill(self._desk, message.id, name)
+        elif isinstance(message, node.ReadOutput):
+            self._read(message)
         elif isinstance(message, node.Inquire) or message.seen > self._outbox.sequence:
             self._outbox.announce(self._desk.tasks.values())
+
+    def _read(self, message: node.ReadOutput) -> None:
+        """Somebody wants to see the end of what a task wrote."""
+        if message.task in self._desk.tasks and message.stream in ("stdout", "stderr"):
+            wanted = min(max(message.bytes, 0), MAX_TAIL)
+            self._desk.emit(ReadTail(id=message.id, task=message.task, stream=message.stream, bytes=wanted))
+            return
+        error = f"there is no task {message.task} here any more"
+        if message.stream not in ("stdout", "stderr"):
+            error = f"{message.stream!r} is no stream of a task: ask for stdout or stderr"
+        self._read_back(OutputTail(id=message.id, task=message.task, error=error))
+
+    def _read_back(self, tail: OutputTail) -> None:
+        session = self._outbox.session
+        if session is not None:
+            self._outbox.send(
+                node.OutputRead(
+                    session=session,
+                    id=tail.id,
+                    task=tail.task,
+                    text=tail.text,
+                    truncated=tail.truncated,
+                    error=tail.error,
+                )
+            )
 
     def _welcomed(self, message: node.Welcome) -> None:
         if message.epoch < self._epoch_seen:
@@ -268,6 +313,8 @@ class ExecutorEngine:
     def _launch(self, spec: node.TaskSpec) -> None:
         known = self._desk.tasks.get(spec.task)
         if known is not None:
+            if known.controlled and not known.spec.attached and known.spec.environment != spec.environment:
+                self._use_anew(known, spec)
             self._outbox.touch(known)
             return
         if spec.task in self._desk.gone:
@@ -286,6 +333,15 @@ class ExecutorEngine:
         if held.controlled:
             self._desk.after(spec.start_s, partial(self._start_expired, held))
         self._outbox.touch(held)
+
+    def _use_anew(self, held: HeldTask, spec: node.TaskSpec) -> None:
+        """Let another environment have a task that is in nobody's hands: its process stays, its duties are others."""
+        if held.going is not None or held.killing is not None or held.state is not TaskState.STANDBY:
+            return
+        held.spec = adoption.with_use(held.spec, spec)
+        held.use = spec.environment
+        held.run, held.end_of_stream = 0, False
+        self._desk.save(held)
 
     def _hold(self, spec: node.TaskSpec) -> HeldTask:
         if spec.mode in (Mode.DIRECT, Mode.FAIRMQ) and not spec.endpoint:
@@ -427,8 +483,13 @@ class ExecutorEngine:
                 continue
             survivor = found.pop(held.spec.task, None)
             adoption.adopt_recorded(desk, held, survivor, self._started, self._ended)
+        for name in self._uses:
+            if name not in found:
+                desk.emit(Persist(TASK_TABLE, name, None))
         for survivor in found.values():
-            held = self._hold(survivor.spec)
+            used = self._uses.get(survivor.spec.task)
+            held = self._hold(survivor.spec if used is None else adoption.with_use(survivor.spec, used.spec))
+            held.use = used.use if used is not None else ""
             if not held.controlled:
                 adoption.adopt_unrecorded(desk, held, survivor)
                 continue

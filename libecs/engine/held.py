@@ -93,6 +93,8 @@ class HeldTask:
     killing: Killing | None = None
     trigger: str = ""
     """Command id that runs this hook."""
+    use: str = ""
+    """Environment that uses it now, if its process was started for another one."""
     spawning: bool = False
     """A process is on its way: ProcessStarted or ProcessEnded will tell."""
     answers: OrderedDict[str, Failure | None] = attrs.field(factory=OrderedDict)
@@ -147,6 +149,7 @@ class HeldTask:
             last_log=self.last_log,
             run=self.run,
             stalled=self.stalled,
+            use=self.use,
         )
 
     def held(self) -> Held:
@@ -171,8 +174,8 @@ def run_number(arguments: Mapping[str, str]) -> int:
 
 @attrs.frozen(kw_only=True)
 class HeldRecord:
-    """What must survive the executor of a task that nothing else on its node tells of: basic tasks and hooks, and
-    attached tasks.
+    """What must survive the executor of a task that nothing else on its node tells of: basic tasks and hooks,
+    attached tasks, and of other controlled tasks their use if it is not the one that they were started for.
     """
 
     spec: TaskSpec
@@ -183,3 +186,4 @@ class HeldRecord:
     going: str = ""
     going_event: int = 0
     run: int = 0
+    use: str = ""

@@ -243,10 +243,19 @@ def await_nodes(env: Environment, ctx: Context) -> None:
         env.deadline = ctx.now.mono_s + NODES_S
 
 
+def await_late(env: Environment, ctx: Context, nodes: Iterable[str]) -> None:
+    """Wait for those of some nodes that have not come back yet since the core was restarted."""
+    for name in sorted(nodes):
+        if ctx.is_awaited(name):
+            env.waiting.add(f"{NODE}{name}")
+    if env.waiting:
+        env.deadline = ctx.now.mono_s + NODES_S
+
+
 def node_announced(env: Environment, name: str) -> None:
     """A node has told what it holds."""
     step = env.step
-    if step is not None and step.action == "await_nodes":
+    if step is not None and step.action in ("await_nodes", "await_former"):
         env.waiting.discard(f"{NODE}{name}")
 
 

@@ -224,7 +224,8 @@ def _taken(env: Environment, ctx: Context, joining: Iterable[int], name: str) ->
         ]
         if not fitting:
             continue
-        best = min(fitting, key=lambda task: (former is None or task.node != former.node, task.role))
+        path, node = role.path, former.node if former is not None else ""
+        best = min(fitting, key=lambda task: (task.path != path, task.node != node, task.role))
         taken.append(best.role)
         del free[best.role]
     if not taken:
@@ -256,10 +257,12 @@ def take(env: Environment, ctx: Context) -> None:
     env.deadline = ctx.now.mono_s + TAKE_S
 
 
-def _given(ctx: Context, name: str) -> None:
+def _given(ctx: Context, name: str, problem: str = "") -> None:
     """Tasks that another environment waits for are released, or will not be."""
     taker = ctx.environments.get(name)
     if taker is not None and taker.step is not None and taker.step.action == "take":
+        if problem:
+            taker.note_failure(taker.role(0).path, True, problem)
         taker.waiting.discard(RELEASE)
         ctx.defer(partial(taker.advance, ctx))
 
@@ -305,6 +308,14 @@ def let_go(env: Environment, ctx: Context, roles: Iterable[int]) -> None:
         ctx.condemn(node, tasks)
 
 
+def await_nodes(env: Environment, ctx: Context) -> None:
+    """After a restart of the core, let nodes come back before judging that there are none."""
+    record = env.modification
+    assert record is not None
+    former = {env.away[index].node for index in record.joining if index in env.away}
+    launching.await_late(env, ctx, former)
+
+
 def admit(env: Environment, ctx: Context) -> None:
     """Choose places for what is put back: idle tasks first, then where it was, then anywhere."""
     record = env.modification
@@ -348,9 +359,9 @@ def join(env: Environment, ctx: Context) -> None:
         if path not in before:  # a part of a larger one is back
             spans.exclude(env, ctx, path, f"{spans.EXCLUDED}taken out")
     for index in record.joining:
-        task = env.by_role.get(index)
-        if task is not None and task.dead:
-            spans.degrade(env, ctx, task.path, task.why())
+        back = env.by_role.get(index)
+        if back is not None and back.dead:
+            spans.degrade(env, ctx, back.path, back.why())
     note_in_run(env, ctx)
 
 
@@ -423,7 +434,7 @@ def give_up(env: Environment, ctx: Context) -> None:
     _keep(env, ctx, None)
     _tell(env, ctx, "", "", "given up", ok=False)
     if record.given_to:
-        _given(ctx, record.given_to)
+        _given(ctx, record.given_to, f"environment {env.id} has failed or ended, and gave up nothing")
 
 
 def _tell(env: Environment, ctx: Context, path: str, state: str, text: str, *, ok: bool = True) -> None:

@@ -264,6 +264,7 @@ def modification(
     if take:
         b.add(StepKind.ACTION, action="take")
     if joining:
+        b.add(StepKind.ACTION, action="await_former", lenient=True)
         b.add(StepKind.ACTION, action="admit")
         b.add(StepKind.LAUNCH, roles=joining)
         b.add(StepKind.TASKS, event="CONFIGURE", roles=joining)

@@ -278,6 +278,7 @@ _ACTIONS: Mapping[str, Callable[[Environment, Context], None]] = {
     "reconfigured": reconfigure.finish,
     "release": modify.release,
     "take": modify.take,
+    "await_former": modify.await_nodes,
     "admit": modify.admit,
     "join": modify.join,
     "dismiss": modify.dismiss,

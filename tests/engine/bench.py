@@ -341,6 +341,17 @@ class Bench:
         self.run()
         return [told for name, told in self.sent[before:] if name == peer]
 
+    def ask_later(self, message: object) -> None:
+        """Let a client say something, to be heard by `some` or `run`."""
+        self.queue.append(Received(CLIENT, message))
+
+    def some(self, count: int) -> None:
+        """Let the core take the next inputs, and no more."""
+        for _ in range(count):
+            if self.queue:
+                self.unix += 1
+                self.perform(self.core.handle(self.queue.popleft(), self.now))
+
     def run_info(self, number: int) -> RunInfo:
         """Return all that clients can see of a run."""
         self.ask(client.ShowRuns(request="r", number=number))

@@ -10,7 +10,7 @@ from libecs.fsm import EnvState, Mode, TaskState
 from libecs.wire import client
 from libecs.wire.client import RunCondition
 from libecs.wire.node import Exit, ExitCause, Phase
-from libecs.workflow.role import Channel, Role, Workflow
+from libecs.workflow.role import Channel, Role, TaskTraits, Workflow
 from tests.engine.bench import CLIENT, Bench
 from tests.engine.flows import call, group, task, workflow
 
@@ -64,7 +64,8 @@ def test_a_detector_is_excluded_and_included_and_the_others_are_not_touched(name
 
     out = bench.modify(exclude=(name,))
 
-    assert out is not None and (out.code, out.state) == ("", state)
+    assert out is not None
+    assert (out.code, out.state) == ("", state)
     info = bench.show()
     assert info.excluded == (f"w.{name}",)
     assert {role.path for role in info.roles if role.excluded} == {f"w.{name}", f"w.{name}.ro", f"w.{name}.qc"}
@@ -120,7 +121,8 @@ def test_what_is_excluded_is_left_out_of_later_transitions_and_hooks_and_calls_b
         one.commands.clear()
     for event in ("START_ACTIVITY", "STOP_ACTIVITY", "RESET", "CONFIGURE"):
         answer = bench.control(event)
-        assert answer is not None and answer.code == ""
+        assert answer is not None
+        assert answer.code == ""
 
     assert [one for one in told(bench) if one[0] != "w.a"] == []
     assert [function for function, _ in bench.called()] == ["x.Root()"] or bench.called()[0][0].startswith("x.Root")
@@ -159,7 +161,8 @@ def test_one_detector_can_be_exchanged_for_another() -> None:
     bench = up()
     bench.modify(exclude=("its",))
     answer = bench.modify(exclude=("tpc",), include=("its",))
-    assert answer is not None and answer.code == ""
+    assert answer is not None
+    assert answer.code == ""
     assert bench.show().excluded == ("w.tpc",)
 
 
@@ -189,7 +192,8 @@ def test_a_basic_task_is_ended_and_started_again() -> None:
 def test_what_makes_no_sense_is_refused_and_changes_nothing(fields: dict[str, tuple[str, ...]], text: str) -> None:
     bench = up()
     answer = bench.modify(**fields)
-    assert answer is not None and answer.code in ("E_INVALID", "E_USAGE")
+    assert answer is not None
+    assert answer.code in ("E_INVALID", "E_USAGE")
     assert text in answer.message
     assert told(bench) == []
     assert bench.show().excluded == ()
@@ -199,21 +203,24 @@ def test_a_role_is_excluded_once() -> None:
     bench = up()
     bench.modify(exclude=("its",))
     answer = bench.modify(exclude=("its.ro",))
-    assert answer is not None and (answer.code, answer.message) == ("E_INVALID", "'its.ro' is excluded already")
+    assert answer is not None
+    assert (answer.code, answer.message) == ("E_INVALID", "'its.ro' is excluded already")
     assert answer.hint == "excluded now: w.its"
 
 
 def test_a_role_without_tasks_is_refused() -> None:
     bench = up(flow=workflow(task("a"), group("g"), task("g.h", mode=Mode.HOOK, trigger="before_RESET"), task("b")))
     answer = bench.modify(exclude=("g",))
-    assert answer is not None and "stands for no task" in answer.message
+    assert answer is not None
+    assert "stands for no task" in answer.message
 
 
 def test_only_an_environment_that_is_configured_or_running_can_be_modified() -> None:
     bench = up(EnvState.CONFIGURED)
     bench.control("RESET")
     answer = bench.modify(exclude=("its",))
-    assert answer is not None and answer.code == "E_STATE"
+    assert answer is not None
+    assert answer.code == "E_STATE"
     assert "MODIFY" in answer.message
 
 
@@ -222,14 +229,16 @@ def test_a_busy_environment_is_not_modified() -> None:
     bench.nodes["n1"].deaf = True
     bench.control("START_ACTIVITY")
     answer = bench.modify(exclude=("its",))
-    assert answer is not None and answer.code == "E_CONFLICT"
+    assert answer is not None
+    assert answer.code == "E_CONFLICT"
 
 
 def test_a_task_that_can_not_be_stopped_is_ended() -> None:
     bench = up()
     bench.nodes["n1"].refuse["w.its.ro", "STOP"] = "hardware is stuck"
     answer = bench.modify(exclude=("its",))
-    assert answer is not None and answer.code == ""
+    assert answer is not None
+    assert answer.code == ""
     assert bench.nodes["n1"].killed == ["w.its.ro"]
     assert [one.record.role for one in bench.core.pool.idle.values()] == ["w.its.qc"]
     assert bench.state is EnvState.RUNNING
@@ -243,7 +252,8 @@ def test_a_dead_node_is_excluded_from_a_run_that_goes_on() -> None:
 
     answer = bench.modify(exclude_nodes=("n2",))
 
-    assert answer is not None and answer.code == ""
+    assert answer is not None
+    assert answer.code == ""
     assert bench.state is EnvState.RUNNING
     assert not bench.core.pool.idle
     spans = {(span.role, span.reason.partition(":")[0], bool(span.end_ms)) for span in bench.run_info(1).degraded}
@@ -283,7 +293,8 @@ def test_an_inclusion_that_fails_leaves_the_environment_as_it_was() -> None:
 
     assert answer is not None
     assert (answer.code, answer.state, answer.run_number) == ("E_TRANSITION", EnvState.RUNNING, 1)
-    assert "no clock" in answer.message and "stays excluded" in answer.message
+    assert "no clock" in answer.message
+    assert "stays excluded" in answer.message
     assert set(answer.failures) == {"w.its.ro"}
     assert bench.show().excluded == ("w.its",)
     assert bench.state is EnvState.RUNNING
@@ -293,7 +304,8 @@ def test_an_inclusion_that_fails_leaves_the_environment_as_it_was() -> None:
 
     bench.nodes["n1"].refuse.clear()
     again = bench.modify(include=("its",))
-    assert again is not None and again.code == ""
+    assert again is not None
+    assert again.code == ""
 
 
 def test_a_part_that_dies_after_it_was_configured_fails_the_inclusion_and_not_the_run() -> None:
@@ -317,7 +329,8 @@ def test_what_finds_no_node_stays_excluded() -> None:
     bench.nodes["n2"].silent = True
     bench.wait(4.0)
     answer = bench.modify(include=("tpc",))
-    assert answer is not None and answer.code == "E_TRANSITION"
+    assert answer is not None
+    assert answer.code == "E_TRANSITION"
     assert "machine_id" in answer.message
     assert bench.show().excluded == ("w.tpc",)
     assert bench.state is EnvState.RUNNING
@@ -475,7 +488,8 @@ def test_fewer_members_than_the_minimum_are_refused() -> None:
     bench = up(flow=detectors(minimum=4))  # of five
     assert bench.modify(exclude=("its",)).code == ""  # type: ignore[union-attr]
     answer = bench.modify(exclude=("tpc",))
-    assert answer is not None and answer.code == "E_INVALID"
+    assert answer is not None
+    assert answer.code == "E_INVALID"
     assert answer.message == "w needs 4 whole members, 3 would be left"
     assert next(role for role in bench.show().roles if role.path == "w").min == 4
 
@@ -496,9 +510,14 @@ def test_a_death_is_borne_as_long_as_enough_members_are_whole() -> None:
 def test_the_next_transitions_do_without_the_dead_member() -> None:
     bench = up(flow=detectors(minimum=4))
     bench.kill("w.its.ro", signal=9)
-    for event, state in (("STOP_ACTIVITY", "CONFIGURED"), ("START_ACTIVITY", "RUNNING"), ("STOP_ACTIVITY", "CONFIGURED")):
+    for event, state in (
+        ("STOP_ACTIVITY", "CONFIGURED"),
+        ("START_ACTIVITY", "RUNNING"),
+        ("STOP_ACTIVITY", "CONFIGURED"),
+    ):
         answer = bench.control(event)
-        assert answer is not None and (answer.code, answer.state.name) == ("", state)
+        assert answer is not None
+        assert (answer.code, answer.state.name) == ("", state)
     run = bench.run_info(2)
     assert run.condition is RunCondition.DEGRADED
     assert [span.role for span in run.degraded] == ["w.its.ro"]
@@ -509,7 +528,8 @@ def test_a_start_with_fewer_members_than_the_minimum_is_refused() -> None:
     bench.nodes["n2"].silent = True
     bench.wait(4.0)
     answer = bench.control("START_ACTIVITY")
-    assert answer is not None and answer.code == "E_INVALID"
+    assert answer is not None
+    assert answer.code == "E_INVALID"
     assert answer.message.startswith("w needs 5 whole members and has 3")
     assert bench.state is EnvState.CONFIGURED
 
@@ -540,14 +560,13 @@ def test_failures_of_a_transition_are_judged_together() -> None:
 # tasks whose death does not matter
 
 
-def dropping(critical: bool = True, minimum: int = 0) -> Workflow:
+def dropping(minimum: int = 0) -> Workflow:
     made = detectors(minimum)
     direct = attrs.evolve(made.classes["DIRECT"], on_exit="drop")
-    roles = tuple(
-        attrs.evolve(role, task=attrs.evolve(role.task, class_name="DROP")) if role.path == "w.its.ro" and role.task else role
-        for role in made.roles
-    )
-    return attrs.evolve(made, roles=roles, classes={**made.classes, "DROP": attrs.evolve(direct, name="DROP")})
+    roles = list(made.roles)
+    n = next(n for n, role in enumerate(roles) if role.path == "w.its.ro")
+    roles[n] = attrs.evolve(roles[n], task=TaskTraits(class_name="DROP", mode=Mode.DIRECT))
+    return attrs.evolve(made, roles=tuple(roles), classes={**made.classes, "DROP": attrs.evolve(direct, name="DROP")})
 
 
 def test_a_task_that_may_be_dropped_is_excluded_when_it_dies() -> None:
