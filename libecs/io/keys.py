@@ -473,7 +473,7 @@ def _check_private(path: Path, status: os.stat_result) -> None:
     if status.st_mode & 0o077:
         mode = stat.S_IMODE(status.st_mode)
         raise Denied(f"key file {path} can be read by others (mode {mode:04o})", hint=f"chmod 600 {path}")
-    if status.st_uid not in (os.geteuid(), 0):
+    if status.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:  # root uses the key of a daemon's user
         raise Denied(f"key file {path} is that of user {status.st_uid}, not ours")
 
 
