@@ -286,7 +286,7 @@ def _text(value: Any, place: str) -> str:
 
 
 def _meant(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=2)
+    close = difflib.get_close_matches(word, known, n=2, cutoff=0.75)
     return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
 
 
@@ -342,7 +342,7 @@ def options_help(cls: type) -> str:
     return "\n".join(f"  {option:<{wide}}  {words}" for option, words in rows)
 
 
-def table(program: Program, cls: type) -> str:
+def table(cls: type) -> str:
     """Return the settings of a program as a Markdown table, for the documents."""
     lines = [
         "| file | environment | command line | default | what |",
