@@ -55,7 +55,7 @@ class UserPolicy:
                 f"role {spec.role} may not run as user {wanted} on {self.host}: allow it there "
                 f"(ecs-executord --allow-user {found.pw_name})"
             )
-        if not _may_become(wanted):
+        if not _may_become(str(found.pw_uid)):
             raise Denied(
                 f"role {spec.role} cannot run as user {wanted} on {self.host}: "
                 f"only root may switch users, and the executor there is {_own()}"
