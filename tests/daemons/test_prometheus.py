@@ -17,9 +17,7 @@ def test_metrics_are_written_in_the_format_of_prometheus() -> None:
     text = exposition(
         [
             Family.one("a_total", "counter", "All\nof it.", 3.0),
-            Family.by(
-                "b", "gauge", "By name.", "name", {'x"y\\z\n': 0.5, "a": math.inf, "n": math.nan, "m": -math.inf}
-            ),
+            Family.by("b", "gauge", "By it.", "name", {'x"y\\z\n': 0.5, "a": math.inf, "n": math.nan, "m": -math.inf}),
         ]
     )
 
