@@ -16,6 +16,7 @@ from libecs.engine import members
 from libecs.engine import plan as plans
 from libecs.engine.context import Context
 from libecs.engine.effects import Now, Persist
+from libecs.engine.failures import described, grouped
 from libecs.engine.placement import Placed
 from libecs.engine.plan import Plan, Step, StepKind
 from libecs.engine.records import (
@@ -432,7 +433,7 @@ class Environment:
             ctx.retreat(self)
             return True
         if critical and not step.lenient and self.plan.event != plans.DESTROY:
-            self.update(failures={**self.record.failures, **critical})
+            self.update(failures=grouped({**self.record.failures, **critical}))
             if step.abort:
                 self.fail(ctx, self.describe(critical))
                 return True
@@ -461,9 +462,7 @@ class Environment:
 
     def describe(self, failures: Mapping[str, str]) -> str:
         """Return failures in words."""
-        path, reason = next(iter(failures.items()))
-        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        return f"{path}: {reason}{more}"
+        return described(failures)
 
     def _end_plan(self, ctx: Context) -> None:
         """The last step is done: judge the transition, then take the next one of the agenda."""
@@ -513,7 +512,7 @@ class Environment:
                 run_number=self.record.run_number,
                 code="E_TRANSITION" if failed else "",
                 message=f"what was to be put back stays excluded: {self.describe(failures)}" if failed else "",
-                failures=failures if failed else {},
+                failures=grouped(failures) if failed else {},
                 hint=f"mend it and include it again; environment {self.id} is what it was" if failed else "",
             ),
         )
@@ -551,7 +550,7 @@ class Environment:
         if self.plan is not None:
             ctx.event("transition.end", self.id, transition=event, state=self.state.name, ok=False, text=cause)
         self.drop_plan(ctx)
-        details = dict(failures or record.failures)
+        details = grouped(failures or record.failures)
         if event:
             cause = f"{event} failed: {cause}"
         if self.state in (EnvState.ERROR, EnvState.DONE):

@@ -14,7 +14,7 @@ from libecs.engine.locks import when
 from libecs.engine.plan import DESTROY
 from libecs.engine.records import EnvironmentRecord, OperationRecord
 from libecs.engine.runbook import RunBook
-from libecs.errors import Conflict, Denied, EcsError, IllegalTransition, InvalidInput, NotFound, UsageError
+from libecs.errors import Conflict, Denied, IllegalTransition, InvalidInput, NotFound, UsageError
 from libecs.fsm import EnvEvent, EnvState, allowed_env, next_env
 from libecs.wire.client import Control, Create, Destroy, Finished, Modify, Reconfigure, RunInfo
 
