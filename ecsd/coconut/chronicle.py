@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from libecs.wire.client import Event, TaskInfo
+from libecs.wire.client import Event
 
 QUIET = ("transition.step", "tasks", "operation.end", "call.begin", "run.start")
 """Kinds of events that make no progress line of their own."""
@@ -111,25 +111,3 @@ def counted(states: Iterable[str]) -> str:
         return ""
     parts = ", ".join(f"{n} {state}" for state, n in counts.most_common())
     return f"{total} task{'s' * (total != 1)}: {parts}"
-
-
-def task_document(task: TaskInfo) -> dict[str, Any]:
-    """Return what `--json` tells of a task."""
-    return {
-        "task": task.task,
-        "role": task.role,
-        "class": task.class_name,
-        "mode": task.mode,
-        "node": task.node,
-        "critical": task.critical,
-        "hook": task.hook,
-        "phase": task.phase.name,
-        "state": task.state.name,
-        "pid": task.pid,
-        "exit": task.exit.describe() if task.exit is not None else None,
-        "error": task.error,
-        "last_log": task.last_log,
-        "stalled": task.stalled,
-        "end_of_stream": task.end_of_stream,
-        "attached": task.attached,
-    }

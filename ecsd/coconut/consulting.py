@@ -28,7 +28,7 @@ class Source:
 
     @property
     def here(self) -> bool:
-        """Whether this process answers: a place is named, or the current folder is a repository and no core is named."""
+        """Whether this process answers: a place is named, or the folder is a repository and no core is named."""
         if self.repo or self.local:
             return True
         return not (self.context or self.repository) and Path("workflows").is_dir()

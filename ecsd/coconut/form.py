@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ecsd.coconut.complete import templates
 from ecsd.coconut.options import consult_options
 from ecsd.coconut.output import Output, json_option, verb
 
@@ -28,7 +29,7 @@ _INVALID = 9
       coconut template form demo --repo examples/demo --check -e rate=100
     """,
 )
-@click.argument("workflow")
+@click.argument("workflow", shell_complete=templates)
 @consult_options
 @click.option("--kv", metavar="FILE", help="Installation: its variables win over the defaults of templates.")
 @click.option("-e", "--extra-vars", "extra_vars", multiple=True, metavar="K=V", help="Values: K=V,…, JSON, @FILE.yaml.")

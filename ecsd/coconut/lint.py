@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ecsd.coconut.complete import templates
 from ecsd.coconut.options import consult_options
 from ecsd.coconut.output import Output, json_option, verb
 
@@ -27,7 +28,7 @@ INVALID = 9
       coconut template lint --repo examples/demo --json
     """,
 )
-@click.argument("workflows", nargs=-1)
+@click.argument("workflows", nargs=-1, shell_complete=templates)
 @consult_options
 @click.option("--strict", is_flag=True, help="Warnings end with 9, too.")
 @click.option("--no-hints", is_flag=True, help="Leave out what could only be better.")

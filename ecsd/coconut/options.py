@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import attrs
 import click
 
+from ecsd.coconut.complete import contexts
 from libecs.errors import NotFound, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,7 +46,12 @@ def input_options(function: F) -> F:
 def core_options(function: F) -> F:
     """Add --context, --local, --state: which control system is meant."""
     options = (
-        click.option("--context", metavar="NAME", help="Core to ask; default: $ECS_CONTEXT, or `coconut context use`."),
+        click.option(
+            "--context",
+            metavar="NAME",
+            shell_complete=contexts,
+            help="Core to ask; default: $ECS_CONTEXT, or `coconut context use`.",
+        ),
         click.option("--local", is_flag=True, help="No core: a control system in this process, on --state."),
         click.option("--state", metavar="DIR", help="With --local: folder of its records, and of its tasks' names."),
     )
@@ -55,7 +61,7 @@ def core_options(function: F) -> F:
 
 
 def consult_options(function: F) -> F:
-    """Add what names templates: of a core's repositories, or with --repo those of a folder or address, without a core."""
+    """Add what names templates: those of a core, or with --repo those of a folder or address, without a core."""
     options = (
         click.option(
             "--repo", default="", metavar="PLACE", help="Folder, git repository or URL: read here, no core is asked."
@@ -67,7 +73,12 @@ def consult_options(function: F) -> F:
             "-i", "--revision", default="", metavar="V", help="Branch, tag or commit; default: the repository's."
         ),
         click.option("--local", is_flag=True, help="Read the repository that this folder is, ask no core."),
-        click.option("--context", metavar="NAME", help="Core to ask; default: $ECS_CONTEXT, or `coconut context use`."),
+        click.option(
+            "--context",
+            metavar="NAME",
+            shell_complete=contexts,
+            help="Core to ask; default: $ECS_CONTEXT, or `coconut context use`.",
+        ),
     )
     for option in reversed(options):
         function = option(function)

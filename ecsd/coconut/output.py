@@ -43,6 +43,8 @@ class Output:
         self.as_json = self.form in ("json", "yaml")
         """A document is wanted, nothing for people."""
         self.quiet = quiet
+        self.compact = False
+        """JSON on one line: there will be more of it."""
         self._fields = tuple(name.strip() for name in fields.split(",") if name.strip())
 
     @property
@@ -57,7 +59,7 @@ class Output:
     def answer(self, document: Mapping[str, Any], lines: Iterable[str] = ()) -> None:
         """Print a document that has its schema already, or the lines."""
         if self.form == "json":
-            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+            click.echo(json.dumps(document, indent=None if self.compact else 2, ensure_ascii=False))
         elif self.form == "yaml":
             import yaml  # only who asks for it pays
 

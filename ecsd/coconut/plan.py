@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ecsd.coconut.complete import templates
 from ecsd.coconut.options import consult_options, input_options, read_inputs
 from ecsd.coconut.output import Output, json_option, verb
 from libecs.errors import InvalidInput, NotFound
@@ -32,7 +33,7 @@ _TOLD = ("calls", "await", "hooks")
       coconut environment plan demo --repo examples/demo --nodes 3 --json
     """
 )
-@click.argument("workflow")
+@click.argument("workflow", shell_complete=templates)
 @consult_options
 @input_options
 @json_option

@@ -14,7 +14,8 @@ from ecsd.coconut.chronicle import Chronicle
 from ecsd.coconut.output import Output
 from libecs.client.ecs import AsyncEcs
 from libecs.client.logs import Line
-from libecs.errors import NotFound, Unreachable
+from libecs.client.operation import Operation
+from libecs.errors import EcsError, NotFound, Unreachable
 from libecs.fsm import EnvState
 from libecs.wire.client import EnvironmentInfo, Lines, MetricInfo, Metrics
 
@@ -100,19 +101,42 @@ class Telemetry:
 
 
 @contextlib.asynccontextmanager
-async def follow(ecs: AsyncEcs, view: View, chronicle: Chronicle, *, logs: bool = False) -> AsyncIterator[None]:
-    """Show all events of a session while the block is worked on, and metrics where the view has room for them.
+async def follow(
+    ecs: AsyncEcs,
+    view: View,
+    chronicle: Chronicle,
+    *,
+    logs: bool = False,
+    of: Operation | None = None,
+    environment: str = "",
+) -> AsyncIterator[None]:
+    """Show the events of a session while the block is worked on, and metrics where the view has room for them.
 
-    With `logs`, what the tasks write is shown too.
+    Args:
+        ecs: the session.
+        view: shows them.
+        chronicle: gathers them.
+        logs: show what the tasks write, too.
+        of: only those of the environment of this operation.
+        environment: its id, if it is known.
     """
     reader = ecs.events()
     telemetry = Telemetry(view, logs=logs)  # kept here: a session holds its watchers weakly
-    ecs.watch(telemetry)
+    telemetry.watched = environment
+    if of is None or environment:
+        ecs.watch(telemetry)
     changed: set[str] = set()
     shown: dict[str, EnvironmentInfo] = {}
 
     async def read() -> None:
+        wanted = environment
+        if of is not None and not environment:
+            with contextlib.suppress(EcsError):  # whoever waits for the operation is told
+                wanted = telemetry.watched = await asyncio.shield(of.environment)
+            ecs.watch(telemetry)
         async for event in reader:
+            if wanted not in ("", event.environment):
+                continue
             line = chronicle.take(event)
             if line:
                 view.line(line)
@@ -144,7 +168,11 @@ async def follow(ecs: AsyncEcs, view: View, chronicle: Chronicle, *, logs: bool 
         yield
     finally:
         reader.close()
-        await reading
+        if of is not None and not of.environment.done():
+            reading.cancel()  # nobody will say which environment it was
+            await asyncio.gather(reading, return_exceptions=True)
+        else:
+            await reading
         if drawing is not None:
             drawing.cancel()
             await asyncio.gather(drawing, return_exceptions=True)

@@ -3,45 +3,47 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecsd.coconut.output import Output, json_option, verb
-from libecs.errors import EcsError, NotFound
+from ecsd.coconut.complete import runs as run_numbers
+from ecsd.coconut.environment import moment
+from ecsd.coconut.output import Column, Output, aligned, json_option, list_options, plain, verb
+from ecsd.coconut.records import open_records, records_options
 
 if TYPE_CHECKING:
-    from libecs.io.runrecord import Runs
     from libecs.wire.client import MetricInfo, RunInfo
 
 LIMIT = 20
-NEAR = 3
-"""Runs that an error proposes."""
 FILES = 20
 """Files that are listed; --json gives all."""
 
 
-def _options(function: Any) -> Any:
-    """Add --state and --runs."""
-    function = click.option("--runs", metavar="DIR", help="Folder of runs; default: $XDG_DATA_HOME/ecs/runs.")(function)
-    return click.option("--state", metavar="DIR", help="State folder whose runs are meant, as given to `run take`.")(
-        function
-    )
+def _text(key: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda row: str(row.get(key) or "")
 
 
-def open_runs(state: str | None, runs: str | None) -> Runs:
-    """Return where the options say that the records are. Raises NotFound if there is no such folder."""
-    from libecs.io.runrecord import RunFolders, StateRuns, default_runs_folder
+def _how(row: Mapping[str, Any]) -> str:
+    if "error" in row:
+        return "?"
+    return str(row["condition"]) if row["end_ms"] else "going on"
 
-    if state is not None:
-        return StateRuns(Path(state).expanduser())
-    folder = default_runs_folder() if runs is None else Path(runs).expanduser()
-    if runs is not None and not folder.is_dir():
-        raise NotFound(f"--runs {runs}: there is no such folder")
-    return RunFolders(folder)
+
+COLUMNS = (
+    Column("run", lambda row: str(row["number"])),
+    Column("condition", _how),
+    Column("ended by", _text("end_reason")),
+    Column("started", lambda row: moment(row.get("start_ms"))),
+    Column("lasted", lambda row: length(row.get("start_ms"), row.get("end_ms"))),
+    Column("workflow", _text("workflow")),
+    Column("comment", lambda row: str(row.get("error") or row.get("comment") or "")),
+    Column("detectors", lambda row: ",".join(row.get("detectors", ())), wide=True),
+    Column("environment", _text("environment"), wide=True),
+    Column("by", _text("requester"), wide=True),
+    Column("tags", lambda row: plain(row.get("tags", {})), wide=True),
+)
 
 
 @click.command(
@@ -54,25 +56,20 @@ def open_runs(state: str | None, runs: str | None) -> Runs:
       coconut run list --limit 5 --json
     """,
 )
-@_options
+@records_options
 @click.option("--limit", default=LIMIT, show_default=True, type=click.IntRange(1), metavar="N", help="How many.")
-@json_option
+@list_options
 @verb
-def list_runs(output: Output, state: str | None, runs: str | None, limit: int) -> None:
+def list_runs(output: Output, limit: int, **options: Any) -> None:
     """List runs."""
-    source = open_runs(state, runs)
-    numbers = source.numbers()
-    found: list[tuple[int, RunInfo | None, str]] = []
-    for number in numbers[-limit:]:
-        try:
-            found.append((number, source.run(number), ""))
-        except EcsError as error:
-            found.append((number, None, error.message))
-    documents = [_summary(run) if run else {"number": n, "error": error} for n, run, error in found]
-    output.document("runs", {"total": len(numbers), "runs": documents}, _table(found))
-    if len(numbers) > len(found):
-        output.say(f"{len(numbers) - len(found)} older runs; --limit shows more")
-    if not numbers:
+    source = open_records(options)
+    total, found = source.last(limit)
+    rows = [_summary(run) if run else {"number": n, "error": error} for n, run, error in found]
+    document: dict[str, Any] = {"schema": "ecs/runs/1", "total": total, "runs": rows}
+    output.listing(document, "runs", COLUMNS, name="number")
+    if total is not None and total > len(found):
+        output.say(f"{total - len(found)} older runs; --limit shows more")
+    if not found:
         output.say("no runs yet; `coconut run take --help` tells how to take one")
 
 
@@ -85,70 +82,39 @@ def list_runs(output: Output, state: str | None, runs: str | None, limit: int) -
       coconut run show 12 --json
     """
 )
-@click.argument("number", type=click.IntRange(1))
-@_options
+@click.argument("number", type=click.IntRange(1), shell_complete=run_numbers)
+@records_options
 @json_option
 @verb
-def show(output: Output, number: int, state: str | None, runs: str | None) -> None:
+def show(output: Output, number: int, **options: Any) -> None:
     """Show a run."""
     from libecs.io.runrecord import run_document
 
-    source = open_runs(state, runs)
-    try:
-        run = source.run(number)
-    except NotFound as error:
-        raise NotFound(f"{error.message}", hint=_near(number, source.numbers())) from None
-    output.document("run", run_document(run), _page(run))
-
-
-def _near(number: int, numbers: Sequence[int]) -> str:
-    if number in numbers:
-        return "it goes on, or its control system was killed: see --state DIR"
-    if not numbers:
-        return "there are no runs here; --state DIR or --runs DIR names another place"
-    near = sorted(sorted(numbers, key=lambda one: (abs(one - number), one))[:NEAR])
-    return f"did you mean {', '.join(map(str, near))}? see `coconut run list`"
+    run = open_records(options).run(number)
+    output.answer({"schema": "ecs/run/1", **run_document(run)}, _page(run))
 
 
 def _summary(run: RunInfo) -> dict[str, Any]:
     from libecs.io.runrecord import run_document
 
-    left_out = ("variables", "configuration", "metrics", "files")
+    left_out = ("variables", "configuration", "metrics", "files", "user_variables", "placement")
     return {key: value for key, value in run_document(run).items() if key not in left_out}
-
-
-def _table(found: Sequence[tuple[int, RunInfo | None, str]]) -> Iterator[str]:
-    rows = [("run", "condition", "ended by", "started", "lasted", "workflow", "comment")]
-    for number, run, error in found:
-        if run is None:
-            rows.append((str(number), "?", "", "", "", "", error))
-        else:
-            how = (_condition(run), run.end_reason, moment(run.start_ms), lasted(run), run.workflow, run.comment)
-            rows.append((str(number), *how))
-    yield from aligned(rows)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Return rows as lines with columns, two blanks between them."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _condition(run: RunInfo) -> str:
     return run.condition.name if run.end_ms else "going on"
 
 
-def moment(unix_ms: int) -> str:
-    """Return a time for people, "" for never."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_ms / 1000)) if unix_ms else ""
-
-
 def lasted(run: RunInfo) -> str:
     """Return how long a run lasted, "" while it goes on."""
-    if not run.end_ms:
+    return length(run.start_ms, run.end_ms)
+
+
+def length(start_ms: int | None, end_ms: int | None) -> str:
+    """Return how long something lasted, "" while it goes on."""
+    if not end_ms:
         return ""
-    seconds = (run.end_ms - run.start_ms) / 1000
+    seconds = (end_ms - (start_ms or end_ms)) / 1000
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(round(seconds), 60)
@@ -162,6 +128,9 @@ def _page(run: RunInfo) -> Iterator[str]:
         ("ended by", run.end_reason),
         ("cause", run.cause),
         ("comment", run.comment),
+        ("detectors", ", ".join(run.detectors)),
+        ("excluded", ", ".join(run.excluded)),
+        ("tags", ", ".join(f"{name}={value}" for name, value in sorted(run.tags.items()))),
         ("workflow", f"{run.workflow} {run.revision}".strip()),
         ("environment", run.environment),
         ("requester", run.requester),
@@ -176,6 +145,9 @@ def _page(run: RunInfo) -> Iterator[str]:
     for name, text in facts:
         if text:
             yield f"  {name:<12}{text}"
+    if run.notes:
+        yield "\nnotes"
+        yield from (f"  {moment(note.unix_ms)}  {note.author}  {note.text}" for note in run.notes)
     if run.degraded:
         yield "\ndegraded"
         for span in run.degraded:

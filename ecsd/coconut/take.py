@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from ecsd.coconut.options import Inputs, input_options, read_inputs, repository_options
+from ecsd.coconut.complete import templates
+from ecsd.coconut.options import Inputs, consult_options, input_options, read_inputs
 from ecsd.coconut.output import Output, error_document, json_option, say_error, verb
 from libecs.errors import EcsError, InvalidInput, TransitionFailed, UsageError
 
@@ -58,7 +59,8 @@ class Taking:
 
 
 @click.command(
-    help="""Take a run with the whole control system in this process: deploy, configure, start, stop, clean up.
+    help="""Take a run: deploy, configure, start, stop, clean up. On the core that is asked; with --repo, or where no
+    core is known, with the whole control system in this process.
 
     Nothing is left behind, also after Ctrl-C. The exit code is 7 when the environment goes to ERROR, with the cause:
     task, node, how it ended, last log line; it is 10 when a run was degraded.
@@ -68,10 +70,11 @@ class Taking:
       coconut run take demo --repo examples/demo --duration 2s
       coconut run take demo --repo examples/demo --duration 1s --cycles 2 -e rate=100 --json
       coconut run take demo --repo examples/demo --duration 1s --logs
+      coconut run take readout-dataflow -e 'hosts=["flp001"]' --duration 1h --comment cosmics
     """
 )
-@click.argument("workflow")
-@repository_options
+@click.argument("workflow", shell_complete=templates)
+@consult_options
 @input_options
 @click.option("--duration", default="10s", show_default=True, metavar="TIME", help="Length of each run: 10s, 30min.")
 @click.option("--cycles", default=1, show_default=True, type=click.IntRange(1), help="How many runs to take.")
@@ -87,12 +90,22 @@ class Taking:
 @verb
 def take(
     output: Output, workflow: str, duration: str, cycles: int, comment: str, report: str | None, state: str | None,
-    runs: str | None, logs: bool, **options: Any,
+    runs: str | None, logs: bool, repository: str, local: bool, context: str | None, **options: Any,
 ) -> int:  # fmt: skip
     """Take runs."""
+    from ecsd.coconut.target import core_is_chosen
     from libecs.client.run import seconds
 
     seconds(duration)  # a wrong one is said before anything is launched
+    local_words = ("nodes", "tasks", "kv", "integrations", "repo")
+    here = local or state is not None or runs is not None or any(options[key] for key in local_words)
+    if here and (context or repository):
+        raise UsageError("--context and --repository are of a core, and the rest says that none is asked")
+    if context or repository or (not here and core_is_chosen()):
+        return _at_core(
+            output, workflow, repository, context, options,
+            duration=duration, cycles=cycles, comment=comment, report=report, logs=logs,
+        )  # fmt: skip
     inputs = read_inputs(**options)
     folder = None if report is None else _folder("--report", report)
     if folder is not None and "report_dir" not in inputs.variables:
@@ -107,6 +120,40 @@ def take(
                 await take_one(env, taking, duration, comment)
 
     return run_embedded(output, workflow, inputs, nodes, work, report=folder, state=state, runs=runs, logs=logs)
+
+
+def _at_core(
+    output: Output,
+    workflow: str,
+    repository: str,
+    context: str | None,
+    options: dict[str, Any],
+    *,
+    duration: str,
+    cycles: int,
+    comment: str,
+    report: str | None,
+    logs: bool,
+) -> int:
+    from ecsd.coconut.consulting import Source
+    from ecsd.coconut.corerun import take_at_core
+    from ecsd.coconut.target import Target
+    from ecsd.coconut.variables import parse_variables
+    from libecs.wire.client import Create
+
+    source = Source(repository=repository, revision=options["revision"], context=context or "core")
+    create = Create(operation="", workflow=source.workflow(workflow), variables=parse_variables(options["extra_vars"]))
+    folder = None if report is None else _folder("--report", report)
+    return take_at_core(
+        output,
+        Target(context=context),
+        create,
+        duration=duration,
+        cycles=cycles,
+        comment=comment,
+        logs=logs,
+        report=folder,
+    )
 
 
 def check(output: Output, workflow: str, inputs: Inputs) -> list[NodeDescription]:
@@ -143,7 +190,7 @@ async def take_one(
     during: Callable[[AsyncRun], Awaitable[None]] | None = None,
 ) -> AsyncRun:
     """Take one run, do `during` in it, and keep its record, however it ends."""
-    from ecsd.coconut.chronicle import task_document
+    from ecsd.coconut.documents import task_document
     from libecs.io.runrecord import run_document
 
     run = env.run(duration=duration, comment=comment)
@@ -178,20 +225,30 @@ def run_embedded(
     from ecsd.coconut.chronicle import Chronicle
 
     taking = Taking(workflow, tuple(node.name for node in nodes), Chronicle())
+    wanted = [*(("--logs",) if not logs else ()), *(("--report DIR",) if report is None else ())]
+
+    def session() -> int:
+        return asyncio.run(_embedded(output, inputs, nodes, taking, work, report, state, runs, run_counter, logs))
+
+    # What a failed transition advises is for scripts: here the environment is gone already.
+    advice = f"it was destroyed; to see what tasks write and calls tell, add {' and '.join(wanted)}" * bool(wanted)
+    return to_the_end(output, taking, session, schema=schema, report=report, advice=advice)
+
+
+def to_the_end(
+    output: Output, taking: Taking, session: Callable[[], int], *, schema: str, report: Path | None, advice: str
+) -> int:
+    """Run a session that takes runs; print the document or the error; return the exit status."""
     error: EcsError | None = None
     status = 0
     try:
-        status = asyncio.run(_embedded(output, inputs, nodes, taking, work, report, state, runs, run_counter, logs))
+        status = session()
     except EcsError as raised:
         error, status = raised, raised.exit_code
     except KeyboardInterrupt:
         status = 130
     if isinstance(error, TransitionFailed):
-        # What the error advises is for scripts: here the environment is gone already.
-        wanted = [*(("--logs",) if not logs else ()), *(("--report DIR",) if report is None else ())]
-        error.hint = f"it was destroyed; to see what tasks write and calls tell, add {' and '.join(wanted)}" * bool(
-            wanted
-        )
+        error.hint = advice
     document = taking.document() | {"ok": status in (0, 10), "exit_code": status}
     if error is not None:
         document["error"] = error_document(error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from libecs.errors import InvalidInput, UsageError
+from libecs.errors import InvalidInput, NotFound, UsageError
 
 if TYPE_CHECKING:
     from ecsd.coconut.options import Inputs
@@ -99,11 +99,11 @@ class Target:
         import libecs
 
         if not self.local:
-            return libecs.connect(self.context)  # type: ignore[no-any-return]
+            return libecs.connect(self.context or "")
         from ecsd.coconut.installation import defaults
 
         folder, inputs, nodes = self._remembered()
-        return libecs.local(  # type: ignore[no-any-return]
+        return libecs.local(
             state=folder,
             orphans="adopt",
             nodes=nodes or 1,
@@ -146,6 +146,17 @@ class Target:
             NodeDescription(**{**node, "ports": tuple(map(tuple, node["ports"]))}) for node in known.get("nodes", ())
         ]
         return folder, known, nodes
+
+
+def core_is_chosen() -> bool:
+    """Whether anything says which core is meant: a variable, a context, or a core of this user on this machine."""
+    from libecs.io.contexts import choose
+
+    try:
+        choose()
+    except NotFound:
+        return False
+    return True
 
 
 def _absolute(repo: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ecsd.coconut.complete import templates
 from ecsd.coconut.options import consult_options, input_options, read_inputs
 from ecsd.coconut.output import Column, Output, aligned, json_option, list_options, verb
 
@@ -73,7 +74,7 @@ _COLUMNS = (
       coconut template show demo --repo examples/demo --text
     """,
 )
-@click.argument("workflow")
+@click.argument("workflow", shell_complete=templates)
 @consult_options
 @click.option("--text", "whole", is_flag=True, help="Print the file as it is.")
 @json_option
@@ -110,7 +111,7 @@ def _show_lines(document: Mapping[str, Any]) -> list[str]:
       coconut template expand demo --repo examples/demo -e 'hosts=["a"]' --json
     """,
 )
-@click.argument("workflow")
+@click.argument("workflow", shell_complete=templates)
 @consult_options
 @input_options
 @click.option("--variables", is_flag=True, help="Add to each role all variables that it sees, with the winning values.")

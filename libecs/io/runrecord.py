@@ -25,7 +25,7 @@ import attrs
 from libecs.engine.metrics import TaskMetrics
 from libecs.engine.records import RUN, RUN_CONFIGURATION, RUN_METRICS, ConfigurationRecord
 from libecs.errors import DecodeError, EcsError, InvalidInput, NotFound
-from libecs.wire.client import MetricInfo, RunCondition, RunInfo, RunSpan
+from libecs.wire.client import MetricInfo, Note, RunCondition, RunInfo, RunSpan
 from libecs.wire.codec import unpack_value
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,13 @@ def run_document(run: RunInfo) -> dict[str, Any]:
         "files": list(run.files),
         "variables": dict(sorted(run.variables.items())),
         "configuration": dict(sorted(run.configuration.items())),
+        "request": run.request,
+        "user_variables": dict(sorted(run.user_variables.items())),
+        "placement": dict(sorted(run.placement.items())),
+        "notes": [{"unix_ms": note.unix_ms, "author": note.author, "text": note.text} for note in run.notes],
+        "tags": dict(sorted(run.tags.items())),
+        "excluded": list(run.excluded),
+        "detectors": list(run.detectors),
     }
 
 
@@ -109,7 +116,9 @@ def read_run(text: str | bytes, place: str) -> RunInfo:
         fields |= {name: fields.get(name) or 0 for name in _TIMES}
         fields["condition"] = RunCondition[fields["condition"]]
         fields["nodes"] = tuple(fields.get("nodes", ()))
-        fields["files"] = tuple(fields.get("files", ()))
+        for name in ("files", "excluded", "detectors"):
+            fields[name] = tuple(fields.get(name, ()))
+        fields["notes"] = tuple(Note(**note) for note in fields.get("notes", ()))
         fields["degraded"] = tuple(_span(span) for span in fields.get("degraded", ()))
         fields["metrics"] = tuple(_metric(metric) for metric in fields.get("metrics", ()))
         return RunInfo(**fields)

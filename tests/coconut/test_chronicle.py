@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ecsd.coconut.chronicle import Chronicle, counted, task_document
+from ecsd.coconut.chronicle import Chronicle, counted
+from ecsd.coconut.documents import task_document
 from libecs.fsm import TaskState
 from libecs.io.runrecord import run_document
 from libecs.wire.client import Event, RunCondition, RunInfo, TaskInfo

@@ -1,0 +1,39 @@
+"""`coconut completion`: the script that makes a shell complete verbs, options and names."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from ecsd.coconut.output import Output, json_option, verb
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command(
+    help="""Print the script that makes a shell complete verbs, options, and names of environments, tasks, templates.
+
+    Names are asked of the core that is in use; they are kept for a moment, so that an absent core costs no time.
+
+    \b
+    Examples:
+      coconut completion bash
+      source <(coconut completion bash)
+      coconut completion fish > ~/.config/fish/completions/coconut.fish
+    """
+)
+@click.argument("shell", type=click.Choice(SHELLS), required=False)
+@json_option
+@verb
+def completion(output: Output, shell: str | None) -> None:
+    """Print a completion script."""
+    from click.shell_completion import get_completion_class
+
+    from ecsd.coconut.main import coconut
+
+    chosen = shell or os.path.basename(os.environ.get("SHELL", "bash"))
+    found = get_completion_class(chosen if chosen in SHELLS else "bash")
+    assert found is not None
+    text = found(coconut, {}, "coconut", "_COCONUT_COMPLETE").source()
+    output.document("completion", {"shell": chosen, "script": text}, [text])
