@@ -160,7 +160,7 @@ def task(
         reconfigure: how it takes new properties while CONFIGURED: `live` (it is told those that changed), or `reset`
             (it walks through RESET and CONFIGURE, in the same process).
         on_exit: `error`: a basic task that ends in a run breaks it, however it ends; else a clean end (code 0) is the
-            end of its data.
+            end of its data. `drop`: a task of any mode that dies or goes to ERROR is excluded, and the run goes on.
         liveness: an OCC task whose progress counter stands still for 3 s while RUNNING is stalled.
         timeouts: task events to how long they may take, as {"CONFIGURE": "20s"}.
         cwd: another folder to run in, seen from that of the script.

@@ -18,6 +18,9 @@ from libecs.fsm import Mode, TaskEvent, TaskState, next_task, target_of
 from libecs.wire import node, task
 from libecs.wire.node import Failure, Phase
 
+_WAYS_BACK = (TaskEvent.STOP, TaskEvent.RESET, TaskEvent.RECOVER)
+MAX_QUEUE = 4
+"""Commands that wait for one task."""
 _ENDS_OF_RUN = (TaskEvent.STOP, TaskEvent.RESET, TaskEvent.RECOVER)
 
 
@@ -34,7 +37,7 @@ def transit(desk: Desk, message: node.Transit) -> None:
         elif message.id in held.answers:
             desk.outbox.answer(message.id, name, held.answers[message.id], held.state)  # of now: it may have moved on
         elif held.going is not None:
-            if held.going.id != message.id:
+            if held.going.id != message.id and not _waits(desk, held, message, i):
                 busy = held.failure(f"is busy with {held.going.event.name}")
                 desk.outbox.answer(message.id, name, busy, target)
         elif held.killing is not None or held.phase is Phase.EXITED:
@@ -51,10 +54,49 @@ def transit(desk: Desk, message: node.Transit) -> None:
     desk.after(message.deadline_s, partial(expire, desk, message.id, message.tasks))
 
 
+def _waits(desk: Desk, held: HeldTask, message: node.Transit, number: int) -> bool:
+    """Put a way back behind the command that a task works on, however long that takes; tell whether that can be."""
+    going = held.going
+    if message.event not in _WAYS_BACK or going is None or going.then is not None or held.killing is not None:
+        return False
+    if any(one.id == message.id for one in held.queue):
+        return True
+    if len(held.queue) >= MAX_QUEUE:
+        return False
+    arguments = {**message.arguments, **(message.each[number] if message.each else {})}
+    due = desk.now.mono_s + message.deadline_s
+    held.queue.append(
+        Going(id=message.id, event=message.event, arguments=arguments, deadline=due, seconds=message.deadline_s)
+    )
+    return True
+
+
+def _next(desk: Desk, held: HeldTask) -> None:
+    """Begin what has waited for the command that is over, if it can be done still."""
+    if not held.queue or held.going is not None:
+        return
+    if held.killing is not None or held.phase is Phase.EXITED:
+        reason = held.exit.describe() if held.exit else "is being ended"
+        waited, held.queue = held.queue, []
+        for one in waited:
+            desk.outbox.answer(one.id, held.spec.task, held.failure(reason), target_of(one.event))
+        return
+    going = held.going = held.queue.pop(0)
+    if going.deadline <= desk.now.mono_s:  # its caller has given up, and it is to be done all the same
+        going.deadline = desk.now.mono_s + going.seconds
+        desk.after(going.seconds, partial(expire, desk, going.id, (held.spec.task,)))
+    step(desk, held)
+
+
 def expire(desk: Desk, id: str, names: Sequence[str]) -> None:
     """A deadline of command `id` has passed, for those tasks that still work on it and were not given more time."""
     for name in names:
         held = desk.tasks.get(name)
+        late = next((one for one in held.queue if one.id == id), None) if held is not None else None
+        if held is not None and held.going is not None and late is not None and desk.now.mono_s >= late.deadline:
+            failure = held.failure(f"could not begin {late.event.name} in time: is busy with {held.going.event.name}")
+            held.remember(id, failure)
+            desk.outbox.answer(id, name, failure, target_of(late.event))
         if held is None or held.going is None or held.going.id != id:
             continue
         left = held.going.deadline - desk.now.mono_s
@@ -141,6 +183,11 @@ def finish(desk: Desk, held: HeldTask, reason: str | None) -> None:
     if going.then is not None:
         going.then(reason)
         return
+    _answer(desk, held, going, reason)
+    _next(desk, held)
+
+
+def _answer(desk: Desk, held: HeldTask, going: Going, reason: str | None) -> None:
     failure = None if reason is None else held.failure(reason)
     if failure is not None and held.controlled and held.state is TaskState.ERROR:
         held.error = held.error or failure.reason  # the Update that tells the ERROR may come before the Answer

@@ -163,6 +163,12 @@ class Environment:
         self.telling = Telling()
         self.telling.waits(now.mono_s)
 
+    def settled(self, names: Iterable[str]) -> None:
+        """Tasks have answered: they are not in the middle of anything."""
+        if self.record.unsettled:
+            over = set(names)
+            self.update(unsettled={name: told for name, told in self.record.unsettled.items() if name not in over})
+
     def note_failure(self, path: str, critical: bool, reason: str) -> None:
         """Remember that a role failed in the present step."""
         self.step_failures[path] = (critical, reason)
@@ -490,7 +496,7 @@ class Environment:
             ctx.finish(self, self.failed_answer())
             return
         if event == EnvEvent.RECOVER.name:
-            self.update(cause="", error_failures={})
+            self.update(cause="", error_failures={}, unsettled={})
         if self.has_drop:
             ctx.drop_dead(self)
         broken = self.first_dead()
@@ -535,7 +541,12 @@ class Environment:
     # failure
 
     def drop_plan(self, ctx: Context) -> None:
-        """Leave the present plan where it is."""
+        """Leave the present plan where it is. What tasks were told they may be in the middle of."""
+        step = self.step
+        if step is not None and step.kind is StepKind.TASKS and not step.lenient:
+            told = {name: step.event for name in sorted(self.waiting) if name in self.tasks}
+            if told:
+                self.update(unsettled={**self.record.unsettled, **told})
         ctx.leave(self)
         ctx.give_up(self)
         self.plan = None

@@ -22,6 +22,8 @@ class Going:
     event: TaskEvent
     arguments: dict[str, str]
     deadline: float
+    seconds: float = 0.0
+    """It was given, if it waits for another one."""
     step: int = 0
     """How many events the task was told for this command: makes their ids."""
     told: int = 0
@@ -90,6 +92,8 @@ class HeldTask:
     """An attached task whose state is what we say of a dead link, not what it says."""
 
     going: Going | None = None
+    queue: list[Going] = attrs.field(factory=list)
+    """What is to be done when the present command is over: the ways back, which wait for it."""
     killing: Killing | None = None
     trigger: str = ""
     """Command id that runs this hook."""

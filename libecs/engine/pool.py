@@ -77,7 +77,7 @@ class Pool:
         return sorted((one for one in found if one.is_ready), key=lambda one: (one.record.since_ms, one.record.task))
 
     def infos(self, ages: Mapping[str, int]) -> list[TaskInfo]:
-        """Return the idle tasks as clients see them. ages: node to the milliseconds since it was heard, if it is late."""
+        """Return the idle tasks as clients see them. ages: node to the milliseconds since it was heard, if late."""
         return [
             TaskInfo(
                 task=one.record.task,

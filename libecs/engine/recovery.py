@@ -23,6 +23,7 @@ from libecs.engine.records import (
     LAUNCHED,
     LOCK,
     MODIFICATION,
+    NODE,
     OPERATION,
     PLACEMENT,
     PLAN,
@@ -80,6 +81,9 @@ def recover(life: Life, records: Records) -> None:
         life.sessions.condemned.add(where.decode(), [task])
     for detector, value in records.get(LOCK, {}).items():
         _guard(life, f"{LOCK}/{detector}", partial(life.locks.load, detector, value))
+    for name, value in records.get(NODE, {}).items():
+        if value.isdigit():
+            life.sessions.known[name] = int(value)
     for name, value in records.get(DRAIN, {}).items():
         _guard(life, f"{DRAIN}/{name}", partial(_drain, life, name, value))
     for key, value in records.get(OPERATION, {}).items():

@@ -165,6 +165,8 @@ def _tasks_done(env: Environment, step: Step, answer: Answer) -> None:
     """Tasks have gone through the event; those that somebody has taken elsewhere since are not where they should be."""
     if step.lenient or answer.state is target_of(TaskEvent[step.event]):
         env.waiting.difference_update(answer.done)
+        if step.lenient:
+            env.settled(answer.done)
     elif answer.state is not TaskState.UNKNOWN:  # else its node will know
         for name in env.waiting.intersection(answer.done):
             task = env.tasks[name]

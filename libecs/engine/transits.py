@@ -29,6 +29,11 @@ TRANSITION_S: Mapping[TaskEvent, float] = {
     TaskEvent.RECOVER: 30.0,
 }
 """Seconds that a task has for an event, where its template says nothing."""
+_LEADS_TO: Mapping[TaskEvent, tuple[str, ...]] = {
+    TaskEvent.STOP: (TaskEvent.START.name,),
+    TaskEvent.RESET: (TaskEvent.CONFIGURE.name, TaskEvent.START.name),
+}
+"""What a task may be in the middle of, so that soon it will be where the event begins: its executor lets that wait."""
 LENIENT_S = 5.0
 """Seconds that siblings have to STOP when the environment goes to ERROR."""
 
@@ -103,7 +108,8 @@ def judge(env: Environment, task: Task, step: Step, first: bool = False, unheard
         if not step.lenient:
             env.note_failure(task.path, task.critical, task.why())
     elif first and step.lenient:
-        if unheard or (task.state is source and task.phase is Phase.ACTIVE and not task.lost):
+        ready = task.state is source or env.record.unsettled.get(task.id, "") in _LEADS_TO.get(event, ())
+        if unheard or (ready and task.phase is Phase.ACTIVE and not task.lost):
             env.waiting.add(task.id)
     elif first and not absent:
         env.waiting.add(task.id)

@@ -119,7 +119,8 @@ def read_task(text: str | bytes, file: str, *, name: str | None = None) -> TaskT
         raise root.mark.error(f"{what} has neither `command: {{value: …}}` nor `control: {{endpoint: …}}`")
     stop, stop_s = _stop(reader, root, what)
     mode = _mode(reader, control, what)
-    _check_ends(reader, root, mode, what)
+    on_exit = reader.choice(root, "on_exit", what, ("error", "drop"), "")
+    _check_ends(reader, root, mode, on_exit, what)
     return TaskTemplate(
         name=found,
         mode=mode,
@@ -144,7 +145,7 @@ def read_task(text: str | bytes, file: str, *, name: str | None = None) -> TaskT
         reconfigure=reader.choice(root, "reconfigure", what, ("live", "reset"), "reset"),
         stop=stop,
         stop_s=stop_s,
-        on_exit=reader.choice(root, "on_exit", what, ("error",), ""),
+        on_exit=on_exit,
         transition_s=_deadlines(reader, root, what),
         mark=root.mark,
         findings=tuple(reader.findings),
@@ -292,13 +293,13 @@ def _signal(reader: Reader, section: Mapping, key: str, what: str) -> str:
     return name
 
 
-def _check_ends(reader: Reader, root: Mapping, mode: str, what: str) -> None:
+def _check_ends(reader: Reader, root: Mapping, mode: str, on_exit: str, what: str) -> None:
     """Note what is said about the end of a program to tasks that end by a command of the control system."""
     if mode in ("basic", "hook"):
         return
     for key, instead in (("on_exit", "its end is an error anyhow"), ("stop", "it is told to stop by STOP")):
         name = root.key(key)
-        if name is not None:
+        if name is not None and not (key == "on_exit" and on_exit == "drop"):
             reader.note(
                 name.mark, f"`{key}` of {what} is ignored: a {mode} task is no plain program", "ignored", hint=instead
             )

@@ -159,6 +159,7 @@ class TaskClass:
     """Task event name, or DEPLOY, to its deadline in seconds, where the template sets one."""
     on_exit: str = ""
     """`error`: a basic task that ends by itself is broken, however it ended; "": a clean end is the end of its stream.
+    `drop`: a task of any mode that dies or goes to ERROR is excluded, and its environment goes on.
     """
     stop_s: float = 0.0
     """Seconds that a basic task has after the signal of `stop`, 0 = the usual ones."""

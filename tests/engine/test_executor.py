@@ -371,7 +371,7 @@ def test_a_busy_task_refuses_another_command_and_an_unknown_one_is_named() -> No
     rig.transit(TaskEvent.CONFIGURE)
     rig.out.clear()
 
-    rig.transit(TaskEvent.RESET, id="c2")
+    rig.transit(TaskEvent.START, id="c2")
     rig.core(node.Transit(session=9, epoch=5, id="c3", event=TaskEvent.START, tasks=("nobody",)))
 
     reasons = [failure.reason for answer in rig.took(node.Answer) for failure in answer.failed]

@@ -153,6 +153,12 @@ def test_ends_of_plain_programs_mean_nothing_to_controlled_tasks() -> None:
     ]
 
 
+@pytest.mark.parametrize("mode", ["direct", "fairmq", "basic"])
+def test_a_task_of_any_mode_may_be_dropped(mode: str) -> None:
+    task = body(f"on_exit: drop\ncontrol: {{mode: {mode}}}")
+    assert (task.on_exit, task.findings) == ("drop", ())
+
+
 def test_deadlines_of_events_and_of_deployment() -> None:
     task = body("timeouts: {DEPLOY: 1m, RECONFIGURE: 250ms, START: 3s}")
 
@@ -178,7 +184,7 @@ def test_deadlines_of_events_and_of_deployment() -> None:
         ("stop: politely", "`stop` of task 't' is 'POLITELY'"),
         ("stop: {signal: politely}", "`signal` of `stop` of task 't' is 'POLITELY'"),
         ("stop: {signal: INT, timeout: 5}", "`timeout` of `stop` of task 't': not a duration: '5'"),
-        ("on_exit: restart", "`on_exit` of task 't' must be one of error, and is 'restart'"),
+        ("on_exit: restart", "`on_exit` of task 't' must be one of error, drop, and is 'restart'"),
         ("timeouts: {JUMP: 1s}", "has the event 'JUMP'"),
         ("timeouts: {START: soon}", "not a duration: 'soon'"),
         ("properties: {a: '{{'}", "{{ is not closed"),
