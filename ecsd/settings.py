@@ -9,7 +9,6 @@ environment, and is repeated on the command line; the stronger source replaces t
 from __future__ import annotations
 
 import difflib
-import importlib.metadata
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from libecs.errors import EcsError, InvalidInput, NotFound, UsageError, quoted
+from libecs.io.version import version as version
 from libecs.language.duration import parse_duration
 
 T = TypeVar("T")
@@ -360,14 +360,6 @@ def table(cls: type) -> str:
 
 
 # the beginning of a program
-
-
-def version() -> str:
-    """Return the version of the installed package, or "unknown" when it runs from a source tree."""
-    try:
-        return importlib.metadata.version("libecs")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def run(

@@ -25,7 +25,6 @@ from ecsd.core.options import CoreOptions, is_loopback
 from ecsd.core.repositories import KnownRepositories
 from ecsd.notify import Notifier, Watchdog
 from ecsd.prometheus import MetricsServer
-from ecsd.settings import version
 from libecs.access import Principal
 from libecs.config.tree import Tree
 from libecs.engine.effects import DoWork, Facts, LookUp
@@ -33,7 +32,6 @@ from libecs.errors import EcsError, UsageError
 from libecs.io import link
 from libecs.io.audit import AuditLog
 from libecs.io.blocking import BlockingCalls
-from libecs.io.consult import Consultant
 from libecs.io.corehost import CoreHost, HostSettings, Work
 from libecs.io.hub import Hub
 from libecs.io.integrations import functions_of_file
@@ -44,7 +42,7 @@ from libecs.io.lobby import Lobby
 from libecs.io.loop import EngineLoop, no_audit
 from libecs.io.statefolder import kept_instance
 from libecs.io.store_sqlite import SqliteStore
-from libecs.io.testplugin import TestPlugin
+from libecs.io.version import version
 from libecs.io.zap import ECS_DOMAIN, LOBBY_DOMAIN, ZapResponder, any_key, known_keys
 
 logger = logging.getLogger(__name__)
@@ -148,15 +146,9 @@ class CoreDaemon:
             audit=no_audit if self._audit is None else self._audit.write,
             consult=self._consult,
             works=self._works(),
+            places=repositories.places,
         )
         stack.push_async_callback(host.close)
-        self._consultant = Consultant(
-            repositories.all,
-            tree=lambda: host.expansion.tree,
-            functions=[*functions, TestPlugin().functions()],
-            places=repositories.places,
-            blocking=blocking,
-        )
         self._tell_facts()
         stack.callback(lambda: self._facts_timer.cancel())
         host.start()
@@ -239,7 +231,7 @@ class CoreDaemon:
             document = await self._blocking.start(self._key_work.consult, question.subject, question.arguments)
             if document is not None:
                 return document
-        return await self._consultant.answer(question.subject, question.arguments, effect.offers)
+        return await self.host.consultant.answer(question.subject, question.arguments, effect.offers)
 
     def _works(self) -> dict[str, Work]:
         repositories = self.repositories

@@ -14,6 +14,7 @@ import attrs
 from ecsd import logs
 from ecsd.settings import Environment, Program, flag, number, one_of, path, setting, version
 from libecs.errors import InvalidInput, quoted
+from libecs.io.contexts import core_state_folder
 
 PORT = 47102
 LOBBY_PORT = 47103
@@ -30,12 +31,7 @@ def state_folder(environment: Environment) -> tuple[Path, str]:
     """Return the folder of the state if nobody names one, and why it is that."""
     if given := environment.get("STATE_DIRECTORY", "").partition(":")[0]:
         return Path(given), "environment STATE_DIRECTORY"
-    if os.geteuid() == 0:
-        return Path("/var/lib/ecs/core"), "default of root"
-    home = environment.get("XDG_STATE_HOME", "")
-    # The XDG specification wants relative paths ignored.
-    base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
-    return base / "ecs" / "core", "default"
+    return core_state_folder(), "default of root" if os.geteuid() == 0 else "default"
 
 
 def endpoint(value: str) -> str:

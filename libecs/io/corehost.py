@@ -37,6 +37,7 @@ from libecs.engine.effects import (
 from libecs.engine.records import CORE
 from libecs.errors import DecodeError, EcsError, NotFound, quoted
 from libecs.io.blocking import BlockingCalls
+from libecs.io.consult import Consultant, Place
 from libecs.io.expander import TaskOverlay
 from libecs.io.expansion import Expansion
 from libecs.io.integrations import Functions, Integrations
@@ -123,15 +124,32 @@ class CoreHost:
         audit: Auditor = no_audit,
         consult: Consult | None = None,
         works: Mapping[str, Work] | None = None,
+        places: Callable[[], Sequence[Place]] | None = None,
     ) -> None:
-        """Load the records. `works`: name to what does it. Raises EcsError: the state can't be read."""
+        """Load the records.
+
+        Args:
+            settings: what it is told.
+            store: its records and journal, open.
+            repositories: of templates; what clients bring along is added.
+            blocking: threads.
+            peers: takes what is for them.
+            on_fatal: called when the engine had to stop.
+            audit: writes the audit log.
+            consult: answers questions to the host; None = `consultant` does.
+            works: name of a work to what does it.
+            places: what there is to tell of repositories.
+
+        Raises:
+            EcsError: the state can't be read.
+        """
         self.settings = settings
         self.store = store
         self._repositories = repositories
         self._blocking = blocking
         self._peers = peers
         self._write_audit = audit
-        self._consult = consult
+        self._consult: Consult = consult or self._ask_consultant
         self._works = dict(works or {})
         self._asyncio = asyncio.get_running_loop()
         self._working: set[asyncio.Task[None]] = set()
@@ -189,6 +207,15 @@ class CoreHost:
             integrations={name: text for one in functions for name, text in one.texts.items()},
             defaults=settings.defaults,
             worker=ExpansionWorker(),
+        )
+        self.consultant = Consultant(
+            repositories,
+            tree=lambda: self.expansion.tree,
+            functions=functions,
+            defaults=settings.defaults,
+            tasks=settings.tasks,
+            places=places,
+            blocking=blocking,
         )
 
     def start(self) -> None:
@@ -291,13 +318,15 @@ class CoreHost:
     async def _answer(self, effect: LookUp) -> None:
         request, subject = effect.question.request, effect.question.subject
         try:
-            if self._consult is None:
-                raise NotFound("this core looks nothing up")
             answer = Document(request=request, json=await self._consult(effect))
         except Exception as error:  # at the border to what the host does
             code, message, hint = _told(error, subject)
             answer = Document(request=request, code=code, message=message, hint=hint)
         self._peers.send(effect.peer, answer)
+
+    async def _ask_consultant(self, effect: LookUp) -> str:
+        question = effect.question
+        return await self.consultant.answer(question.subject, question.arguments, effect.offers)
 
     async def _work(self, effect: DoWork) -> None:
         operation, name = effect.work.operation, effect.work.name

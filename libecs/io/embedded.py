@@ -20,6 +20,7 @@ from libecs.config.tree import Tree
 from libecs.engine.core import CoreEngine
 from libecs.engine.effects import (
     Disconnected,
+    Facts,
     Received,
 )
 from libecs.engine.executor import ExecutorSettings
@@ -29,6 +30,7 @@ from libecs.io.blocking import BlockingCalls
 from libecs.io.corehost import CoreHost, HostSettings
 from libecs.io.integrations import Functions
 from libecs.io.link import close_context, new_context, raise_limits
+from libecs.io.link import version as libzmq_version
 from libecs.io.loop import EngineLoop
 from libecs.io.memory import MemoryLink
 from libecs.io.node import EmbeddedNode, NodeOptions
@@ -39,6 +41,7 @@ from libecs.io.runrecord import default_runs_folder
 from libecs.io.statefolder import StateFolder, state_path
 from libecs.io.store_sqlite import RESERVE_BYTES, SqliteStore
 from libecs.io.taskfolder import OUTPUT_CAP_BYTES, ShimOptions
+from libecs.io.version import version
 from libecs.wire.client import CLIENT, Event
 from libecs.wire.codec import MAX_RECORD_BYTES
 from libecs.wire.node import NODE
@@ -211,6 +214,8 @@ class Embedded:
             )
         for name, one in self.nodes.items():
             self.foreign[name] = await one.adopt()
+        facts = {"libzmq": libzmq_version(), "pid": str(os.getpid()), "state": str(path)}
+        core.put(Facts(facts=facts))
         host.start()
         for one in self.nodes.values():
             one.attach()
@@ -228,6 +233,7 @@ class Embedded:
             tasks=settings.tasks,
             defaults=settings.defaults,
             keep_events_days=settings.keep_events_days,
+            version=version(),
         )
         return CoreHost(host, store, self.repositories, self._blocking, self, on_fatal=self._failed)
 
