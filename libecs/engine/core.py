@@ -111,6 +111,8 @@ _FROM_NODE = (
 )
 _MUTATIONS = get_args(Mutation)
 _QUESTIONS = get_args(Question)
+PATIENCE_S = 3.0
+"""So long after its start the core waits for the nodes that it knows before it places anything."""
 MAX_STRANGERS = 1000
 """Keys that said what is not theirs to say, of which each is named once."""
 
@@ -151,6 +153,9 @@ class CoreEngine:
         self._facts: Mapping[str, str] = {}
         self._problems: tuple[str, ...] = ()
         self._started_ms = 0
+        self._patient_until = 0.0
+        self._early: list[Expanded] = []
+        """What was expanded before the nodes of the last life have come back."""
         recover(self, records)
         self.telemetry.adopted = frozenset(self._owners)
 
@@ -175,6 +180,8 @@ class CoreEngine:
         """Begin a life: take the epoch, and go on with what the last one left."""
         self._begin(now)
         self._started_ms = now.unix_ms
+        self._patient_until = now.mono_s + PATIENCE_S
+        self.sessions.forget_old()
         self.emit(Persist(CORE, "epoch", str(self.epoch).encode()))
         if self.is_fresh:
             self.emit(Persist(CORE, FRESH, b"1"))
@@ -592,6 +599,9 @@ class CoreEngine:
         env = self.environments.get(input.job)
         if env is None or env.workflow is not None:
             return
+        if self.now.mono_s < self._patient_until and self.sessions.away:
+            self._early.append(input)  # else it would be placed on the nodes that happen to be the first
+            return
         if input.workflow is None:
             self._stillborn(env, input.code or "E_TEMPLATE", input.message)
             return
@@ -624,7 +634,7 @@ class CoreEngine:
         self.emit(Persist(WORKFLOW, env.id, pack_value(env.workflow)))
         agenda = env.record.agenda
         if env.record.files:
-            env.update(files={})
+            env.update(files={}, request=f"{repeat.SCRIPT}{env.id}/workflows/{env.record.request}")
         if not agenda:
             self.finish(env, Finished(operation="", environment=env.id, state=env.state))
             return
@@ -658,6 +668,9 @@ class CoreEngine:
             self._beat_at = now + self.settings.keepalive_s
             self.sessions.beat()
             self.questions.beat()
+            early, self._early = self._early, []
+            for expanded in early:
+                self._expanded(expanded)
         self.telemetry.tick()
         for env in list(self.environments.values()):
             if env.deadline is not None and now >= env.deadline:

@@ -211,7 +211,9 @@ class Questions:
         idle: dict[str, int] = {}
         for task in desk.idle_tasks():
             idle[task.node] = idle.get(task.node, 0) + 1
-        nodes = node_infos(desk.sessions.nodes, desk.sessions.drained, desk.used(), idle, desk.now.mono_s)
+        nodes = node_infos(
+            desk.sessions.nodes, desk.sessions.known, desk.sessions.drained, desk.used(), idle, desk.now.mono_s
+        )
         desk.emit(Send(peer, client.Nodes(request=message.request, nodes=nodes)))
 
     def _show_tasks(self, peer: str, message: client.ShowTasks, who: Principal) -> None:

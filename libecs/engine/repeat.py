@@ -25,6 +25,8 @@ from libecs.wire import client
 from libecs.wire.client import RunInfo
 from libecs.wire.codec import pack_value
 
+SCRIPT = "script-"
+"""How the names of repositories begin that hold what a script has brought along."""
 SHOWN = 20
 """Differences that a message lists."""
 PORTION = 100
@@ -49,7 +51,7 @@ def check(runbook: RunBook, message: client.Create) -> None:
         raise NotFound(f"no run {message.repeat} is on record", hint="coconut run list shows the last ones")
     if not run.request:
         raise InvalidInput(f"the record of run {run.number} does not say what was asked for")
-    if run.request.startswith("script-"):
+    if run.request.startswith(SCRIPT):
         raise InvalidInput(f"the workflow of run {run.number} was written in a script, which has to bring it again")
 
 

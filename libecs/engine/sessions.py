@@ -17,12 +17,14 @@ from libecs.engine.nodes import Condemned, Node, Reach
 from libecs.engine.placement import NodeOffer
 from libecs.engine.plan import DESTROY, StepKind
 from libecs.engine.reconcile import Known, reconcile
-from libecs.engine.records import CONDEMNED, CORE, FRESH, DrainRecord
+from libecs.engine.records import CONDEMNED, CORE, FRESH, NODE, DrainRecord
 from libecs.engine.task import Task
 from libecs.fsm import TaskState
 from libecs.wire import node
 from libecs.wire.node import Phase, TaskStatus
 
+FORGET_MS = 14 * 86_400_000
+"""What has not come for so long is no node any more."""
 KILL_AGAIN_S = 5.0
 """Condemned tasks are condemned again this often, until they are gone."""
 SESSIONS_PER_EPOCH = 1_000_000
@@ -61,6 +63,8 @@ class Sessions:
         self.condemned = Condemned()
         self.drained: dict[str, DrainRecord] = {}
         """Nodes on which nothing new is placed."""
+        self.known: dict[str, int] = {}
+        """All nodes that came in the last weeks, to when that was, unix milliseconds."""
 
     # coming and going
 
@@ -85,6 +89,8 @@ class Sessions:
         hub.pool.new_session(hello.node)
         self.nodes[hello.node] = one
         self._open[session] = one
+        self.known[hello.node] = hub.now.unix_ms
+        hub.emit(Persist(NODE, hello.node, str(hub.now.unix_ms).encode()))
         if hub.is_fresh:
             hub.emit(Persist(CORE, FRESH, None))
         hub.emit(Send(peer, node.Welcome(version=1, epoch=hub.epoch, session=session, instance=self._instance)))
@@ -97,6 +103,18 @@ class Sessions:
                 self._open.pop(one.session or 0, None)
                 one.session = None
                 one.announced = False
+
+    def forget_old(self) -> None:
+        """Forget nodes that have not come for weeks."""
+        for name, came_ms in list(self.known.items()):
+            if self._hub.now.unix_ms - came_ms > FORGET_MS:
+                del self.known[name]
+                self._hub.emit(Persist(NODE, name, None))
+
+    @property
+    def away(self) -> list[str]:
+        """Names of nodes that have not come to this life of the core, and came to one a short time ago."""
+        return [name for name in self.known if name not in self.nodes]
 
     def send(self, name: str, message: Callable[[int, int], object]) -> bool:
         """Send what `message(session, epoch)` makes, if the node is there; tell whether it was."""

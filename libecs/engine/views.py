@@ -145,6 +145,7 @@ def _role_infos(env: Environment) -> tuple[RoleInfo, ...]:
 
 def node_infos(
     nodes: Mapping[str, Node],
+    known: Iterable[str],
     drained: Mapping[str, DrainRecord],
     used: Mapping[str, tuple[int, float, float]],
     idle: Mapping[str, int],
@@ -156,7 +157,7 @@ def node_infos(
     idle pool.
     """
     infos = []
-    for name in sorted({*nodes, *used, *drained, *idle}):
+    for name in sorted({*nodes, *known, *used, *drained, *idle}):
         one, drain = nodes.get(name), drained.get(name)
         tasks, cpus, memory_mb = used.get(name, (0, 0.0, 0.0))
         hello = one.hello if one is not None else None

@@ -60,7 +60,7 @@ def drain(desk: Desk, message: client.Drain) -> str:
         NotFound: nobody knows the node.
     """
     sessions, name = desk.sessions, message.node
-    known = {*sessions.nodes, *sessions.drained}
+    known = {*sessions.nodes, *sessions.known, *sessions.drained}
     known.update(placed.node for env in desk.environments.values() for placed in env.placed.values())
     if name not in known:
         raise NotFound(f"no node {quoted(name)} (there are: {', '.join(sorted(known)[:50]) or 'none'})")

@@ -328,6 +328,10 @@ def test_files_that_come_along_are_expanded_and_then_forgotten() -> None:
     assert bench.answers["1"].code == ""
     (environment,) = bench.core.environments.values()
     assert environment.record.files == {}
+    bench.control("START_ACTIVITY")
+    bench.destroy(force=True)
+    assert bench.run_info(1).request == f"script-{environment.id}/workflows/x"
+    assert "was written in a script" in again(bench).message
 
 
 def test_files_are_denied_to_operators_unless_the_core_allows_it() -> None:

@@ -214,3 +214,47 @@ def test_a_node_that_has_seen_an_epoch_that_cannot_be_is_refused() -> None:
         assert isinstance(message, node.NodeRefused)
         assert node.NODE.decode(node.NODE.encode(message)) == message
     assert bench.core.epoch == 1
+
+
+def test_what_is_created_in_the_first_seconds_waits_for_the_nodes_of_the_last_life() -> None:
+    bench = Bench(workflow(task("a", node="n1"), task("b", node="n2")), nodes=("n1", "n2"))
+    bench.nodes["n2"].silent = True
+    bench.restart()
+    assert [one.node for one in nodes(bench) if one.reach == "AWAY"] == ["n2"]
+
+    bench.ask(client.Create(operation="early", workflow="test"))
+    assert "early" not in bench.answers
+    bench.nodes["n2"].silent = False
+    bench.queue.append(Received("n2", bench.nodes["n2"].hello()))
+    bench.wait(1.0)
+
+    assert bench.answers["early"].code == ""
+
+
+def test_the_core_does_not_wait_for_ever_for_nodes_that_are_away() -> None:
+    bench = Bench(workflow(task("a")), nodes=("n1", "n2"))
+    bench.nodes["n2"].silent = True
+    bench.restart()
+    bench.ask(client.Create(operation="early", workflow="test"))
+
+    bench.wait(4.0)
+    assert bench.answers["early"].code == ""
+    bench.ask(client.Create(operation="late", workflow="test"))
+    assert bench.answers["late"].code == ""
+
+
+def test_a_node_that_has_not_come_for_weeks_is_forgotten() -> None:
+    bench = Bench(workflow(task("a")), nodes=("n1", "n2"))
+    bench.nodes["n2"].silent = True
+    bench.unix += 15 * 86_400_000
+    bench.restart()
+
+    assert [one.node for one in nodes(bench)] == ["n1"]
+    assert list(bench.records["node"]) == ["n1"]
+
+
+def nodes(bench: Bench) -> tuple[client.NodeInfo, ...]:
+    """Return the nodes as clients see them."""
+    (told,) = bench.ask(client.ShowNodes(request="n"))
+    assert isinstance(told, client.Nodes)
+    return told.nodes
