@@ -127,7 +127,7 @@ class Local(Entered):
         self._embedded = embedded = Embedded(settings, on_failure=self._failed)
         await embedded.start()
         try:
-            self._ecs = AsyncEcs(embedded.connect, requester=requester(), add_workflow=embedded.add_workflow)
+            self._ecs = AsyncEcs(embedded.connect, requester=requester())
             await self._ecs.open()
         except BaseException:
             await embedded.close()

@@ -168,7 +168,8 @@ class Connection(Entered):
         with contextlib.suppress(TimeoutError, EcsError):
             async with asyncio.timeout(INFO_S):
                 info = await ecs.info()
-            if (ours := _version()) and _line(info.version) != _line(ours):
+            ours = _version()
+            if ours and info.version and _line(info.version) != _line(ours):
                 logger.warning("the core at %s is version %s, this client %s", place, info.version, ours)
 
     def _changed(self, up: bool) -> None:

@@ -104,8 +104,6 @@ class AsyncEcs(Session):
             properties, vars = workflow.split(vars or {})
             written = workflow.with_properties(properties)
             request, files = written.name, written.files()
-            if self._add_workflow is not None:
-                request, files = self._add_workflow(request, files), {}
         else:
             request = workflow
         return EnvironmentRequest(

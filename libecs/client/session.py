@@ -57,14 +57,8 @@ class Session:
         connect: Callable[[Callable[[object], None]], Link],
         *,
         requester: str,
-        add_workflow: Callable[[str, Mapping[str, str]], str] | None = None,
     ) -> None:
-        """`add_workflow` takes name and files of a script's workflow, and gives the expression that names it.
-
-        Without it, the files travel with the request.
-        """
         self.requester = requester
-        self._add_workflow = add_workflow
         self._stream = EventStream()
         self._filling = False
         self._mirror = Mirror()
