@@ -7,6 +7,7 @@ and counts it. Nothing of it is journalled.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -38,6 +39,8 @@ MAX_LINES = 2000
 """Lines of one environment between two flushes."""
 KEEP_BYTES = 64 * 1024 * 1024
 """Metrics of old runs that the core keeps; what is older is in their folders only."""
+_REPLACED = re.compile(r"([0-9]{1,9})[0-9a-z]*")
+"""What follows the t in the id of a task: the index of its role, and which of several tasks it is."""
 KEEP_METRICS = 1000
 """Runs of which it keeps metrics, if they are not more bytes than that."""
 
@@ -102,6 +105,8 @@ class Telemetry:
         self._lines: dict[str, _Lines] = {}
         self._left: dict[str, dict[str, _Origin]] = {}
         """Environments that are gone, and their tasks, as long as telemetry of their last run is taken."""
+        self._released: dict[str, tuple[float, _Origin]] = {}
+        """Tasks that an environment has let go, until when what they told of its run is taken, and where it belongs."""
         self._metric_watchers: dict[str, dict[str, None]] = {}
         """Environment, "" for all, to clients."""
         self._line_watchers: dict[str, dict[str, None]] = {}
@@ -152,7 +157,7 @@ class Telemetry:
 
     def _take(self, name: str, tasks: Iterable[node.TaskTelemetry]) -> None:
         for told in tasks:
-            env = self._who(told.task)
+            env = self._who(told.task, told.run)
             if env is None:
                 continue
             lost = self._lost(told) if told.dropped else 0
@@ -165,15 +170,34 @@ class Telemetry:
                     lines.add(told.run, TaskLine(role=env.role, node=name, line=line))
                 self._ask_flush()
 
-    def _who(self, task: str) -> _Origin | None:
+    def release(self, env: Environment, tasks: Iterable[str]) -> None:
+        """An environment lets tasks go: what they have told of its run may still be on its way."""
+        until = self._hub.now.mono_s + LATE_S
+        number = env.record.run_number or env.record.last_run_number
+        for name in tasks:
+            self._released[name] = until, _Origin(env.id, env.tasks[name].path, number)
+
+    def _who(self, task: str, run: int) -> _Origin | None:
         """Return where a task belongs, or one life of a hook: the task's id, h, the plan's number."""
+        released = self._released.get(task)
+        if released is not None and run and released[1].run == run:
+            return released[1]
         for name in (task, task.rpartition("h")[0]):
             env = self._hub.owner(name)
             if env is not None:
                 return _Origin(env.id, env.tasks[name].path, env.record.run_number)
             if (left := self._left.get(name.rpartition("t")[0], {}).get(name)) is not None:
                 return left
-        return None
+        return self._whose_was(task)
+
+    def _whose_was(self, task: str) -> _Origin | None:
+        """Return where a task that was replaced belonged: what it told before comes late. Its id says its role."""
+        id, _, rest = task.rpartition("t")
+        env = self._hub.environments.get(id)
+        role = _REPLACED.fullmatch(rest)
+        if env is None or env.workflow is None or role is None or int(role[1]) >= len(env.workflow.roles):
+            return None
+        return _Origin(env.id, env.role(int(role[1])).path, env.record.run_number)
 
     def _lost(self, told: node.TaskTelemetry) -> int:
         """Return how much a task has lost since it told last. A count that went back is that of a new process."""
@@ -262,6 +286,9 @@ class Telemetry:
                 if left:
                     del self._left[key[0]]
                     self._forget_losses(key[0])
+        if self._released and (over := [name for name, (until, _) in self._released.items() if now >= until]):
+            for name in over:
+                del self._released[name]
         if self._flush_at is not None and now >= self._flush_at:
             self._flush_at, self._flushed = None, now
             for (environment, _), run in self._runs.items():

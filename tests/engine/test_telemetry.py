@@ -265,6 +265,31 @@ def test_what_comes_late_of_an_environment_that_is_gone_counts_too() -> None:
     assert bench.core.telemetry.next_deadline is None
 
 
+def test_what_a_task_that_was_replaced_told_of_the_last_run_counts_too() -> None:
+    bench = running()
+    old, one = bench.task("w.a").task, bench.nodes["n1"]
+    bench.control("STOP_ACTIVITY")
+    bench.kill("w.a", signal=9)
+    bench.control("RECOVER")
+    assert bench.task("w.a").task != old
+
+    told = node.TaskTelemetry(task=old, run=1, metrics=(span(n=5),))
+    bench.send("n1", node.Telemetry(session=one.session, tasks=(told,)))
+
+    assert bench.run_info(1).metrics[0].n == 5
+
+
+@pytest.mark.parametrize("name", ["{}t999", "{}tx", "{}t", "{}t99999999999"])
+def test_a_task_that_no_role_ever_had_is_nobody(name: str) -> None:
+    bench = running()
+    environment = bench.show().environment
+    stranger = node.TaskTelemetry(task=name.format(environment), run=1, metrics=(span(),))
+
+    bench.send("n1", node.Telemetry(session=bench.nodes["n1"].session, tasks=(stranger,)))
+
+    assert bench.run_info(1).metrics == ()
+
+
 def test_what_comes_much_too_late_is_left_out() -> None:
     bench = running()
     bench.control("STOP_ACTIVITY")
