@@ -56,6 +56,9 @@ class Context(Protocol):
     def run(self, number: int) -> RunInfo:
         """Return a run record."""
 
+    def released(self, environment: Environment, tasks: Iterable[str]) -> None:
+        """An environment lets tasks go; what they have told of its run still counts."""
+
     def run_began(self, environment: Environment, number: int) -> None:
         """A run has its number: what its tasks tell counts for it."""
 

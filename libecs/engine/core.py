@@ -493,6 +493,10 @@ class CoreEngine:
         """Return a run record; an empty one for a number whose record is lost."""
         return self.runbook.get(number)
 
+    def released(self, environment: Environment, tasks: Iterable[str]) -> None:
+        """An environment lets tasks go; what they have told of its run still counts."""
+        self.telemetry.release(environment, tasks)
+
     def run_began(self, environment: Environment, number: int) -> None:
         """A run has its number: what its tasks tell counts for it."""
         self.telemetry.begin(environment, number)

@@ -304,7 +304,8 @@ class Environment:
         """Take over what a node says of a task as of `sequence`; tell whether anything changed."""
         if sequence <= task.as_of:
             return False
-        if status.use != self.id and (status.use or not task.own) and status.phase is not Phase.EXITED:
+        elsewhere = status.use != self.id and (status.use or not task.own)
+        if elsewhere and task.as_of < 0 and self._is_launching(task) and status.phase is not Phase.EXITED:
             return False  # of its use in another environment: it has not been told of this one yet
         task.as_of = sequence
         before = task.known()
@@ -316,6 +317,10 @@ class Environment:
             return False
         self.show(task)
         return True
+
+    def _is_launching(self, task: Task) -> bool:
+        step = self.step
+        return step is not None and step.kind is StepKind.LAUNCH and task.id in self.waiting
 
     def learn_state(self, task: Task, state: TaskState, sequence: int) -> None:
         """Take over that a task has reached a state as of `sequence`; the rest is as it was."""

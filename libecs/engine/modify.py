@@ -292,6 +292,7 @@ def release(env: Environment, ctx: Context) -> None:
 def let_go(env: Environment, ctx: Context, roles: Iterable[int]) -> None:
     """Take tasks off an environment: to the idle pool, or to their end."""
     gone = {index for index in roles if index in env.placed}
+    ctx.released(env, [env.placed[index].task for index in sorted(gone)])
     by_node: dict[str, list[str]] = {}
     for index in sorted(gone):
         task = env.by_role[index]

@@ -105,8 +105,9 @@ class Telemetry:
         self._lines: dict[str, _Lines] = {}
         self._left: dict[str, dict[str, _Origin]] = {}
         """Environments that are gone, and their tasks, as long as telemetry of their last run is taken."""
-        self._released: dict[str, tuple[float, _Origin]] = {}
-        """Tasks that an environment has let go, until when what they told of its run is taken, and where it belongs."""
+        self._released: dict[str, tuple[float, int, _Origin]] = {}
+        """Tasks that an environment has let go: until when what they told of its run is taken, its number, and where
+        they belonged."""
         self._metric_watchers: dict[str, dict[str, None]] = {}
         """Environment, "" for all, to clients."""
         self._line_watchers: dict[str, dict[str, None]] = {}
@@ -175,13 +176,14 @@ class Telemetry:
         until = self._hub.now.mono_s + LATE_S
         number = env.record.run_number or env.record.last_run_number
         for name in tasks:
-            self._released[name] = until, _Origin(env.id, env.tasks[name].path, number)
+            present = env.record.run_number or -1
+            self._released[name] = until, number, _Origin(env.id, env.tasks[name].path, present)
 
     def _who(self, task: str, run: int) -> _Origin | None:
         """Return where a task belongs, or one life of a hook: the task's id, h, the plan's number."""
         released = self._released.get(task)
-        if released is not None and run and released[1].run == run:
-            return released[1]
+        if released is not None and run and released[1] == run:
+            return released[2]
         for name in (task, task.rpartition("h")[0]):
             env = self._hub.owner(name)
             if env is not None:
@@ -286,7 +288,7 @@ class Telemetry:
                 if left:
                     del self._left[key[0]]
                     self._forget_losses(key[0])
-        if self._released and (over := [name for name, (until, _) in self._released.items() if now >= until]):
+        if self._released and (over := [name for name, (until, _, _) in self._released.items() if now >= until]):
             for name in over:
                 del self._released[name]
         if self._flush_at is not None and now >= self._flush_at:
