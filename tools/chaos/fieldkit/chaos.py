@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import platform
 import shutil
 import sys
@@ -63,6 +64,8 @@ class Field:
         self._cluster: Cluster | None = None
         self._checker: Checker | None = None
         self._rounds = 0
+        self.hopeless = False
+        """Not even a cluster that nobody disturbs comes up."""
         self.totals: Counter[str] = Counter()
 
     async def _open(self) -> Cluster:
@@ -99,7 +102,9 @@ class Field:
         problems: list[str] = []
         kept = ""
         try:
+            self.hopeless = True
             cluster = await self._open()
+            self.hopeless = False
             assert self._checker is not None
             diary = Diary()
             begun = time.monotonic()
@@ -166,6 +171,8 @@ async def run(seed: int, numbers: Sequence[int], jobs: int, folder: Path, *, mod
             while waiting:
                 outcome = await field.play(seed, waiting.pop())
                 report.add(outcome)
+                if field.hopeless:
+                    waiting.clear()
                 if not quiet:
                     _progress(report, len(numbers), time.monotonic() - begun)
                     for problem in outcome.problems:
@@ -260,6 +267,7 @@ def main() -> int:
         rounds = [make_round(options.seed, number, modify=not options.no_modify).document() for number in numbers]
         print(json.dumps(rounds, indent=1))
         return 0
+    logging.basicConfig(level=logging.ERROR)  # that the core is away is no news here
     report = asyncio.run(
         run(options.seed, numbers, options.jobs, options.keep, modify=not options.no_modify, quiet=options.json)
     )

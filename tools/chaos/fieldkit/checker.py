@@ -250,8 +250,10 @@ class Checker:
                 legal, state = state == "RUNNING" and note.run == run, "CONFIGURED"
             elif note.word == "reset":
                 legal, state = state == "CONFIGURED", "STANDBY"
+                started.clear()  # taken out of a run and put back, it is started again for the same
             elif note.word == "recover":
                 state = "STANDBY"
+                started.clear()
             elif note.word == "reconfigure":
                 legal = state == "CONFIGURED"
             if not legal:

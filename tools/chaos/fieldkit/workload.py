@@ -14,10 +14,8 @@ from fieldkit.diary import Diary, Entry, Picture
 from fieldkit.schedule import Blow, Round, Script, Step
 from libecs.errors import EcsError, WaitTimeout
 
-WAIT_S = 45.0
+WAIT_S = 30.0
 """No request may take longer, whatever befalls the daemons."""
-CALM_S = 30.0
-"""After the last blow, everything must be at rest within this."""
 TERM_S = 10.0
 
 
