@@ -25,7 +25,6 @@ from libecs.wire.codec import pack_value, unpack_value
 
 KEEP_OPERATIONS = 1000
 """Answers of old operations that are kept for who asks again."""
-KEEP_MADE = 100
 MAX_ID = 200
 """Characters of an operation's id."""
 
@@ -56,8 +55,6 @@ class Requests:
         self._desk = desk
         self.operations: dict[str, OperationRecord] = {}
         self._waiting: dict[str, set[str]] = {}
-        self._made: dict[str, Finished] = {}
-        """What work made, which may be secret: it is on no record, and is told again in this life only."""
         self._at_once: Mapping[type, Callable[..., str]] = {
             client.Lock: lambda message, who: desk.locks.lock(message, who),
             client.Unlock: lambda message, who: desk.locks.unlock(message),
@@ -119,7 +116,7 @@ class Requests:
             )
             self._turn_away(peer, message, who, error, "refused")
         elif known.answer:
-            desk.emit(Send(peer, self._answer(known)))
+            desk.emit(Send(peer, unpack_value(Finished, known.answer)))
         else:
             self._waiting.setdefault(message.operation, set()).add(peer)
             desk.emit(Send(peer, client.Accepted(operation=message.operation, environment=known.environment)))
@@ -177,7 +174,7 @@ class Requests:
         """Tell a client how an operation ends, now or later; False if it is not known.
 
         Raises:
-            Denied: it was work, which may have made secrets, and he may not ask for such work himself.
+            Denied: it was work, and he may not ask for such work himself: what it made is not for everybody.
         """
         known = self.operations.get(name)
         if known is None:
@@ -185,14 +182,11 @@ class Requests:
         if known.verb.startswith(works.WORK) and (denied := rules.denial(who, known.verb)) is not None:
             raise denied
         if known.answer:
-            self._desk.emit(Send(peer, self._answer(known)))
+            self._desk.emit(Send(peer, unpack_value(Finished, known.answer)))
         else:
             self._waiting.setdefault(name, set()).add(peer)
             self._desk.emit(Send(peer, client.Accepted(operation=name, environment=known.environment)))
         return True
-
-    def _answer(self, known: OperationRecord) -> Finished:
-        return self._made.get(known.operation) or unpack_value(Finished, known.answer)
 
     def finish(self, name: str, answer: Finished) -> None:
         """Write down the answer of an operation, and give it to all who wait."""
@@ -206,13 +200,7 @@ class Requests:
         if record is not None:
             if record.answer:
                 return
-            kept = answer
-            if record.verb.startswith(works.WORK) and not answer.code:
-                kept = attrs.evolve(answer, message="")
-                self._made[name] = answer
-                if len(self._made) > KEEP_MADE:
-                    del self._made[next(iter(self._made))]
-            self._put(attrs.evolve(record, answer=pack_value(kept)))
+            self._put(attrs.evolve(record, answer=pack_value(answer)))
             if not told:
                 desk.emit(rules.ended(record, answer.code, answer.message))
         desk.event(

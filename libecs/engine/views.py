@@ -194,5 +194,5 @@ def operation_info(record: OperationRecord) -> OperationInfo:
         begun_ms=record.begun_ms,
         done=answer is not None,
         code=answer.code if answer else "",
-        message=answer.message if answer else "",
+        message=answer.message if answer and answer.code else "",
     )
