@@ -20,19 +20,21 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
+from ecsd.coconut.installation import defaults
 from ecsd.core.metrics import families
-from ecsd.core.options import CoreOptions, is_loopback
+from ecsd.core.options import CoreOptions
 from ecsd.core.repositories import KnownRepositories
 from ecsd.notify import Notifier, Watchdog
 from ecsd.prometheus import MetricsServer
 from libecs.access import Principal
 from libecs.config.tree import Tree
 from libecs.engine.effects import DoWork, Facts, LookUp
-from libecs.errors import EcsError, UsageError
+from libecs.errors import EcsError
 from libecs.io import link
 from libecs.io.audit import AuditLog
 from libecs.io.blocking import BlockingCalls
 from libecs.io.corehost import CoreHost, HostSettings, Work
+from libecs.io.folderlock import FolderLock
 from libecs.io.hub import Hub
 from libecs.io.integrations import functions_of_file
 from libecs.io.keys import CoreKeys, Keyring, open_core_keys, write_client_file
@@ -59,8 +61,9 @@ INSECURE = "INSECURE: no keys are asked for. Whoever has an account on this mach
 class CoreDaemon:
     """The process `ecsd`. Make it inside of nothing, `asyncio.run(daemon.run())` once."""
 
-    def __init__(self, options: CoreOptions, environment: Mapping[str, str]) -> None:
-        """Nothing is touched yet."""
+    def __init__(self, options: CoreOptions, environment: Mapping[str, str], lock: FolderLock) -> None:
+        """Nothing is touched yet. `lock`: of the state folder."""
+        self._lock = lock
         self.options = options
         self._environment = environment
         self.endpoints: tuple[str, ...] = ()
@@ -96,15 +99,10 @@ class CoreDaemon:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         options = self.options
-        if options.insecure and (open_ones := [one for one in options.listen if not is_loopback(one)]):
-            raise UsageError(
-                f"without keys, {', '.join(open_ones)} would let anybody in",
-                hint="leave out --insecure, or listen at tcp://127.0.0.1:47102",
-            )
         link.raise_limits()
         self._blocking = blocking = BlockingCalls(threads=8)
         stack.push_async_callback(self._close_blocking)
-        self.store = store = SqliteStore(options.state)
+        self.store = store = SqliteStore(options.state, lock=self._lock)
         stack.callback(store.close)
         instance = kept_instance(options.state / "instance", "ecs")
         self._context = context = link.new_context()
@@ -134,6 +132,7 @@ class CoreDaemon:
                 runs_folder=options.runs_folder or options.state / "runs",
                 tree=tree,
                 functions=functions,
+                defaults=defaults(),
                 keep_events_days=options.keep_events_days,
                 version=version(),
                 allow_scripts=options.allow_scripts or options.insecure,

@@ -13,7 +13,7 @@ import attrs
 
 from ecsd import logs
 from ecsd.settings import Environment, Program, flag, number, one_of, path, setting, version
-from libecs.errors import InvalidInput, quoted
+from libecs.errors import InvalidInput, UsageError, quoted
 from libecs.io.contexts import core_state_folder
 
 PORT = 47102
@@ -133,3 +133,12 @@ class CoreOptions:
         metavar="FORMAT",
     )
     insecure: bool = setting(False, "No keys at all: only on loopback addresses, for trials.", read=flag)
+
+
+def check(options: CoreOptions) -> None:
+    """Raise UsageError if what is told does not go together."""
+    if options.insecure and (open_ones := [one for one in options.listen if not is_loopback(one)]):
+        raise UsageError(
+            f"without keys, {', '.join(open_ones)} would let anybody in",
+            hint=f"leave out --insecure, or listen at tcp://127.0.0.1:{PORT}",
+        )

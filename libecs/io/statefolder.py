@@ -22,8 +22,8 @@ from pathlib import Path
 import attrs
 
 from libecs.errors import Conflict, EcsError, UsageError
+from libecs.io.folderlock import FolderLock
 from libecs.io.procfs import boot_id
-from libecs.io.store_sqlite import FolderLock
 from libecs.io.taskfolder import TaskFolder
 
 _MAX_SOCKET_FOLDER = 60

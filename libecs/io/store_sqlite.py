@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
-import socket
 import sqlite3
 import time
 import zlib
@@ -29,7 +27,8 @@ from typing import Any
 import attrs
 
 from libecs.engine.effects import Persist
-from libecs.errors import Conflict, DecodeError, EcsError, InvalidInput
+from libecs.errors import DecodeError, EcsError, InvalidInput
+from libecs.io.folderlock import FolderLock
 from libecs.io.salvage import is_sound, lenient_text, rows_of, set_aside
 from libecs.wire.client import Event
 from libecs.wire.codec import pack_value, unpack_value
@@ -70,36 +69,6 @@ _MARK = "UPDATE high_water SET value = ? WHERE name = 'event'"
 _STATEMENTS = ((_UPSERT, 4), (_APPEND, 6), (_ALL_RECORDS, 0), (_EVENTS, 0), (_DELETE, 2), (_MARK, 1))
 
 
-class FolderLock:
-    """Exclusive ownership of a folder, released by `release` or by the end of the process, however it ends."""
-
-    def __init__(self, folder: Path) -> None:
-        """Take it.
-
-        Raises:
-            Conflict: another process has it; the message names its pid and host.
-        """
-        self._fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid, _, host = os.pread(self._fd, 256, 0).decode("utf-8", "replace").strip().partition(" ")
-            os.close(self._fd)
-            raise Conflict(
-                f"state folder {folder} is in use by process {pid or '(just starting)'}{f' on {host}' if host else ''}",
-                hint="end that process, or choose another state folder",
-            ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
-
-    def release(self) -> None:
-        """Give it up."""
-        if self._fd >= 0:
-            os.ftruncate(self._fd, 0)
-            os.close(self._fd)  # the lock goes with the open file
-            self._fd = -1
-
-
 @attrs.frozen
 class LoadedEvent:
     """One event as it stands in the journal; `body` is read by `event()` only, so that one bad row costs one row."""
@@ -121,7 +90,14 @@ class LoadedEvent:
 class SqliteStore:
     """The only writer of one state folder. Use from one thread."""
 
-    def __init__(self, folder: Path, *, durable: bool = True, reserve_bytes: int = RESERVE_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        durable: bool = True,
+        reserve_bytes: int = RESERVE_BYTES,
+        lock: FolderLock | None = None,
+    ) -> None:
         """Open the folder, or make it.
 
         Args:
@@ -129,6 +105,7 @@ class SqliteStore:
             durable: every commit survives a power cut (synchronous=FULL). Without, it survives the end of the
                 process only, however it ends: enough for a folder that is temporary.
             reserve_bytes: size of the reserve; 0 = none.
+            lock: of the folder, if it was taken already; given up by `close`.
 
         Raises:
             Conflict: the folder has an owner.
@@ -144,8 +121,7 @@ class SqliteStore:
         """Whether the folder was in use before, and its database is not there any more, or nothing of it."""
         self._reserve = folder / "reserve"
         self._reserve_bytes = reserve_bytes
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = FolderLock(folder)
+        self._lock = lock or FolderLock(folder)
         try:
             self._db = self._open(folder / _DATABASE, durable)
             self.refill_reserve()
