@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecsd.coconut.complete import runs as run_numbers
-from ecsd.coconut.options import core_options
+from ecsd.coconut.options import core_options, standard_input
 from ecsd.coconut.output import Output, json_option, verb
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def annotate(output: Output, number: int, note: str, tags: tuple[str, ...], **op
         if not name or not equals:
             raise click.UsageError(f"{tag!r} is no tag: write name=value")
         given[name] = value
-    text = click.get_text_stream("stdin").read().strip() if note == "-" else note
+    text = standard_input().strip() if note == "-" else note
     if not (text or given):
         raise click.UsageError("write a note, or --tag name=value")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 DEGRADED = 10
 """Exit status of what went well but for something that is not critical."""
+
+SETTLE_S = 0.5
+"""How long the last events of an operation may be behind its answer."""
 
 
 class Detached(EcsError):
@@ -105,8 +109,12 @@ async def carry_out(
                 operation=operation.id, environment=operation.made or environment, finished=None, chronicle=chronicle
             )
         view = make_view(output)
-        async with follow(ecs, view, chronicle, logs=waiting.logs, of=operation, environment=environment):
-            finished = await ecs.finish(operation, waiting.timeout_s)
+        async with follow(ecs, view, chronicle, logs=waiting.logs, of=operation, environment=environment) as ended:
+            try:
+                finished = await ecs.finish(operation, waiting.timeout_s)
+            finally:
+                if operation.finished.done():
+                    await _settled(ended)
     except asyncio.CancelledError:
         made = operation.made or environment
         raise Detached(
@@ -126,11 +134,18 @@ async def carry_out(
     )
 
 
+async def _settled(ended: asyncio.Event) -> None:
+    """Wait for the last events of an operation that is over, but not for long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE_S):
+            await ended.wait()
+
+
 def _advice(error: TransitionFailed, environment: str, target: Target) -> str:
     """Return commands that help with an environment that did not get where it should."""
     if not environment:
         return error.hint
-    role = next(iter(error.failures), "")
+    role = next((path for path in error.failures if " " not in path), "")  # others are groups of tasks, in words
     logs = [f"coconut task logs {environment} {role}{target.words}"] if role else []
     verbs = [f"coconut environment {verb} {environment}{target.words}" for verb in ("recover", "destroy")]
     return " | ".join([*logs, *verbs])

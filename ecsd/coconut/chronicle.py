@@ -8,7 +8,7 @@ from typing import Any
 
 from libecs.wire.client import Event
 
-QUIET = ("transition.step", "tasks", "operation.end", "call.begin", "run.start")
+QUIET = ("transition.step", "tasks", "operation.end", "call.begin", "run.start", "pool")
 """Kinds of events that make no progress line of their own."""
 
 

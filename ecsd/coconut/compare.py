@@ -97,11 +97,11 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     one, two = document["first"], document["second"]
     words = "the same setup" if document["same_setup"] else "different setups"
     yield f"runs {one} and {two}: {words}"
-    rows = [("", str(one), str(two))]
-    rows += [(name.replace("_", " "), *map(_short, document[name])) for name in FACTS if name in document]
+    rows = [["", str(one), str(two)]]
+    rows += [[name.replace("_", " "), *map(_short, document[name])] for name in FACTS if name in document]
     times = document["times"]
     lasted = [length(times["start_ms"][i], times["end_ms"][i]) for i in (0, 1)]
-    rows.append(("lasted", *(text or "going on" for text in lasted)))
+    rows.append(["lasted", *(text or "going on" for text in lasted)])
     yield from (f"  {line}" for line in aligned(rows))
     for name in SETS:
         if name in document:

@@ -104,12 +104,13 @@ def control(output: Output, environment: str, event: str, named: str, comment: s
     if not (event or named):
         raise click.UsageError("which event? START, STOP, CONFIGURE, RESET, DEPLOY or RECOVER")
     wanted = read_event(event or named)
+    reason = "USER" if wanted == "STOP_ACTIVITY" else ""
     return _one(
         output,
         "control",
         environment,
         options,
-        lambda ecs, info: ecs.control(info.environment, wanted, comment=comment),
+        lambda ecs, info: ecs.control(info.environment, wanted, comment=comment, end_reason=reason),
     )
 
 

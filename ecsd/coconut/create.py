@@ -15,12 +15,15 @@ from ecsd.coconut.options import (
     dry_run_option,
     input_options,
     read_inputs,
+    standard_input,
     wait_options,
 )
 from ecsd.coconut.output import Output, json_option, verb
 from libecs.errors import EcsError, InvalidInput, NotFound, TransitionFailed, UsageError, WaitTimeout
 
 if TYPE_CHECKING:
+    from ecsd.coconut.carrying import Outcome, Waiting
+    from ecsd.coconut.target import Target
     from libecs.client.ecs import AsyncEcs
     from libecs.wire.client import Create
 
@@ -111,7 +114,9 @@ def create(
     return where.run(work)
 
 
-async def begin(ecs: AsyncEcs, output: Output, target: Any, create: Create, waiting: Any, *, keep: bool = False) -> Any:
+async def begin(
+    ecs: AsyncEcs, output: Output, target: Target, create: Create, waiting: Waiting, *, keep: bool = False
+) -> Outcome:
     """Make an environment, wait for it, and end what is left of a failed one unless `keep`. Raises EcsError."""
     from ecsd.coconut.carrying import Detached, carry_out
 
@@ -144,7 +149,7 @@ async def _discarded(ecs: AsyncEcs, environment: str) -> bool:
 
 def _prepared(
     output: Output, workflow: str, variables: dict[str, str], place: dict[str, str], options: dict[str, Any]
-) -> tuple[Any, str]:
+) -> tuple[Target, str]:
     """Return where it is made, and the expression that names the workflow there."""
     from ecsd.coconut.consulting import Source, local_consultant
     from ecsd.coconut.nodes import nodes_for
@@ -192,7 +197,7 @@ def _saved(configuration: str | None) -> tuple[str, dict[str, str]]:
     if configuration is None:
         return "", {}
     try:
-        text = click.get_text_stream("stdin").read() if configuration == "-" else Path(configuration).read_text()
+        text = standard_input() if configuration == "-" else Path(configuration).read_text()
         document = json.loads(text)
     except OSError as error:
         raise NotFound(f"cannot read {configuration}: {error.strerror}") from None

@@ -85,27 +85,34 @@ def events(
 
 
 def event_line(event: Event) -> str:
-    """Return an event for people."""
+    """Return an event for people, with its number and day."""
     import time
 
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.unix_ms / 1000))
+    day = time.strftime("%Y-%m-%d", time.localtime(event.unix_ms / 1000))
+    return f"{event.sequence:6}  {day} {short_line(event)}"
+
+
+def short_line(event: Event) -> str:
+    """Return an event for people: time, kind, and what it says."""
+    import time
+
+    when = time.strftime("%H:%M:%S", time.localtime(event.unix_ms / 1000))
     states = ", ".join(f"{path.rpartition('.')[2]} {state.name}" for path, state in event.tasks[:4])
     more = f" and {len(event.tasks) - 4} more" if len(event.tasks) > 4 else ""
-    transition = "" if event.state else event.transition
     words = (
         event.environment,
         event.kind,
+        event.transition,
         event.state,
-        transition,
         event.moment,
         event.role,
         event.name,
         f"run {event.run_number}" if event.run_number else "",
-        "" if event.ok else "FAILED",
+        "" if event.ok else "not GOOD" if event.kind == "run.end" else "FAILED",
         states + more,
         event.text,
     )
-    return f"{event.sequence:6}  {when}.{event.unix_ms % 1000:03d}  {'  '.join(word for word in words if word)}"
+    return f"{when}.{event.unix_ms % 1000:03d}  {'  '.join(word for word in words if word)}"
 
 
 @click.command(

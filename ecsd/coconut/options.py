@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -154,6 +155,11 @@ def chosen_repository(repo: str) -> str:
     if Path("workflows").is_dir():
         return "."
     raise UsageError("which repository? the current folder holds no workflows/", hint="say --repo FOLDER")
+
+
+def standard_input() -> str:
+    """Return what comes in, for `-`."""
+    return sys.stdin.read()
 
 
 def existing(text: str | None, option: str, *, folder: bool = False) -> Path | None:

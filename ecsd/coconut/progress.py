@@ -109,8 +109,10 @@ async def follow(
     logs: bool = False,
     of: Operation | None = None,
     environment: str = "",
-) -> AsyncIterator[None]:
+) -> AsyncIterator[asyncio.Event]:
     """Show the events of a session while the block is worked on, and metrics where the view has room for them.
+
+    What it gives is set when the end of `of` was told: the answer to an operation may come before its last events.
 
     Args:
         ecs: the session.
@@ -121,6 +123,7 @@ async def follow(
         environment: its id, if it is known.
     """
     reader = ecs.events()
+    ended = asyncio.Event()
     telemetry = Telemetry(view, logs=logs)  # kept here: a session holds its watchers weakly
     telemetry.watched = environment
     if of is None or environment:
@@ -140,6 +143,8 @@ async def follow(
             line = chronicle.take(event)
             if line:
                 view.line(line)
+            if of is not None and event.kind == "operation.end" and event.name == of.id:
+                ended.set()
             if event.environment:
                 changed.add(event.environment)
 
@@ -165,7 +170,7 @@ async def follow(
     reading = asyncio.create_task(read())
     drawing = None if isinstance(view, LineView) else asyncio.create_task(draw_again())
     try:
-        yield
+        yield ended
     finally:
         reader.close()
         if of is not None and not of.environment.done():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,7 +27,9 @@ def parse_variables(texts: Iterable[str]) -> dict[str, str]:
     variables: dict[str, str] = {}
     for text in texts:
         stripped = text.strip()
-        if stripped.startswith("@"):
+        if stripped in ("-", "@-"):
+            variables |= _from_text(sys.stdin.read(), "standard input")
+        elif stripped.startswith("@"):
             variables |= _from_file(Path(stripped[1:]))
         elif stripped.startswith("{"):
             variables |= _from_object(stripped)
@@ -74,7 +77,11 @@ def _from_file(path: Path) -> dict[str, str]:
         text = path.read_bytes()
     except OSError as error:
         raise NotFound(f"cannot read {path}: {error.strerror}", hint=HINT) from None
-    document = yaml.parse(text, str(path)).expect_mapping("a file of variables")
+    return _from_text(text, str(path))
+
+
+def _from_text(text: str | bytes, place: str) -> dict[str, str]:
+    document = yaml.parse(text, place).expect_mapping("a file of variables")
     return {key.text: _text(node) for key, node in document}
 
 

@@ -1,0 +1,234 @@
+"""The picture of `coconut top`, and what keys do to it. It knows no terminal and no core: facts in, lines out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import attrs
+from rich.text import Text
+
+from ecsd.coconut.chronicle import counted
+from ecsd.coconut.livetree import MARKS, head, tree_lines
+from libecs.fsm import EnvState
+from libecs.wire.client import EnvironmentInfo, Event
+
+SUSPECT_S = 2.0
+"""Facts that are older are doubtful: they are marked, and nothing can be done with them."""
+KEPT_EVENTS = 200
+KEYS = "↑↓ choose  s start  t stop  e errors  / filter  ? help  q quit"
+HELP = (
+    "coconut top: environments above, the tree of the chosen one, events below",
+    "",
+    "  ↑ ↓, j k    choose an environment",
+    "  s           START it: asks y/n",
+    "  t           STOP it: asks y/n",
+    "  e           only what is wrong: roles and tasks in ERROR, events that failed",
+    "  /           show only environments and roles with these letters; Enter ends it",
+    "  ?           this help",
+    "  q, Ctrl-C   leave; nothing stops",
+    "",
+    f"Facts older than {SUSPECT_S:g} s are SUSPECT: the core is not heard, and nothing can be asked of it.",
+)
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What somebody wants to be done."""
+
+    event: str
+    """START_ACTIVITY or STOP_ACTIVITY."""
+    environment: str
+
+
+@attrs.define(kw_only=True)
+class Top:
+    """What is shown."""
+
+    title: str = ""
+    """Which core."""
+    environments: Sequence[EnvironmentInfo] = ()
+    shown: EnvironmentInfo | None = None
+    """The chosen one, with roles and tasks."""
+    age_s: float = 0.0
+    """Since the core was heard."""
+    trouble: str = ""
+    """Why it is not heard."""
+    events: deque[tuple[Event, str]] = attrs.field(factory=lambda: deque(maxlen=KEPT_EVENTS))
+    """With the line that tells it."""
+    message: str = ""
+    """What came of the last wish."""
+    chosen: str = ""
+    """Id of an environment."""
+    errors_only: bool = False
+    pattern: str = ""
+    typing: bool = False
+    help: bool = False
+    asked: Wish | None = None
+    """Waits for y or n."""
+    leaving: bool = False
+
+    @property
+    def suspect(self) -> bool:
+        """Whether what is shown is old."""
+        return self.age_s > SUSPECT_S
+
+    def listed(self) -> list[EnvironmentInfo]:
+        """Return the environments that are shown."""
+        words = self.pattern.lower()
+        known = [info for info in self.environments if info.state is not EnvState.DONE]
+        return [info for info in known if words in f"{info.environment} {info.name} {info.workflow}".lower()] or known
+
+    def settle(self) -> None:
+        """Choose an environment that is there."""
+        ids = [info.environment for info in self.listed()]
+        if self.chosen not in ids:
+            self.chosen = ids[0] if ids else ""
+
+    def key(self, key: str) -> Wish | None:
+        """Take a key; return what is to be done, now that it was agreed to."""
+        if self.typing:
+            self._type(key)
+        elif self.asked is not None:
+            wish, self.asked = self.asked, None
+            if key in ("y", "Y"):
+                return wish
+            self.message = "nothing was done"
+        elif self.help:
+            self.help = False
+        elif key in ("q", "Q", "\x03", "\x04"):
+            self.leaving = True
+        elif key == "?":
+            self.help = True
+        elif key == "e":
+            self.errors_only = not self.errors_only
+        elif key == "/":
+            self.typing, self.pattern = True, ""
+        elif key in ("down", "j", "up", "k"):
+            self._move(1 if key in ("down", "j") else -1)
+        elif key in ("s", "t"):
+            self._ask("START_ACTIVITY" if key == "s" else "STOP_ACTIVITY")
+        return None
+
+    def _type(self, key: str) -> None:
+        if key in ("\r", "\n", "escape"):
+            self.typing = False
+            self.pattern = "" if key == "escape" else self.pattern
+        elif key in ("\x7f", "\b"):
+            self.pattern = self.pattern[:-1]
+        elif len(key) == 1 and key.isprintable():
+            self.pattern += key
+        self.settle()
+
+    def _move(self, by: int) -> None:
+        ids = [info.environment for info in self.listed()]
+        if ids:
+            at = ids.index(self.chosen) if self.chosen in ids else 0
+            self.chosen = ids[min(max(at + by, 0), len(ids) - 1)]
+
+    def _ask(self, event: str) -> None:
+        if self.suspect:
+            self.message = "the core is not heard: nothing can be asked of it now"
+        elif not self.chosen:
+            self.message = "there is no environment"
+        else:
+            self.message = ""
+            self.asked = Wish(event=event, environment=self.chosen)
+
+
+def picture(top: Top, width: int, height: int) -> list[Text]:
+    """Return the screen: at most `height` lines of at most `width` columns."""
+    top.settle()
+    lines = [_title(top)]
+    if top.help:
+        lines += [Text(line) for line in HELP]
+    else:
+        listed = top.listed()
+        room = max(height - 3, 3)
+        some = min(len(listed), max(room // 4, 2))
+        lines += _environments(top, listed, some)
+        told = _events(top)
+        below = min(len(told), max(room // 4, 3))
+        lines += _tree(top, max(height - len(lines) - below - 3, 2))
+        lines = lines[: height - below - 2]
+        lines += [Text(""), *told[len(told) - below :]]
+    lines = lines[: height - 1]
+    lines += [Text("")] * (height - 1 - len(lines))
+    lines.append(_bottom(top))
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+        line.no_wrap = True
+    return lines
+
+
+def _title(top: Top) -> Text:
+    text = Text(f"coconut top  {top.title}  {len(top.environments)} environments  ", style="bold")
+    if top.suspect:
+        text.append(f"SUSPECT: {top.age_s:.0f} s old", style="bold yellow reverse")
+        text.append(f"  {top.trouble}" if top.trouble else "", style="yellow")
+    else:
+        text.append(f"{top.age_s:.1f} s old", style="dim")
+    if top.pattern or top.errors_only:
+        text.append(f"  only {'errors' if top.errors_only else ''} {top.pattern}".rstrip(), style="yellow")
+    return text
+
+
+def _environments(top: Top, listed: Sequence[EnvironmentInfo], room: int) -> list[Text]:
+    if not listed:
+        return [Text("no environments", style="dim")]
+    ids = [info.environment for info in listed]
+    at = ids.index(top.chosen) if top.chosen in ids else 0
+    first = min(max(at - room + 1, 0), max(len(listed) - room, 0))
+    lines = []
+    for info in listed[first : first + room]:
+        sign, style = MARKS.get(info.state.name, ("?", ""))
+        text = Text("> " if info.environment == top.chosen else "  ")
+        text.append(f"{info.environment:<12} {info.name or info.workflow:<16.16} ")
+        text.append(f"{sign} {info.state.name:<11}", style="dim" if top.suspect else style)
+        text.append(f" run {info.run_number}" if info.run_number else "")
+        text.append(f"  {info.transition} {info.step}".rstrip() if info.transition else "", style="dim")
+        text.append(f"  {info.cause}" if info.cause else "", style="red")
+        lines.append(text)
+    if len(listed) > room:
+        lines[-1].append(f"   ({at + 1} of {len(listed)})", style="dim")
+    return lines
+
+
+def _tree(top: Top, room: int) -> list[Text]:
+    info = top.shown
+    if info is None or info.environment != top.chosen:
+        return [Text("")]
+    if top.errors_only:
+        bad = [task for task in info.tasks if task.state.name == "ERROR" or task.exit is not None or task.error]
+        lines = [head(info)]
+        for task in bad:
+            why = task.exit.describe() if task.exit is not None else task.error
+            lines.append(Text(f"  {task.role} on {task.node}: {why or task.state.name}  {task.last_log}", style="red"))
+        return lines if bad else [head(info), Text("  nothing is wrong with its tasks", style="dim")]
+    roles = [role for role in info.roles if top.pattern.lower() in role.path.lower()] or list(info.roles)
+    out = [role.path for role in info.roles if role.excluded]
+    lines = [Text(""), head(info), *tree_lines(roles, info.tasks, max(room - 2, 1))]
+    if out:
+        lines.append(Text(f"excluded: {', '.join(out)}", style="yellow"))
+    old = [task for task in info.tasks if task.age_ms > SUSPECT_S * 1000]
+    if old:
+        nodes = ", ".join(sorted({task.node for task in old}))
+        lines.insert(2, Text(f"SUSPECT: {counted(task.state.name for task in old)} on {nodes}", style="yellow"))
+    return lines
+
+
+def _events(top: Top) -> list[Text]:
+    told = [(event, line) for event, line in top.events if not (top.errors_only and event.ok)]
+    return [Text(line, style="dim" if event.ok else "red") for event, line in told]
+
+
+def _bottom(top: Top) -> Text:
+    if top.asked is not None:
+        word = "START" if top.asked.event == "START_ACTIVITY" else "STOP"
+        return Text(f"{word} {top.asked.environment}? y/n", style="bold reverse")
+    if top.typing:
+        return Text(f"/{top.pattern}_", style="bold")
+    text = Text(KEYS, style="reverse")
+    if top.message:
+        text = Text(top.message, style="bold")
+    return text
