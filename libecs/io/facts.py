@@ -10,12 +10,12 @@ import shutil
 import socket
 import time
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from libecs.io.link import version as libzmq_version
 from libecs.io.procfs import boot_id
+from libecs.io.version import version
 
 _MIB = 1024 * 1024
 
@@ -27,7 +27,7 @@ class Facts:
         """`folder`: of the state, on whose disk room is needed."""
         self._folder = folder
         self._fixed = {
-            "software": software_version(),
+            "software": version(),
             "libzmq": libzmq_version(),
             "python": platform.python_version(),
             "kernel": platform.release(),
@@ -45,14 +45,6 @@ class Facts:
         with contextlib.suppress(OSError):
             facts["disk_free_mb"] = str(shutil.disk_usage(self._folder).free // _MIB)
         return facts
-
-
-def software_version() -> str:
-    """Return the version of this package, "unknown" in a source tree that nobody has installed."""
-    try:
-        return metadata.version("libecs")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def machine_id(path: Path = Path("/etc/machine-id")) -> str:

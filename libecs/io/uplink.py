@@ -107,6 +107,11 @@ class TcpUplink:
         return self._control is not None and self._control.up
 
     @property
+    def telemetry_up(self) -> bool:
+        """Whether the link for telemetry is up."""
+        return self._telemetry is not None and self._telemetry.up
+
+    @property
     def trouble(self) -> Trouble | None:
         """Why the core can't be reached; None while it can, and before it is known."""
         return None if self._control is None else self._control.trouble

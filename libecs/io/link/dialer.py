@@ -283,9 +283,10 @@ class Dialer:
     def _take(self, frames: list[Any]) -> None:
         self._on_message(frames)
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
         while self._queue and self._wire is not None and self._wire.put(self._queue[0]):
             self._queue.popleft()
+        return bool(self._queue)
 
 
 class _Wire:
@@ -296,7 +297,7 @@ class _Wire:
         socket: zmq.Socket[bytes],
         happened: Callable[[zmq.Event, int, str], None],
         take: Callable[[list[Any]], None],
-        flush: Callable[[], None],
+        flush: Callable[[], bool],
     ) -> None:
         self._socket = socket
         self._monitor = Monitor(socket, _EVENTS, happened)

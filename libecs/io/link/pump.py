@@ -24,6 +24,10 @@ MAX_PUMP_S = 0.005
 """One pump takes no more than this; then the event loop's other users get their turn."""
 
 
+BLOCKED_S = 0.01
+"""While a peer takes nothing, this often is looked whether it does again."""
+
+
 class Pump:
     """Receives from one socket, and says when it may take more. It does not own the socket."""
 
@@ -31,7 +35,7 @@ class Pump:
         self,
         socket: zmq.Socket[bytes],
         take: Callable[[list[Any]], None],
-        flush: Callable[[], None],
+        flush: Callable[[], bool],
         *,
         copy: bool = True,
     ) -> None:
@@ -40,7 +44,7 @@ class Pump:
         Args:
             socket: to look at.
             take: called with all parts of each message. Does not raise.
-            flush: called before each look: send what waits.
+            flush: called at each look: send what waits, and return whether something still does.
             copy: parts are bytes; else frames, which know who sent them.
         """
         self._socket = socket
@@ -50,6 +54,7 @@ class Pump:
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self._closed = False
+        self._again: asyncio.TimerHandle | None = None
         self._fd = int(socket.getsockopt(zmq.FD))
         self._loop.add_reader(self._fd, self._wake)
         self.schedule()  # what came before add_reader
@@ -70,6 +75,8 @@ class Pump:
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self._fd)
+            if self._again is not None:
+                self._again.cancel()
 
     def _wake(self) -> None:
         if not self._scheduled:  # else one comes in this turn already, and a second would take twice the bounds
@@ -82,11 +89,22 @@ class Pump:
             return
         drained = False
         try:
-            self._flush()
+            waits = self._flush()
             drained = self._receive()
+            # To receive may have eaten the edge that tells of room, to send the one that tells of a message. So while
+            # something waits, somebody must look without being told.
+            if waits and self._flush_again() and drained and self._again is None:
+                self._again = self._loop.call_later(BLOCKED_S, self._look_again)
         finally:
             if not drained:  # by an exception too: the edge is eaten, nobody else would wake us
                 self.schedule()
+
+    def _flush_again(self) -> bool:
+        return not self._closed and self._flush()
+
+    def _look_again(self) -> None:
+        self._again = None
+        self._wake()
 
     def _receive(self) -> bool:
         """Receive within bounds. Return whether nothing is left, so that the descriptor will tell of what comes."""

@@ -301,7 +301,7 @@ class Router:
             peer, *frames = [part.bytes for part in parts]
             self._on_traced(peer, frames, origin)
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
         for peer, queue in list(self._queues.items()):
             try:
                 while queue:
@@ -309,13 +309,14 @@ class Router:
                     queue.popleft()
                     self.sent += 1
             except zmq.Again:
-                continue  # the file descriptor tells when the peer has taken some
+                continue
             except zmq.ZMQError as error:
                 if error.errno != zmq.EHOSTUNREACH:
                     raise
                 self.dropped += len(queue)
                 self._unreachable(peer)
             del self._queues[peer]
+        return bool(self._queues)
 
     def _watch(self, event: zmq.Event, _value: int, endpoint: str) -> None:
         if self._on_link is not None:
