@@ -178,8 +178,8 @@ class AsyncEcs(Session):
     async def _begun(self, operation: Operation) -> AsyncEnvironment:
         """Return the environment of an operation that the core has written down: it goes on without us."""
         await asyncio.shield(operation.environment)
-        if not operation.made or operation.finished.done():
-            await self.finish(operation)
+        if not operation.made:
+            await self.finish(operation)  # it was refused
         await self._snapshot()
         return AsyncEnvironment(self, operation.made, operation)
 

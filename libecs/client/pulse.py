@@ -73,7 +73,7 @@ class Pulse:
 
     def changed(self, up: bool) -> None:
         """The connection is there, or no more."""
-        self._reason = "" if up else f"the connection to {self._place} broke; it is tried again"
+        self._reason = "" if up else f"the connection to {self._place} broke"
         if up:
             self._again()
 

@@ -226,7 +226,7 @@ async def test_what_was_asked_while_the_link_was_down_is_done_once_when_it_is_up
     asking = asyncio.create_task(client.environments())
     await asyncio.sleep(0)
     assert client.link.state == DOWN
-    assert client.link.reason == "the connection to tcp://core broke; it is tried again"
+    assert client.link.reason == "the connection to tcp://core broke"
 
     core.up = True
     beat.changed(True)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib.util
 import logging
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from fieldkit.cluster import Cluster, told_on_failure
@@ -28,10 +34,18 @@ LAB = libecs.workflow(
 )
 
 
+def _has_occ() -> bool:
+    with contextlib.suppress(ImportError):
+        return importlib.util.find_spec("occ._occ") is not None
+    return False
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A core with two nodes, an owner, and two who may less."""
-    cluster = Cluster(["n1", "n2"], fast=True)
+    # Tasks of scripts are called `python3`, and mean this one.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    cluster = Cluster(["n1", "n2"], fast=True, environment={"PATH": path})
     cluster.add_key("vera", Role.VIEWER)
     cluster.add_key("olaf", Role.OPERATOR)
     with cluster:
@@ -187,6 +201,24 @@ async def test_another_version_is_told_once(cluster: Cluster, monkeypatch, caplo
     assert told.endswith("this client 99.1.0")
 
 
+async def test_a_revoked_key_is_told_while_the_script_goes_on_waiting(cluster: Cluster, ecs: AsyncEcs) -> None:
+    cluster.add_key("rita", Role.SERVICE)
+    async with contextlib.AsyncExitStack() as stack:
+        while True:  # until the core has read the new key
+            with contextlib.suppress(Denied):
+                rita = await stack.enter_async_context(cluster.connect("rita"))
+                break
+        assert (await rita.info()).role == "service"
+
+        await ecs.work("key.revoke", name="rita")
+
+        await eventually(lambda: "refused key" in rita.link.reason)
+        assert rita.link.state == "DOWN"
+    with pytest.raises(Denied, match="refused key"):
+        async with cluster.connect("rita"):
+            pass
+
+
 # what one may do
 
 
@@ -290,7 +322,8 @@ async def test_a_script_goes_on_when_the_core_is_killed_in_its_run(cluster: Clus
             assert ecs.link.state == "UP"
             assert run.going
             assert not waiting.done()
-            await run.wait(until=lambda m: m.elapsed_s > 0.1)
+            turns = (await run.metrics_now())["one:turns"].sum
+            await run.wait(until=lambda m: m["one:turns"].sum > turns)
             assert run.number == number
             await eventually(lambda: run.going)
             assert (await env.tasks()).pids == pids
@@ -403,3 +436,22 @@ async def test_a_run_is_repeated_as_it_was(ecs: AsyncEcs) -> None:
         assert (await again.show()).variables["value"] == "7"
     with pytest.raises(NotFound):
         await ecs.repeat(999_999)
+
+
+@pytest.mark.skipif(not _has_occ(), reason="this is a source tree: its tasks cannot run")
+async def test_the_scan_of_the_examples_runs_on_a_core(cluster: Cluster, ecs: AsyncEcs, project: Path) -> None:
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, project / "examples" / "scan.py", "2", str(cluster.state)],
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+
+    rows = [line.split() for line in ran.stdout.splitlines()]
+    assert ran.returncode == 0, ran.stderr
+    assert [row[:2] for row in rows[1:]] == [["20", "-60"], ["20", "-80"]]
+    assert (await ecs.run_record(int(rows[2][2]))).tags == {"threshold": "20", "bias": "-80"}
+    assert await ecs.locks() == ()
+    assert await ecs.environments() == []
