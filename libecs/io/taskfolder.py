@@ -144,7 +144,7 @@ class TaskFolder:
     def tail(self, stream: str, size: int) -> tuple[str, bool]:
         """Return the last `size` bytes of a stream, from the begin of a line, and whether something is before them.
 
-        At most 1 MiB. A single line that is longer is cut. Raises OSError.
+        At most 1 MiB, fit for a terminal. A single line that is longer is cut. Raises OSError.
         """
         size = max(1, min(size, MAX_TAIL_BYTES))
         with open(self.path / stream, "rb") as file:
@@ -156,7 +156,8 @@ class TaskFolder:
             if before != b"\n":
                 _, newline, rest = data.partition(b"\n")
                 data = rest if newline and rest else data
-        return data.decode("utf-8", "replace"), begin > 0
+        text = "\n".join(lines.clean(line) for line in data.decode("utf-8", "replace").split("\n"))
+        return text, begin > 0
 
     def output(self) -> str:
         """Return the head of stdout, at most 64 KiB."""

@@ -16,7 +16,19 @@ import attrs
 import pytest
 import pytest_asyncio
 
-from libecs.engine.effects import Adopt, Forget, Input, MakeFolder, Output, ProcessEnded, ProcessStarted, Signal, Spawn
+from libecs.engine.effects import (
+    Adopt,
+    Forget,
+    Input,
+    MakeFolder,
+    Output,
+    OutputTail,
+    ProcessEnded,
+    ProcessStarted,
+    ReadTail,
+    Signal,
+    Spawn,
+)
 from libecs.errors import NotFound
 from libecs.fsm import Mode
 from libecs.io import procfs
@@ -791,6 +803,43 @@ async def test_what_an_adopted_task_writes_from_now_on_is_told(make: Make, input
 
     assert lines(inputs, "t1") == [("stdout", "after")]
     await second.close(stop=True)
+
+
+async def test_the_end_of_what_a_task_wrote_is_read_while_it_runs_and_after(
+    supervisor: ShimSupervisor, inputs: Inputs
+) -> None:
+    supervisor.spawn(shell("t1", "echo one; echo two; echo trouble >&2; read line < /dev/null; exit 0"))
+    await inputs.ended("t1")
+    inputs.all.clear()
+
+    supervisor.read_tail(ReadTail(id="a", task="t1", stream="stdout", bytes=5))
+    supervisor.read_tail(ReadTail(id="b", task="t1", stream="stderr", bytes=1000))
+    supervisor.read_tail(ReadTail(id="c", task="t1", stream="../pid", bytes=1000))
+    supervisor.read_tail(ReadTail(id="d", task="../t1", stream="stdout", bytes=1000))
+    supervisor.read_tail(ReadTail(id="e", task="t2", stream="stdout", bytes=1000))
+
+    a, b, *others = inputs.all
+    assert a == OutputTail(id="a", task="t1", text="two\n", truncated=True)
+    assert b == OutputTail(id="b", task="t1", text="trouble\n")
+    assert [other.error for other in others if isinstance(other, OutputTail)] == [
+        "nothing is kept of ../pid of task t1",
+        "nothing is kept of stdout of task ../t1",
+        "nothing is kept of stdout of task t2",
+    ]
+
+
+async def test_a_stream_that_cannot_be_read_is_told(supervisor: ShimSupervisor, inputs: Inputs, folder: Path) -> None:
+    supervisor.spawn(shell("t1", "exit 0"))
+    await inputs.ended("t1")
+    stream = folder / "node" / "tasks" / "t1" / "stdout"
+    stream.unlink(missing_ok=True)
+    stream.mkdir()
+
+    supervisor.read_tail(ReadTail(id="a", task="t1", stream="stdout", bytes=5))
+
+    answer = inputs.all[-1]
+    assert isinstance(answer, OutputTail)
+    assert answer.error == "stdout of task t1 cannot be read: Is a directory"
 
 
 async def test_the_folder_of_a_run_is_made_with_its_parents(

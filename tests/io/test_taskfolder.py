@@ -12,6 +12,7 @@ from libecs.io.procfs import ProcessId
 from libecs.io.taskfolder import (
     MAX_LOG_LINE,
     MAX_OUTPUT_BYTES,
+    MAX_TAIL_BYTES,
     PidRecord,
     ShimOptions,
     TaskFolder,
@@ -163,6 +164,32 @@ def test_output_is_cut_and_decoded_whatever_it_is(tmp_path: Path) -> None:
     (tmp_path / "stdout").write_bytes(b"\xff" + b"x" * 2 * MAX_OUTPUT_BYTES)
 
     assert TaskFolder(tmp_path).output() == "�" + "x" * (MAX_OUTPUT_BYTES - 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "text", "truncated"),
+    [
+        (1000, "one\ntwo\nthree\n", False),
+        (14, "one\ntwo\nthree\n", False),
+        (13, "two\nthree\n", True),
+        (10, "two\nthree\n", True),
+        (9, "three\n", True),
+        (3, "ee\n", True),
+        (0, "\n", True),
+    ],
+)
+def test_the_end_of_a_stream_begins_with_a_line(tmp_path: Path, size: int, text: str, truncated: bool) -> None:
+    (tmp_path / "stdout").write_bytes(b"one\ntwo\nthree\n")
+
+    assert TaskFolder(tmp_path).tail("stdout", size) == (text, truncated)
+
+
+def test_the_end_of_a_stream_is_fit_for_a_terminal_and_bounded(tmp_path: Path) -> None:
+    (tmp_path / "stderr").write_bytes(b"\x1b]0;title\x07a\xff\n\x1b[2Jb\n")
+    (tmp_path / "stdout").write_bytes(b"x\n" * MAX_TAIL_BYTES)
+
+    assert TaskFolder(tmp_path).tail("stderr", 1000) == ("a\N{REPLACEMENT CHARACTER}\nb\n", False)
+    assert len(TaskFolder(tmp_path).tail("stdout", 10 * MAX_TAIL_BYTES)[0]) == MAX_TAIL_BYTES
 
 
 @pytest.mark.parametrize(
