@@ -27,7 +27,9 @@ def why_not() -> str:
 class Machine:
     """`with Machine() as machine: machine.run("systemctl", "start", "x")`."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Path | None = None) -> None:
+        """`network`: file of the network name space that it is in; None = one of its own, without links."""
+        self._network = network
         self._folder = Path(tempfile.mkdtemp(prefix="ecs-machine-"))
         self.root = self._folder / "root"
         self._nspawn: subprocess.Popen[bytes] | None = None
@@ -64,7 +66,8 @@ class Machine:
             notify.bind(str(place))
             notify.settimeout(BOOT_S)
             log = (self._folder / "log").open("wb")
-            command = ["systemd-nspawn", "-D", str(self.root), "--register=no", "--keep-unit", "--private-network"]
+            command = ["systemd-nspawn", "-D", str(self.root), "--register=no", "--keep-unit"]
+            command += ["--private-network"] if self._network is None else [f"--network-namespace-path={self._network}"]
             command += ["--link-journal=no", "--console=pipe", "--notify-ready=yes", "-b", "systemd.unit=basic.target"]
             self._nspawn = subprocess.Popen(
                 command,
@@ -82,10 +85,14 @@ class Machine:
                 if "READY=1" in said and self._leader:
                     return
 
+    def command(self, *words: str | Path) -> list[str]:
+        """Return the command that runs a command inside."""
+        return ["nsenter", "-t", str(self._leader), "-a", "--", *map(str, words)]
+
     def run(self, *command: str | Path, check: bool = True, timeout_s: float = 60.0) -> str:
         """Run a command inside, return what it printed."""
         ran = subprocess.run(
-            ["nsenter", "-t", str(self._leader), "-a", *map(str, command)],
+            self.command(*command),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -127,3 +134,12 @@ class Machine:
     @staticmethod
     def _do(*command: str | Path) -> None:
         subprocess.run([str(word) for word in command], check=True, capture_output=True)
+
+
+def enter(machine: Machine, *paths: Path) -> None:
+    """Let everybody on a machine enter the folders above what is installed: it may lie in somebody's home."""
+    for path in paths:
+        for folder in [path, *path.parents]:
+            inside = machine.root / str(folder).lstrip("/")
+            if inside.is_dir() and not inside.stat().st_mode & 0o001:
+                inside.chmod(inside.stat().st_mode | 0o011)

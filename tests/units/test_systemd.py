@@ -17,7 +17,7 @@ import pytest
 
 import ecsd
 from ecsd.coconut.main import main
-from tests.units.machine import Machine, why_not
+from tests.units.machine import Machine, enter, why_not
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
@@ -61,15 +61,6 @@ class Hall:
 
     def main_pid(self, unit: str) -> int:
         return int(self.machine.property(unit, "MainPID"))
-
-
-def enter(machine: Machine, *paths: Path) -> None:
-    """Let everybody enter the folders above what is installed: here it may lie in somebody's home."""
-    for path in paths:
-        for folder in [path, *path.parents]:
-            inside = machine.root / str(folder).lstrip("/")
-            if inside.is_dir() and not inside.stat().st_mode & 0o001:
-                inside.chmod(inside.stat().st_mode | 0o011)
 
 
 @pytest.fixture(scope="module")

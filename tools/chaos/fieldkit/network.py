@@ -65,9 +65,13 @@ class Network:
         """Return the name of a host's name space."""
         return f"{self._prefix}-{host}"
 
+    def path(self, host: str) -> Path:
+        """Return the file that stands for a host's name space."""
+        return _FOLDER / self.space(host)
+
     def command(self, host: str, words: Sequence[str]) -> list[str]:
         """Return the command that runs a command on a host; it becomes that command, with the same pid."""
-        return ["nsenter", f"--net={_FOLDER / self.space(host)}", "--", *words]
+        return ["nsenter", f"--net={self.path(host)}", "--", *words]
 
     def run(self, host: str, *words: str) -> str:
         """Run a command on a host, return its output. Raises RuntimeError."""
@@ -145,7 +149,7 @@ class Network:
         Only the calling thread moves; it comes back at the end.
         """
         here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        there = os.open(_FOLDER / self.space(host), os.O_RDONLY | os.O_CLOEXEC)
+        there = os.open(self.path(host), os.O_RDONLY | os.O_CLOEXEC)
         try:
             _set_namespace(there)
             try:

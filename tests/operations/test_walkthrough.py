@@ -1,0 +1,154 @@
+"""The page docs/operations.md, command by command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from fieldkit.network import Network
+
+import ecsd
+from tests.operations.document import commands
+from tests.operations.hosts import Shell, home_shell, known_hosts, machine_shell
+from tests.operations.wheels import make_environment, repack
+from tests.units.machine import Machine, enter, why_not
+
+pytestmark = [
+    pytest.mark.skipif(bool(why_not() or Network.problem()), reason=why_not() or Network.problem() or "-"),
+    pytest.mark.skipif(not (Path(sys.prefix) / "bin" / "ecsd").exists(), reason="the package is not installed"),
+    pytest.mark.timeout(300),
+]
+NODES = ("node1", "node2")
+WORKFLOW = {
+    "name": "hall",
+    "roles": [
+        {
+            "name": "reader-{{ node }}",
+            "for": {"range": json.dumps(NODES), "var": "node"},
+            "constraints": [{"attribute": "machine_id", "value": "{{ node }}"}],
+            "task": {"load": "reader"},
+        }
+    ],
+}
+TASK = {
+    "name": "reader",
+    "control": {"mode": "direct"},
+    "bind": [{"name": "out", "type": "push", "transport": "zeromq"}],
+    "properties": {"rate": "1"},
+    "command": {"value": str(Path(ecsd.__file__).parent / "examples" / "bin" / "source")},
+}
+OLD, NEW = "0.0.1", "99.0.0"
+
+
+@pytest.fixture(scope="module")
+def wheelhouse(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    repack(folder, NEW)
+    return folder
+
+
+@pytest.fixture
+def installation(tmp_path, wheelhouse) -> Path:
+    """Programs of an older version; pip finds the newer one in the wheelhouse."""
+    old = repack(tmp_path, OLD)
+    programs = make_environment(tmp_path / "ecs")
+    subprocess.run([programs / "pip", "install", "-q", "--no-index", "--no-deps", old], check=True)
+    (tmp_path / "ecs" / "pip.conf").write_text(
+        f"[global]\nno-index = true\nno-deps = true\nfind-links = {wheelhouse}\n"
+    )
+    return programs
+
+
+def write_experiment(folder: Path) -> None:
+    (folder / "workflows").mkdir(parents=True)
+    (folder / "tasks").mkdir()
+    (folder / "workflows" / "hall.yaml").write_text(json.dumps(WORKFLOW))
+    (folder / "tasks" / "reader.yaml").write_text(json.dumps(TASK))
+
+
+def follow(page: Path, heading: str, shells: Mapping[str, Shell]) -> dict[str, str]:
+    """Type all commands of a section. Return the last output of each."""
+    token, outputs = "", {}
+    for command in commands(page, heading):
+        output = shells[command.host].run(command.text.replace("ecs1.…", token))
+        missing = command.missing(output)
+        assert not missing, f"{command.host}: {command.text}\ndoes not show {missing!r}:\n{output}"
+        if found := re.search(r"ecs1\.\S+", output):
+            token = found[0]
+        outputs[command.text] = output
+    return outputs
+
+
+@contextlib.contextmanager
+def machines(installation: Path, wheelhouse: Path) -> Iterator[tuple[Network, dict[str, Machine]]]:
+    """Head and nodes, each with a systemd, the package in /opt/ecs, and the others' names."""
+    with Network(["head", *NODES]) as network, contextlib.ExitStack() as stack:
+        found = {}
+        for host in network.hosts:
+            found[host] = machine = stack.enter_context(Machine(network.path(host)))
+            enter(machine, Path(sys.prefix), Path(sys.base_prefix), Path(os.path.realpath(sys.executable)).parent)
+            install(machine, installation.parent, wheelhouse)
+            machine.write("/etc/hosts", known_hosts(network))
+            machine.write("/etc/hostname", host)
+            machine.run("hostname", host)
+        yield network, found
+
+
+def install(machine: Machine, environment: Path, wheelhouse: Path) -> None:
+    """Put a virtual environment on a machine as /opt/ecs, and the newer version where pip finds it."""
+    there = machine.root / "opt" / "ecs"
+    shutil.copytree(environment, there, symlinks=True)
+    shutil.copytree(wheelhouse, there / "wheels")
+    for script in (there / "bin").iterdir():
+        if script.is_file() and not script.is_symlink():
+            script.write_text(script.read_text().replace(f"#!{environment}/", "#!/opt/ecs/", 1))
+    settings = (there / "pip.conf").read_text()
+    (there / "pip.conf").write_text(settings.replace(str(wheelhouse), "/opt/ecs/wheels"))
+
+
+def test_with_systemd(project, installation, wheelhouse) -> None:
+    with machines(installation, wheelhouse) as (_network, found):
+        head = found["head"]
+        write_experiment(head.root / "srv" / "experiment")
+        page = project / "docs" / "operations.md"
+        (settings,) = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+        head.write("/root/ecsd.toml", settings)
+        with contextlib.ExitStack() as stack:
+            shells = {
+                host: stack.enter_context(contextlib.closing(machine_shell(machine, "/opt/ecs/bin")))
+                for host, machine in found.items()
+            }
+
+            outputs = follow(page, "With systemd", shells)
+
+            assert f"ecsd {NEW}" in head.run("/opt/ecs/bin/ecsd", "--version")
+            assert NEW in shells["head"].run("coconut info")
+            assert "GOOD" in outputs["coconut run list"]
+
+
+def test_without_systemd(project, tmp_path, installation) -> None:
+    with Network(["head", *NODES, "laptop"]) as network, contextlib.ExitStack() as stack:
+        hosts = tmp_path / "hosts"
+        hosts.write_text(known_hosts(network))
+        programs = {"head": str(installation)}
+        shells = {
+            host: stack.enter_context(
+                contextlib.closing(
+                    home_shell(network, host, tmp_path / host, programs.get(host, str(Path(sys.prefix) / "bin")), hosts)
+                )
+            )
+            for host in network.hosts
+        }
+        write_experiment(tmp_path / "head" / "experiment")
+
+        follow(project / "docs" / "operations.md", "Without systemd", shells)
+
+        assert NEW in shells["head"].run("coconut info")
