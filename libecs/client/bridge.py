@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from libecs.client.reader import Reader
 from libecs.errors import Conflict
 
 T = TypeVar("T")
@@ -114,3 +115,13 @@ def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
         outcome.set_exception(error)
     else:
         outcome.set_result(task.result())
+
+
+def iterate(bridge: Bridge, reader: Reader[T]) -> Iterator[T]:
+    """Yield what comes to a reader, waiting for each, until the session ends."""
+    while not bridge.closed:
+        item = bridge.call(reader.next())
+        if item is None:
+            return
+        yield item
+    yield from reader.rest()
