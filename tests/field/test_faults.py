@@ -10,7 +10,7 @@ import signal
 
 import pytest
 from fieldkit.cluster import is_alive
-from fieldkit.watch import Watch, connected
+from fieldkit.watch import Watch, calm, connected
 
 import libecs
 from libecs.wire.client import Control
@@ -63,6 +63,7 @@ async def test_daemons_that_die_take_nothing_with_them(cluster, state, victims) 
                 daemon.kill()
         assert set(cluster.tasks()) == {pid for _, pid in before.values()}
         await back(*daemons)
+        await calm(ecs, cluster)
 
         again = await ecs.get(env.id)
         info = await again.show()
@@ -71,9 +72,12 @@ async def test_daemons_that_die_take_nothing_with_them(cluster, state, victims) 
         if state == "RUNNING":
             await env.control("STOP")
             run = await ecs.run_record(number)
-            assert (run.end_reason, bool(run.end_ms)) == ("USER", True)
-        async with env.run() if state != "DEPLOYED" else asyncio.timeout(60):
+            assert (run.end_reason, bool(run.end_ms)) == ("STOPPED", True)
+        if state == "DEPLOYED":
+            await env.control("CONFIGURE")
+        async with env.run() as run:
             pass
+        assert (run.condition, run.number > number) == ("GOOD", True)
         await env.destroy()
     assert cluster.tasks() == {}
 

@@ -194,7 +194,7 @@ async def test_runs_that_end_by_themselves_say_why(cluster) -> None:
             "END_OF_STREAM",
             "TIMER",
             "TIMER",
-            "USER",
+            "STOPPED",
         ]
         assert await ecs.environments() == []
     assert cluster.tasks() == {}

@@ -427,7 +427,7 @@ class Cluster:
 
     def processes(self) -> dict[int, str]:
         """Return all living processes of the cluster: pid to command line."""
-        return recorder.living(MARK, self.mark)
+        return recorder.living(MARK, self.mark, self.base)
 
     def tasks(self) -> dict[int, str]:
         """Return the tasks and what they have started: pid to marker."""

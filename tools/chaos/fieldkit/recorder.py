@@ -104,19 +104,27 @@ def read(folder: Path) -> dict[str, Record]:
     return records
 
 
-def living(mark: str, value: str) -> dict[int, str]:
-    """Return the processes that have the variable `mark` = `value` in their environment: pid to command line."""
+def living(mark: str, value: str, folder: Path) -> dict[int, str]:
+    """Return the processes of a cluster: pid to command line.
+
+    They have the variable `mark` = `value` in their environment; shims have none, but a folder below `folder`.
+    """
     wanted = f"{mark}={value}".encode()
+    below = os.fsencode(folder) + b"/"
     found = {}
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue
         try:
-            with open(f"/proc/{entry.name}/environ", "rb") as file:
-                if wanted not in file.read().split(b"\0"):
-                    continue
             with open(f"/proc/{entry.name}/cmdline", "rb") as file:
-                found[int(entry.name)] = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+                words = file.read().rstrip(b"\0").split(b"\0")
+            is_shim = words[0].endswith(b"ecs-shim") and len(words) > 1 and words[1].startswith(below)
+            if not is_shim:
+                with open(f"/proc/{entry.name}/environ", "rb") as file:
+                    if wanted not in file.read().split(b"\0"):
+                        continue
+            if words[0]:  # a zombie has no command line
+                found[int(entry.name)] = b" ".join(words).decode(errors="replace")
         except OSError:
             continue
     return found

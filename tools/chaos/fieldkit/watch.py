@@ -23,6 +23,18 @@ async def connected(cluster: Cluster, who: str = "owner") -> AsyncIterator[Any]:
         await session.__aexit__(None, None, None)
 
 
+async def calm(ecs: Any, cluster: Cluster, timeout_s: float = 60) -> None:
+    """Wait until the core knows how everything is: all nodes are UP, and all tasks are known."""
+    async with Watch(ecs) as watch, asyncio.timeout(timeout_s):
+        while True:
+            seen = len(watch.events)
+            up = {node.node for node in await ecs.nodes() if node.reach == "UP"}
+            if up >= set(cluster.nodes) and all(task.pid and not task.age_ms for task in await ecs.tasks()):
+                return
+            with contextlib.suppress(TimeoutError):
+                await watch.until(lambda event: True, 0.2, after=seen)
+
+
 class Watch:
     """All events since it was made, to be waited for."""
 
