@@ -21,6 +21,7 @@ from libecs.fsm import ENVIRONMENT, EnvState, Mode, TaskState
 from libecs.sim.accounts import Accounts
 from libecs.sim.clients import Operation
 from libecs.sim.history import History, event_text
+from libecs.sim.modifications import Modifications
 from libecs.sim.tasks import EXIT_NAMES, START_NAMES, ControlledTask, Effects, Process
 from libecs.sim.workflows import IDEMPOTENT
 from libecs.wire import node as node_wire
@@ -30,6 +31,7 @@ from libecs.wire.client import (
     Environments,
     Event,
     Finished,
+    Modify,
     Reconfigure,
     RunCondition,
     RunInfo,
@@ -111,6 +113,7 @@ class Checker:
         self._durable_kinds: set[str] = set()
         self.effects = Effects()
         self.accounts = Accounts(world, history)
+        self.modifications = Modifications(world, history)
         self.signals = 0
         self.stuck = 0
         self.orphans: set[str] = set()
@@ -148,6 +151,7 @@ class Checker:
                 self._run_record(key, unpack_value(RunInfo, value))
             elif table == METRIC_RECORDS and value is not None:
                 self.accounts.metrics_record(key, value)
+        self.modifications.committed(records)
 
     def _environment_record(self, env: Environment, record: EnvironmentRecord) -> None:
         """What a new life would believe must be what everybody was told."""
@@ -196,9 +200,11 @@ class Checker:
                 self._broken("one-transition", f"{env.name}: {event.transition} begins during {env.transition}")
             env.transition_before = env.transition or env.transition_before
             env.transition = event.transition
+            self.modifications.event(event, env.run, env.state)
             env.last_transition_s = self._now
         elif event.kind == "transition.end":
             env.recoveries += env.transition == "RECOVER" and event.ok
+            self.modifications.event(event, env.run, env.state)
             env.transition, env.transition_before = "", env.transition or env.transition_before
             env.last_transition_s = self._now
         elif event.kind in ("run.start", "run.end"):
@@ -235,7 +241,7 @@ class Checker:
                 continue
             if task.spec.task in condemned or task.spec.task in self.robbed:
                 continue
-            if self._critical(task.spec):
+            if self._critical(task.spec) and not self.modifications.is_loose(env.name, task.spec.role):
                 self._broken("entered", f"{env.name} enters {state.name}, and {task.spec.role} is {real.name}")
 
     def _excused(self, env: Environment) -> None:
@@ -292,6 +298,8 @@ class Checker:
         first = self.answers.setdefault(finished.operation, finished)
         if first != finished and operation.begun_s >= self.forgot_s:
             self._broken("same-answer", f"{finished.operation} was answered {first} and then {finished}")
+        if isinstance(operation.request, Modify) and first is finished:
+            self.modifications.answered(operation, operation.request, finished)
         if isinstance(operation.request, Reconfigure) and first is finished:
             self.accounts.reconfigure_answered(operation, operation.request, finished)
         is_lost = finished.environment in self.orphans
@@ -334,6 +342,7 @@ class Checker:
         self.lost_runs.update(self.runs)
         self.run_records.clear()
         self.accounts.metrics.clear()
+        self.modifications.forget()
         self.accounts.saved.clear()
         self._sequence = 0
         self._committed.clear()
@@ -351,6 +360,7 @@ class Checker:
         environment, role = process.spec.environment, process.spec.role
         if process.spec.mode in CONTROLLED and self.environment(environment).transition == "RECONFIGURE":
             self._broken("reconfigure", f"{role} of {environment} is started while values are changed")
+        self.modifications.began(process, self.environment(environment).transition)
         self.task_of_role.setdefault((environment, role), [])
         ids = self.task_of_role[environment, role]
         if process.spec.task not in ids:
@@ -362,6 +372,16 @@ class Checker:
         self.stuck += process.behaviour.stuck_s[0] > 0
         if any(trouble.kind == "slow" for trouble in process.behaviour.troubles):
             self._excuse(environment, f"{role} is slow", process.spec)
+
+    def used(self, process: Process) -> None:
+        """A process serves another environment from now on."""
+        spec = process.spec
+        self.modifications.reused += 1
+        ids = self.task_of_role.setdefault((spec.environment, spec.role), [])
+        if spec.task not in ids:
+            ids.append(spec.task)
+        if not process.behaviour.healthy or getattr(process, "troubled", False):
+            self._excuse(spec.environment, f"{spec.role} is not healthy", spec)
 
     def launch_failed(self, spec: TaskSpec) -> None:
         """A task could not be started."""
@@ -389,8 +409,15 @@ class Checker:
             self._excuse(process.spec.environment, f"{process.spec.role} was ended by somebody", process.spec)
             return
         bad = exit.cause is not ExitCause.EXITED or exit.code != 0
+        if self._may_die(process.spec):
+            bad = False
         self.deaths.append(Death(self._now, process.spec, bad))
         self._excuse(process.spec.environment, f"{process.spec.role} has died", process.spec)
+
+    def _may_die(self, spec: TaskSpec) -> bool:
+        """Whether the death of a task may have no consequence: it is excluded or idle, or its group does without it."""
+        out = not self.modifications.counts(spec)
+        return out or self.modifications.is_loose(spec.environment, spec.role)
 
     def disturbed(self, processes: Iterable[Process]) -> None:
         """The nemesis lays hands on tasks."""
@@ -450,6 +477,7 @@ class Checker:
             if event in EXIT_NAMES:
                 self._broken("attached", f"{task.spec.role} is somebody else's, and is told to leave")
         self.accounts.given(task, event, dict(arguments))
+        self.modifications.effect(task, id, event, self.environment(task.spec.environment).transition)
         if event in EXIT_NAMES:
             self._not_an_orphan(task, f"is told {event}")
         if event == "STOP":
@@ -462,7 +490,7 @@ class Checker:
         if event in START_NAMES and run.isdigit():
             if int(run) not in self.runs:
                 self._broken("intent-first", f"task {name} is started for run {run}, which is not on disk")
-            if self.effects.done[name, event, run] > 1:
+            if self.effects.done[name, event, run] > 1 + self.modifications.of(task.spec.environment).modified:
                 self._broken("exactly-once", f"task {name} is started twice for run {run}")
 
     def _check_order(self, task: ControlledTask) -> None:
@@ -480,6 +508,8 @@ class Checker:
             for node in self.world.nodes:
                 for other in node.living():
                     mine = other.spec.environment == environment and other.spec.role == path
+                    mine = mine and self.modifications.counts(other.spec)
+                    mine = mine and not self.modifications.is_loose(environment, path)
                     if mine and isinstance(other, ControlledTask) and not other.running and not other.told_to_end:
                         self._broken("start-order", f"{task.spec.role} starts before {path} runs")
 
@@ -500,6 +530,8 @@ class Checker:
             if not self.world.services.critical(environment, path):
                 continue
             for other in self.world.controlled(environment):
+                if self.modifications.is_loose(environment, path):
+                    continue
                 if other.spec.role == path and other.running and not other.busy and not other.told_to_end:
                     self._broken("stop-order", f"{task.spec.role} stops before {path}")
 
@@ -543,7 +575,8 @@ class Checker:
                 reasons.append(f"{env.name}: {env.transition} has begun and not ended")
             if overdue := self._overdue(env):
                 reasons.append(overdue)
-        shown_tasks: set[str] = set()
+        shown_tasks: set[str] = set(self.modifications.idle)
+        reasons += self.modifications.unsettled(snapshot)
         for info in snapshot.environments:
             if info.transition:
                 reasons.append(f"{info.environment} is in {info.transition}: {info.step}")
@@ -561,6 +594,7 @@ class Checker:
                 and not task.hook
                 and task.mode.upper() in ("DIRECT", "FAIRMQ")
                 and task.phase is Phase.EXITED
+                and not self.modifications.is_loose(info.environment, task.role)
             ]
             gentle = any(not death.bad for death in self.deaths if death.spec.environment == info.environment)
             if critical_dead and not gentle and info.state not in (EnvState.ERROR, EnvState.STANDBY, EnvState.DONE):
@@ -614,6 +648,8 @@ class Checker:
         """Return why a task can't be where it is while its environment is in a state, or ""."""
         if process.busy or real is TaskState.UNKNOWN:
             return ""
+        if self.modifications.is_loose(environment.environment, task.role):
+            return ""  # where it failed to follow, the others went on
         state = environment.state
         if state is EnvState.ERROR:
             # a task that was still being started when the environment gave up runs until somebody recovers

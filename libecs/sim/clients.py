@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 
 import attrs
@@ -16,15 +16,17 @@ from libecs.wire.client import (
     Control,
     Create,
     Destroy,
+    EndTasks,
     Environments,
     Finished,
     Metrics,
+    Modify,
     Reconfigure,
     Show,
     Watch,
 )
 
-Request = Create | Control | Destroy | Reconfigure
+Request = Create | Control | Destroy | Reconfigure | Modify | EndTasks
 NONSENSE = "nonsense"
 """A key that means nothing to any task."""
 
@@ -50,6 +52,8 @@ class Shared:
 
     operations: dict[str, Operation] = attrs.field(factory=dict)
     states: dict[str, EnvState] = attrs.field(factory=dict)
+    lacking: set[str] = attrs.field(factory=set)
+    """Environments of which something was taken out."""
 
 
 _EVENTS = {
@@ -61,6 +65,17 @@ _EVENTS = {
 }
 _ANY = ("reconfigure", "DEPLOY", "CONFIGURE", "RESET", "START_ACTIVITY", "STOP_ACTIVITY", "RECOVER", "destroy")
 
+
+_MODIFICATIONS = {
+    False: ("out", "out", "out", "node out"),
+    True: ("in", "in", "in", "both", "out", "node in", "take", "take"),
+}
+"""What is done to environments that lack nothing, and to those that lack something."""
+_PARTS = (
+    *("**.part0", "**.part1", "**.part2", "**.base0", "**.base1", "**.base2", "**.base3", "**.task0", "**.task1"),
+    *("**.part?", "**.task*", "**.hall0", "no"),
+)
+"""Patterns of roles that are taken out and put back."""
 
 TIMEOUTS = ("1s", "2s", "4s")
 WATCH = "-watch"
@@ -85,8 +100,12 @@ class Client:
         on_snapshot: Callable[[Environments], None],
         on_metrics: Callable[[Metrics], None] = lambda message: None,
         may_time_out: bool = True,
+        nodes: list[str] | None = None,
     ) -> None:
-        """`may_time_out`: some of its environments stop their runs by themselves."""
+        """`may_time_out`: some of its environments stop their runs by themselves. `nodes`: it modifies environments;
+        these are the nodes that there are.
+        """
+        self._nodes = nodes
         self.name = name
         self.agenda = agenda
         self.history = history
@@ -138,7 +157,7 @@ class Client:
         self._count += 1
         self._send(self.name, Show(request=f"{self.name}-look{self._count}"))
 
-    def ask_all(self, requests: list[Destroy]) -> None:
+    def ask_all(self, requests: Iterable[Destroy | EndTasks]) -> None:
         """Ask for all these, each until it is answered, and for nothing else."""
         for request in requests:
             operation = Operation(request=request, client=self.name, begun_s=self.agenda.mono_s)
@@ -178,6 +197,8 @@ class Client:
         if operation.finished is None:
             operation.finished = message
             operation.finished_s = self.agenda.mono_s
+        if isinstance(operation.request, Modify) and not message.code and operation.request.exclude:
+            self.shared.lacking.add(message.environment)
         if message.environment:
             operation.environment = message.environment
             self.shared.states[message.environment] = message.state
@@ -198,7 +219,7 @@ class Client:
         request = self._draw(f"{self.name}-{self._count}")
         operation = self._current = Operation(request=request, client=self.name, begun_s=self.agenda.mono_s)
         self.shared.operations[request.operation] = operation
-        if not isinstance(request, Create):
+        if not isinstance(request, (Create, EndTasks)):
             operation.environment = request.environment
         self._ask(operation)
         if self.random.random() < 0.05:
@@ -235,6 +256,8 @@ class Client:
         state = states.get(environment, EnvState.STANDBY)
         choices = _EVENTS.get(state, _ANY) if random.random() < 0.9 else _ANY
         event = random.choice(choices)
+        if self._nodes and random.random() < (0.4 if state in (EnvState.CONFIGURED, EnvState.RUNNING) else 0.03):
+            return self._modify(id, environment, self._nodes)
         if event == "destroy":
             return Destroy(
                 operation=id,
@@ -242,10 +265,30 @@ class Client:
                 force=random.random() < 0.5,
                 allow_running=random.random() < 0.5,
                 requester=self.name,
+                keep_tasks=bool(self._nodes) and random.random() < 0.6,
             )
         if event == "reconfigure":
             return self._reconfigure(id, environment)
         return Control(operation=id, environment=environment, event=event, requester=self.name)
+
+    def _modify(self, id: str, environment: str, nodes: list[str]) -> Modify:
+        random = self.random
+        lacks = environment in self.shared.lacking
+        what = random.choice(_MODIFICATIONS[lacks] if random.random() < 0.9 else _MODIFICATIONS[not lacks])
+        others = [name for name, state in self.shared.states.items() if name != environment]
+        include: tuple[str, ...] = ()
+        if what in ("in", "both", "take"):
+            include = ("**",) if random.random() < 0.7 else (random.choice(_PARTS),)
+        return Modify(
+            operation=id,
+            environment=environment,
+            exclude=(random.choice(_PARTS),) if what in ("out", "both") else (),
+            include=include,
+            exclude_nodes=(random.choice(nodes),) if what == "node out" else (),
+            include_nodes=(random.choice(nodes),) if what == "node in" else (),
+            take_from=random.choice(others) if what == "take" and others else "",
+            requester=self.name,
+        )
 
     def _reconfigure(self, id: str, environment: str) -> Reconfigure:
         random = self.random

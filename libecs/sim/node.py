@@ -8,6 +8,7 @@ from random import Random
 
 import attrs
 
+from libecs.engine.desk import TASK_TABLE
 from libecs.engine.effects import (
     Adopt,
     Close,
@@ -19,14 +20,17 @@ from libecs.engine.effects import (
     MakeFolder,
     Open,
     Output,
+    OutputTail,
     ProcessEnded,
     ProcessStarted,
+    ReadTail,
     Received,
     Send,
     Signal,
     Spawn,
     Survivor,
 )
+from libecs.engine.held import HeldRecord
 from libecs.engine.outbox import TELEMETRY
 from libecs.fsm import Mode
 from libecs.sim import voices
@@ -36,6 +40,8 @@ from libecs.sim.history import History
 from libecs.sim.network import Network, Pair
 from libecs.sim.process import EngineProcess
 from libecs.sim.tasks import Behaviour, ControlledTask, Process, Program, TaskWatcher
+from libecs.wire.client import Event
+from libecs.wire.codec import unpack_value
 from libecs.wire.node import Exit, ExitCause, Phase, TaskSpec
 from libecs.wire.task import TASK
 
@@ -150,6 +156,17 @@ class Node(EngineProcess):
                 process.signal(15)
                 process.later(3.0, partial(process.signal, 9))
 
+    def committed(self, records: Mapping[tuple[str, str], bytes | None], events: list[Event]) -> None:
+        """See which tasks have got another use: it is on disk before anybody acts on it."""
+        for (table, key), value in records.items():
+            if table == TASK_TABLE and value is not None:
+                record = unpack_value(HeldRecord, value)
+                process = self.live(key)
+                if record.use and process is not None and process.spec != record.spec:
+                    self.history.add(self.name, "used anew", f"{key} by {record.use} as {record.spec.role}")
+                    process.spec = record.spec
+                    self._watcher.used(process)
+
     def perform(self, effect: Effect) -> None:
         """Do what the executor's engine wants."""
         if isinstance(effect, Send):
@@ -179,8 +196,15 @@ class Node(EngineProcess):
             self._forget(effect.task)
         elif isinstance(effect, MakeFolder):
             self.folders.add(effect.path)
+        elif isinstance(effect, ReadTail):
+            self._read(effect)
         else:
             self.history.broken("engine-effect", f"{self.name}: {type(effect).__name__} is no effect of an executor")
+
+    def _read(self, effect: ReadTail) -> None:
+        life = self.life
+        tail = OutputTail(id=effect.id, task=effect.task, text=f"the last words of {effect.task}\n")
+        self.agenda.after(0.005, lambda: self.put(tail) if life == self.life else None)
 
     # processes
 

@@ -55,6 +55,8 @@ class Scenario:
     telemetry_loss: float = 0.0
     orphan_s: float | None = None
     """How long shims keep their tasks when nobody owns them; None = for ever."""
+    modifies: bool = False
+    """Whether clients take roles out and put them back, and keep tasks."""
     codec: bool = True
     """Encode and decode every message on its way. A history is the same without, only faster: a test compares."""
 
@@ -81,13 +83,14 @@ def draw(seed: int) -> Scenario:
     network = kind == "network" or (everything and random.random() < 0.7)
     tasks = kind in ("tasks", "non-critical") or (everything and random.random() < 0.8)
     services = everything and random.random() < 0.5
+    modifies = Random(f"{seed}/modifies").random() < 0.5
     rate = random.choice((0.01, 0.05, 0.2))
     return Scenario(
         seed=seed,
         kind=kind,
         nodes=random.choice((1, 1, 2, 2, 3)),
         clients=random.choice((1, 1, 2)),
-        operations=random.randint(4, 9),
+        operations=random.randint(4, 9) + 5 * modifies,
         workflows=random.choice((1, 2)),
         loss=random.choice((0.0, rate, rate)) if messages else 0.0,
         duplicate=random.choice((0.0, rate, rate)) if messages else 0.0,
@@ -101,5 +104,6 @@ def draw(seed: int) -> Scenario:
         service_trouble=random.choice((0.05, 0.3)) if services else 0.0,
         telemetry_loss=random.choice((0.0, 0.3)) if messages else 0.0,
         orphan_s=random.choice((None, None, 1.0, 10.0)) if crashes else None,
+        modifies=modifies,
         codec=seed // len(KINDS) % CODEC_EVERY == 0,
     )

@@ -154,6 +154,10 @@ class Services:
             sets = {"from_call": method} if method == "Set" else {}
             self._later(life, delay, CallDone(call=effect.call, ok=True, value="42", sets=sets))
 
+    def workflow_of(self, environment: str) -> Workflow | None:
+        """Return the workflow of an environment, None if it was never loaded."""
+        return self._workflow_of.get(environment)
+
     def start_after(self, environment: str, path: str) -> tuple[str, ...]:
         """Return the paths of the roles that must run before a role is started."""
         workflow = self._workflow_of.get(environment)

@@ -152,6 +152,9 @@ class TaskWatcher(Protocol):
     def attached(self, task: ControlledTask) -> None:
         """A task that somebody else started is dialled."""
 
+    def used(self, process: Process) -> None:
+        """A process serves another environment from now on; its `spec` says which."""
+
     def told(self, task: ControlledTask, metric: Metric) -> None:
         """A task has told a metric of its run, on a link that was up."""
 

@@ -7,6 +7,7 @@ from random import Random
 
 import attrs
 
+from libecs.engine.members import is_member
 from libecs.fsm import Mode
 from libecs.workflow.role import (
     CallTraits,
@@ -74,10 +75,12 @@ def make_workflow(
     trouble: float,
     max_tasks: int = 5,
     only_non_critical_trouble: bool = False,
+    loose: Random | None = None,
 ) -> Workflow:
     """Draw a workflow for these nodes; `trouble` is the probability that a call or hook is one that fails.
 
-    Tasks are pinned to nodes by the attribute `machine_id`, or may go anywhere.
+    Tasks are pinned to nodes by the attribute `machine_id`, or may go anywhere. loose: draws groups that can do without
+    members, and tasks that may die.
     """
     builder = _Builder(random, nodes, trouble, only_non_critical_trouble)
     root = builder.add(-1, "root", RoleKind.AGGREGATOR)
@@ -97,6 +100,8 @@ def make_workflow(
         builder.attached(random.choice(parents), "hall0", "tcp://hall:1")
     if random.random() < 0.2:
         builder.order()
+    if loose is not None:
+        builder.loosen(loose)
     return Workflow(name=name, roles=builder.pre_order(), classes=builder.classes, revision="local")
 
 
@@ -221,6 +226,17 @@ class _Builder:
         if len(tasks) > 1:
             first, second = sorted(self.random.sample(tasks, 2))
             self._roles[second] = attrs.evolve(self._roles[second], start_after=(self._roles[first].path,))
+
+    def loosen(self, random: Random) -> None:
+        """Let some groups do without members, and some tasks die in silence."""
+        for n, role in enumerate(self._roles):
+            if role.kind is RoleKind.AGGREGATOR and random.random() < 0.4:
+                below = [other for other in self._roles if other.parent == n]
+                size = sum(1 for other in below if is_member(other))
+                self._roles[n] = attrs.evolve(role, min=max(1, size - random.choice((0, 1, 1, 2))))
+        for name, task_class in self.classes.items():
+            if task_class.mode is not Mode.HOOK and not task_class.on_exit and random.random() < 0.15:
+                self.classes[name] = attrs.evolve(task_class, on_exit="drop")
 
     def _pin(self) -> tuple[Constraint, ...]:
         if self.random.random() < 0.6:

@@ -26,7 +26,7 @@ from libecs.sim.scenario import Scenario, draw
 from libecs.sim.services import Services
 from libecs.sim.tasks import Behaviour, ControlledTask, Process, make_behaviour
 from libecs.sim.workflows import IDEMPOTENT, make_workflow
-from libecs.wire.client import CLIENT, Destroy, Environments, Finished
+from libecs.wire.client import CLIENT, Destroy, EndTasks, Environments, Finished
 from libecs.wire.node import NODE, TaskSpec, Welcome
 
 Records = Mapping[str, Mapping[str, bytes]]
@@ -191,6 +191,7 @@ class World:
                 names,
                 trouble=scenario.trouble,
                 only_non_critical_trouble=scenario.only_non_critical,
+                loose=self._random(f"loose{n}") if scenario.modifies else None,
             )
             for n in range(scenario.workflows)
         }
@@ -268,6 +269,7 @@ class World:
             on_answer=self._answered,
             on_snapshot=self._snapshot,
             on_metrics=self.checker.accounts.shown,
+            nodes=[node.name for node in self.nodes] if self.scenario.modifies else None,
         )
         self._client_links[name] = Pair(
             self.network,
@@ -402,7 +404,9 @@ class World:
         return [
             process
             for process in (*(one for node in self.nodes for one in node.living()), *self.hall.living())
-            if isinstance(process, ControlledTask) and process.spec.environment == environment
+            if isinstance(process, ControlledTask)
+            and process.spec.environment == environment
+            and self.checker.modifications.counts(process.spec)
         ]
 
     # clients
@@ -477,12 +481,15 @@ class World:
 
     def _destroy_all(self) -> None:
         """Destroy every environment that is left, and see that nothing of it is left."""
-        pending: dict[str, Destroy] = {}
+        pending: dict[str, Destroy | EndTasks] = {}
         for info in self.latest.environments if self.latest is not None else ():
             pending[info.environment] = Destroy(
                 operation=f"{JANITOR}-end-{info.environment}", environment=info.environment, force=True
             )
-        self._janitor.ask_all(list(pending.values()))
+        idle = tuple(sorted(self.checker.modifications.idle))
+        if idle:
+            pending[""] = EndTasks(operation=f"{JANITOR}-end-idle", tasks=idle)
+        self._janitor.ask_all(pending.values())
         begun_s = self.agenda.mono_s
         while self.agenda.mono_s - begun_s < self.scenario.settle_s and not self._too_long:
             self._run_until(self.agenda.mono_s + 0.5)
