@@ -20,6 +20,7 @@ from libecs.client.failure import of_refused
 from libecs.client.lock import AsyncLock
 from libecs.client.logs import LogReader
 from libecs.client.operation import Operation, texts
+from libecs.client.pulse import UP
 from libecs.client.reader import Reader
 from libecs.client.run import AsyncRun
 from libecs.client.session import PAGE, Session
@@ -62,6 +63,8 @@ from libecs.wire.client import (
 )
 from libecs.wire.telemetry import Severity
 
+ACCEPT_S = 5.0
+"""How long a core may take to write an operation down that is given up."""
 TARGETS = ("STANDBY", "DEPLOYED", "CONFIGURED")
 """States that an environment can be made in."""
 
@@ -169,11 +172,18 @@ class AsyncEcs(Session):
             if operation.made:
                 error.hint = f"ecs.get({operation.made!r}) is the environment: wait for it, or destroy it"
             raise
-        except (EcsError, asyncio.CancelledError):
+        except (EcsError, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError):
+                await self.accepted(operation)
             if operation.made:
                 await self._discard(operation.made)
             raise
         return await self.get(finished.environment)
+
+    async def accepted(self, operation: Operation) -> None:
+        """Wait a little until the core has written an operation down, so that what it makes can be undone."""
+        if self.link.state == UP:
+            await asyncio.wait([operation.environment], timeout=ACCEPT_S)
 
     async def _begun(self, operation: Operation) -> AsyncEnvironment:
         """Return the environment of an operation that the core has written down: it goes on without us."""
@@ -302,10 +312,14 @@ class AsyncEcs(Session):
         self, detectors: Sequence[str], *, reason: str = "", force: bool = False, timeout: float | None = None
     ) -> Finished:
         """Take detectors, for good. Raises as `lock` does."""
+        return await self.finish(self.locking(detectors, reason=reason, force=force), timeout)
+
+    def locking(self, detectors: Sequence[str], *, reason: str, force: bool) -> Operation:
+        """Begin to take detectors; the caller waits with `finish`."""
         message = Lock(
             operation=self._id(), detectors=tuple(detectors), reason=reason, force=force, requester=self.requester
         )
-        return await self.finish(self._talk.begin(message), timeout)
+        return self._talk.begin(message)
 
     async def unlock(
         self, *detectors: str, force: bool = False, reason: str = "", timeout: float | None = None

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from libecs.errors import Conflict, Denied, NotFound, UsageError
+from libecs.client.operation import Operation
+from libecs.client.pulse import UP
+from libecs.errors import Conflict, Denied, EcsError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs
+
+UNDO_S = 5.0
+"""How long a script that is interrupted waits for the core."""
 
 
 class AsyncLock:
@@ -41,7 +47,12 @@ class AsyncLock:
             Denied: not allowed: role, scope, or `force` without being an admin.
         """
         before = {lock.detector: lock for lock in await self._ecs.locks()}
-        await self._ecs.take_locks(self.detectors, reason=self._reason, force=self._force, timeout=self._timeout_s)
+        operation = self._ecs.locking(self.detectors, reason=self._reason, force=self._force)
+        try:
+            await self._ecs.finish(operation, self._timeout_s)
+        except asyncio.CancelledError:
+            await self._undo(operation, tuple(one for one in self.detectors if one not in before))
+            raise
         after = {lock.detector: lock for lock in await self._ecs.locks()}
         self._ours = tuple(
             detector
@@ -52,6 +63,13 @@ class AsyncLock:
             or (self._reason and old.reason == self._reason)
         )
         return self
+
+    async def _undo(self, operation: Operation, ours: tuple[str, ...]) -> None:
+        """Give back what the core gives us though nobody waits for it any more: Ctrl-C meanwhile."""
+        with contextlib.suppress(EcsError):
+            if self._ecs.link.state == UP and ours:
+                await self._ecs.finish(operation, UNDO_S)
+                await self._ecs.unlock(*ours, timeout=UNDO_S)
 
     async def release(self) -> None:
         """Give back what `take` took. What somebody took away by force meanwhile is his."""

@@ -15,6 +15,7 @@ from libecs.wire.client import (
     Annotate,
     Consult,
     Create,
+    Destroy,
     Document,
     Drain,
     EndTasks,
@@ -246,6 +247,38 @@ async def test_somebody_elses_lock_is_a_conflict(echo, client) -> None:
     with pytest.raises(Conflict, match="noise scan"):
         async with client.lock("its"):
             raise AssertionError("never entered")
+
+
+async def test_a_lock_that_is_given_after_an_interrupt_is_given_back(echo, client) -> None:
+    held = (LockInfo(detector="tpc", owner="me", since_ms=1, reason="shift", fence=3),)
+    echo.answers[ShowLocks] = lambda message: [Locks(request=message.request, locks=held)]
+    echo.finish(Unlock)
+    taking = asyncio.create_task(client.lock("its", "tpc").take())
+    while not (asked := [message for message in echo.received if isinstance(message, Lock)]):
+        await asyncio.sleep(0)
+
+    taking.cancel()
+    await asyncio.sleep(0)
+    client.receive(Finished(operation=asked[0].operation))
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+
+    assert [message.detectors for message in echo.received if isinstance(message, Unlock)] == [("its",)]
+
+
+async def test_an_environment_that_is_accepted_after_an_interrupt_is_destroyed(echo, client) -> None:
+    echo.finish(Destroy)
+    making = asyncio.create_task(client.create(Create(operation="", workflow="demo"), None))
+    while not (asked := [message for message in echo.received if isinstance(message, Create)]):
+        await asyncio.sleep(0)
+
+    making.cancel()
+    await asyncio.sleep(0)
+    client.receive(Accepted(operation=asked[0].operation, environment="e1"))
+    with pytest.raises(asyncio.CancelledError):
+        await making
+
+    assert [message.environment for message in echo.received if isinstance(message, Destroy)] == ["e1"]
 
 
 async def test_a_workflow_of_a_script_travels_with_the_request(echo, client) -> None:
