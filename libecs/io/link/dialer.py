@@ -38,10 +38,16 @@ FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 0.6
 MAX_REFUSED_PAUSE_S = 5.0
 """Between attempts after which somebody must do something: keys, addresses."""
+MAX_SHORT_PAUSE_S = 2.0
+"""After links that were up for less than `LASTING_S`."""
+LASTING_S = 2.0
+PROBE_AGAIN_S = 5.0
+"""As long as nobody answers at all, it is asked why this often: to ask costs a second, in which nobody dials."""
 TELL_AGAIN_S = 10.0
 
 _EVENTS = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | zmq.Event.CLOSED | HANDSHAKE_FAILED
 _NEEDS_SOMEBODY = frozenset({Refusal.WRONG_KEY, Refusal.NO_KEY, Refusal.WRONG_CORE, Refusal.INSECURE})
+_NOBODY = frozenset({Refusal.REFUSED, Refusal.UNREACHABLE, Refusal.UNKNOWN_HOST})
 _DOUBTFUL = frozenset({Refusal.WRONG_CORE, Refusal.NO_KEY, Refusal.INSECURE, Refusal.NOT_A_CORE})
 """Believed when the next attempt ends the same way: a core that was just being restarted looks like that once."""
 
@@ -111,7 +117,7 @@ class Dialer:
         self._closed = False
         self._attempts = 0
         self._suspicion: Refusal | None = None
-        self._told_at = float("-inf")
+        self._told_at = self._probed_at = self._up_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
         self._look: asyncio.Task[None] | None = None
         self._wire: _Wire | None = None
@@ -188,14 +194,21 @@ class Dialer:
             self._went_down()
         elif event is zmq.Event.HANDSHAKE_FAILED_AUTH:
             self._failed(Refusal.WRONG_KEY)
+        elif event is zmq.Event.CLOSED and self._nobody_as_before():
+            self._hang_up()
+            self._dial_later(MAX_PAUSE_S)
         else:
             self._failed(None)
 
+    def _nobody_as_before(self) -> bool:
+        known = self.trouble is not None and self.trouble.refusal in _NOBODY
+        return known and self._loop.time() < self._probed_at + PROBE_AGAIN_S
+
     def _came_up(self) -> None:
         self._stop_timer()
-        self._attempts = 0
         self._suspicion = self.trouble = None
         self._told_at = float("-inf")
+        self._up_at = self._loop.time()
         self.up = True
         if self._on_link is not None:
             self._on_link(True)
@@ -205,7 +218,9 @@ class Dialer:
         self._wire.pump.drain()  # what had come before the end
         self.up = False
         self._hang_up()
-        self._dial_later(MAX_PAUSE_S)
+        if self._loop.time() >= self._up_at + LASTING_S:
+            self._attempts = 0
+        self._dial_later(MAX_SHORT_PAUSE_S)
         if self._on_link is not None and not self._closed:
             self._on_link(False)
 
@@ -229,12 +244,15 @@ class Dialer:
     async def _look_into(self, *, then_dial: bool) -> None:
         refusal, detail = await probe(self.endpoint, curve=self._curve is not None)
         self._look = None
+        self._probed_at = self._loop.time()
         if self._closed or self.up:
             return
         if not then_dial and refusal in _DOUBTFUL:
             return  # it speaks, slowly
         if refusal not in _DOUBTFUL or self._suspicion is refusal:
             self._tell(refusal, detail)
+        elif then_dial:
+            self._attempts = 0  # somebody answers: he may be the one
         self._suspicion = refusal
         if then_dial:
             self._dial_later(MAX_REFUSED_PAUSE_S if refusal in _NEEDS_SOMEBODY else MAX_PAUSE_S)
