@@ -188,7 +188,7 @@ def _compare_one(env: Environment, comparison: Comparison, task: Task) -> None:
     if env.task_class(task.role).reconfigure == "live" and task.mode is Mode.DIRECT:
         comparison.live.append(task.role)
         comparison.changed[path] = changed
-        comparison.digests[path] = payload.digest(after)
+        comparison.digests[path] = payload.digest(after, task.id)
     else:
         comparison.resets.append(task.role)
 

@@ -144,7 +144,7 @@ def _compare_one(env: Environment, comparison: _Comparison, task: Task) -> None:
     except EcsError as error:
         comparison.add(f"the configuration of {task.path} can't be made: {error.message}")
         return
-    if properties and payload.digest(properties) != was:
+    if properties and payload.digest(properties, task.id) != was:
         comparison.add(f"the configuration of {task.path} differs")
 
 

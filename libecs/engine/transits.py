@@ -153,7 +153,7 @@ def _transit_node(
                     properties = payload.configuration(env, task)
                     each.append(properties)
                     if properties:
-                        env.configured[task.path] = payload.digest(properties)
+                        env.configured[task.path] = payload.digest(properties, task.id)
                 except EcsError as error:
                     env.waiting.discard(task.id)
                     env.note_failure(task.path, task.critical, error.message)

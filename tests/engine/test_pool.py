@@ -357,6 +357,23 @@ def test_an_environment_that_fails_meanwhile_gives_up_nothing_and_nobody_waits_f
     assert bench.show(second).excluded == ("w.its",)
 
 
+def test_what_runs_were_configured_with_compares_whoever_took_them() -> None:
+    flow = two()
+    texts = {"x": "{{ x }}", "me": "{{ task_id }}", "session": "s-{{ environment_id }}-{{ task_hostname }}"}
+    direct = attrs.evolve(flow.classes["DIRECT"], properties=texts)
+    roles = (flow.roles[0], attrs.evolve(flow.roles[1], bind=(Channel(name="data", type="pull"),)), flow.roles[2])
+    bench = Bench(attrs.evolve(flow, roles=roles, classes={**flow.classes, "DIRECT": direct}), ("n1", "n2"))
+    bench.create(EnvState.RUNNING)
+    bench.create(EnvState.RUNNING)  # other ids and ports
+    bench.destroy(next(iter(bench.core.environments)), keep_tasks=True, allow_running=True)
+    bench.create(EnvState.RUNNING)  # tasks of the first
+    one, two_, three = (bench.run_info(number).configuration for number in (1, 2, 3))
+    assert one == two_ == three
+    bench.workflow = attrs.evolve(bench.workflow, user_vars={"x": "2"})
+    bench.create(EnvState.RUNNING)
+    assert not set(bench.run_info(4).configuration.items()) & set(one.items())
+
+
 def test_classes_are_the_same_in_other_revisions() -> None:
     assert class_key("readout") == class_key("readout")
     assert class_key("repo@abc:readout") == class_key("repo@def:readout")

@@ -214,7 +214,7 @@ def test_the_record_of_the_next_run_knows_the_new_configuration(live: bool) -> N
 
     for one in environment.runners():
         if one.mode is Mode.DIRECT:
-            assert payload.digest(payload.configuration(environment, one)) == after[one.path]
+            assert payload.digest(payload.configuration(environment, one), one.id) == after[one.path]
 
 
 def test_ten_points_keep_all_processes() -> None:
