@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 FACTS = ("workflow", "revision", "condition", "end_reason", "cause", "requester", "comment")
 SETS = ("detectors", "nodes", "excluded")
 MAPS = ("user_variables", "variables", "configuration", "placement", "tags")
-NOISE = frozenset({"environment_id", "run_number", "run_dir"})
+NOISE = frozenset({"environment_id", "run_number", "runNumber", "run_dir", "enter_state_time_ms"})
 """Variables that differ between any two runs, or are told elsewhere."""
-_PREFIXES = ("run_start_time", "run_end_time", "__", "last_run_")
+_PREFIXES = ("run_start_", "run_end_", "last_run_", "__")
 
 
 @click.command(
@@ -111,7 +111,8 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     for name in MAPS:
         if name in document:
             yield f"\n{name.replace('_', ' ')}"
-            pairs = [(key, *map(_short, pair)) for key, pair in document[name].items()]
+            shorten = _digest if name == "configuration" else _short
+            pairs = [(key, *map(shorten, pair)) for key, pair in document[name].items()]
             yield from (f"  {line}" for line in aligned(pairs))
     if document["metrics"]:
         yield "\nmetrics (sum, mean)"
@@ -123,6 +124,10 @@ def _figures(figures: Mapping[str, Any] | None) -> str:
     if figures is None:
         return "-"
     return ", ".join("-" if figures[key] is None else f"{figures[key]:.6g}" for key in ("sum", "mean"))
+
+
+def _digest(value: str | None) -> str:
+    return "-" if value is None else value[:12]
 
 
 def _short(value: Any) -> str:

@@ -22,9 +22,9 @@ FRESH_S = 3.0
 WAIT_S = 0.25
 FIRST_S = 1.0
 """How long the first answer may take: without it there is nothing to propose."""
-ASK_S = 1.5
-"""How long a core may take to answer."""
-_STEP_S = 0.01
+ASK_S = 10.0
+"""How long a core may take to answer the process that asks. So long, no other one is started."""
+_STEP_S = 0.02
 
 Proposal = tuple[str, str]
 """A word, and what it is."""
@@ -62,8 +62,20 @@ def _read(path: str) -> tuple[dict[str, Any], float]:
     return (known if isinstance(known, dict) else {}), age_s
 
 
+def _marker(context: str) -> str:
+    return f"{cache_file(context)}.asked"
+
+
 def _refresh(context: str) -> None:
     """Start a process that asks the core; it outlives us, and says nothing."""
+    marker = _marker(context)
+    with contextlib.suppress(OSError):
+        if time.time() - os.stat(marker).st_mtime < ASK_S:
+            return  # it is asked already
+    with contextlib.suppress(OSError):
+        os.makedirs(os.path.dirname(marker), mode=0o700, exist_ok=True)
+        with open(marker, "w", encoding="utf-8"):
+            pass
     words = [sys.executable, "-m", "ecsd.coconut.complete", context]
     null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
     path = os.pathsep.join(entry for entry in sys.path if entry)
@@ -163,6 +175,8 @@ def write_names(context: str) -> None:
     with open(temporary, "w", encoding="utf-8") as file:
         json.dump(found, file)
     os.replace(temporary, path)
+    with contextlib.suppress(OSError):
+        os.unlink(_marker(context))
 
 
 async def _ask(context: str) -> dict[str, list[Proposal]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ecsd.coconut.take import Taking, take_one, to_the_end
+from ecsd.coconut.taking import Taking, take_one, to_the_end
 from libecs.errors import EcsError, NotFound
 
 if TYPE_CHECKING:

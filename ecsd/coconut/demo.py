@@ -15,7 +15,7 @@ from libecs.errors import EcsError, NotFound
 
 if TYPE_CHECKING:
     from ecsd.coconut.books import Books
-    from ecsd.coconut.take import Taking
+    from ecsd.coconut.taking import Taking
     from libecs.client.ecs import AsyncEcs
     from libecs.client.environment import AsyncEnvironment
 
@@ -58,7 +58,8 @@ def demo(output: Output, duration: str, rate: int, victim: str | None) -> int:
     """Run the example experiment."""
     from ecsd.coconut.installation import examples
     from ecsd.coconut.options import Inputs
-    from ecsd.coconut.take import check, run_embedded
+    from ecsd.coconut.take import check
+    from ecsd.coconut.taking import run_embedded
     from libecs.client.run import seconds
 
     repository = examples() / "demo"
@@ -106,7 +107,7 @@ def demo(output: Output, duration: str, rate: int, victim: str | None) -> int:
 
 async def _run(env: AsyncEnvironment, taking: Taking, length_s: float, victim: str | None, reports: Path) -> Books:
     from ecsd.coconut.books import audit, connections, read_reports
-    from ecsd.coconut.take import take_one
+    from ecsd.coconut.taking import take_one
 
     async def strike(run: Any) -> None:
         if victim is not None:

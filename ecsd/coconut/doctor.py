@@ -281,7 +281,8 @@ async def _repositories(ecs: AsyncEcs) -> list[Check]:
                 raise EcsError(place["error"], hint=f"coconut repository refresh {place['name']}")
             found = await ecs.consult("template.list", repo=place["name"])
         except EcsError as error:
-            checks.append(Check(name=name, ok=False, text=error.message, fix=error.hint))
+            text = error.message.removeprefix(f"{name}: ")
+            checks.append(Check(name=name, ok=False, text=text, fix=error.hint))
             continue
         text = f"{len(found['templates'])} templates at {found['revision'][:12]}"
         checks.append(Check(name=name, ok=True, text=text))

@@ -9,7 +9,7 @@ import click
 
 from ecsd.coconut.complete import environments
 from ecsd.coconut.options import core_options
-from ecsd.coconut.output import Output, json_option, verb
+from ecsd.coconut.output import Output, json_option, plain, verb
 
 if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs
@@ -61,7 +61,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
                 yield f"    {name.replace('_', ' ')}:"
                 yield from (f"        {_item(one)}" for one in value)
             else:
-                yield f"    {name.replace('_', ' ') + ':':<16} {value}"
+                yield f"    {name.replace('_', ' ') + ':':<16} {plain(value)}"
 
 
 def _item(item: Any) -> str:

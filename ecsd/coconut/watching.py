@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import sys
@@ -25,6 +24,8 @@ async def show_again(output: Output, watch: bool, show: Callable[[], Awaitable[C
 
     On a terminal the screen is cleared before each print; elsewhere, what has not changed is not printed again.
     """
+    import asyncio  # completion reads this module too, and must not wait for it
+
     before = ""
     output.compact = watch
     while True:
