@@ -159,21 +159,21 @@ class PlayedCore:
         self.send_launch(*specs)
         await self.until(lambda: all(self.phase(spec.task) is Phase.ACTIVE for spec in specs))
 
-    async def transit(self, event: TaskEvent, *tasks: str, **arguments: str) -> None:
-        """Take tasks through an event, and wait until they are done."""
+    def send_transit(self, event: TaskEvent, *tasks: str, **arguments: str) -> str:
+        """Tell tasks to take an event; return the id of the command."""
         id = self._id()
         self.send(
             node.Transit(session=self._session, epoch=self.epoch, id=id, event=event, tasks=tasks, arguments=arguments)
         )
-        assert not await self.answered(id, tasks)
+        return id
+
+    async def transit(self, event: TaskEvent, *tasks: str, **arguments: str) -> None:
+        """Take tasks through an event, and wait until they are done."""
+        assert not await self.answered(self.send_transit(event, *tasks, **arguments), tasks)
 
     async def fail(self, event: TaskEvent, *tasks: str, **arguments: str) -> tuple[node.Failure, ...]:
         """Take tasks through an event, which must fail, and return why it did."""
-        id = self._id()
-        self.send(
-            node.Transit(session=self._session, epoch=self.epoch, id=id, event=event, tasks=tasks, arguments=arguments)
-        )
-        return await self.answered(id, tasks)
+        return await self.answered(self.send_transit(event, *tasks, **arguments), tasks)
 
     async def run(self, *tasks: str) -> None:
         """Bring tasks to RUNNING."""

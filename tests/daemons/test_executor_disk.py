@@ -42,9 +42,9 @@ def disk(site: Site) -> Iterator[Path]:
     subprocess.run(["umount", "-l", path], check=False)
 
 
-def fill(disk: Path) -> Path:
+def fill(disk: Path, name: str = "filler") -> Path:
     """Leave no byte."""
-    file = disk / "filler"
+    file = disk / name
     with contextlib.suppress(OSError), file.open("wb", buffering=0) as out:  # others write, too
         while (free := os.statvfs(disk)).f_bavail:
             out.write(bytes(min(MIB, free.f_bavail * free.f_bsize)))
@@ -115,3 +115,25 @@ async def test_f28_a_task_that_writes_more_than_there_is_does_not_take_the_execu
     assert site.processes(executor) == {}
     filler.unlink()
     await site.core.launch(occ_task("t2"))
+
+
+async def test_f27_without_any_room_it_ends_and_the_next_one_finds_all_tasks(site: Site, disk: Path) -> None:
+    executor = await start(site)
+    site.core.send_launch(program("b1", "exec sleep 1000"), program("b2", "exec sleep 1000"))
+    await site.core.until(lambda: site.core.phase("b1") is Phase.ACTIVE and site.core.phase("b2") is Phase.ACTIVE)
+    await site.core.run("b1", "b2")
+    pids = site.processes(executor)
+    filler = fill(disk)
+    await site.core.transit(TaskEvent.STOP, "b2")  # with the reserve
+    fill(disk, "more")
+
+    site.core.send_transit(TaskEvent.START, "b2", run_number="8")
+
+    assert await executor.ended() == 75
+    assert "disk is full" in executor.log_text()
+    assert site.processes(executor)["b1"] == pids["b1"]
+    filler.unlink()
+    executor.start()
+    await executor.ready()
+    await site.core.until(lambda: site.core.phase("b1") is Phase.ACTIVE)
+    assert (site.core.tasks["b1"].state, site.core.tasks["b1"].pid) == (TaskState.RUNNING, pids["b1"][0])
