@@ -163,6 +163,14 @@ class Environment:
         self.telling = Telling()
         self.telling.waits(now.mono_s)
 
+    def unsettle(self, names: Iterable[str]) -> None:
+        """Tasks were told the event of the present step, and nobody knows how far they are with it."""
+        step = self.step
+        if step is not None and step.kind is StepKind.TASKS:
+            told = {name: step.event for name in names if name in self.tasks}
+            if told:
+                self.update(unsettled={**self.record.unsettled, **told})
+
     def settled(self, names: Iterable[str]) -> None:
         """Tasks have answered: they are not in the middle of anything."""
         if self.record.unsettled:
@@ -547,11 +555,7 @@ class Environment:
 
     def drop_plan(self, ctx: Context) -> None:
         """Leave the present plan where it is. What tasks were told they may be in the middle of."""
-        step = self.step
-        if step is not None and step.kind is StepKind.TASKS and not step.lenient:
-            told = {name: step.event for name in sorted(self.waiting) if name in self.tasks}
-            if told:
-                self.update(unsettled={**self.record.unsettled, **told})
+        self.unsettle(sorted(self.waiting))
         ctx.leave(self)
         ctx.give_up(self)
         self.plan = None

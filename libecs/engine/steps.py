@@ -57,6 +57,7 @@ def expire(env: Environment, ctx: Context) -> None:
     step = env.step
     if step is None:
         return
+    env.unsettle(sorted(env.waiting))
     for name in sorted(env.waiting):
         if name in env.tasks:
             task = env.tasks[name]
@@ -154,6 +155,7 @@ def answered(env: Environment, ctx: Context, name: str, answer: Answer) -> None:
         for failure in answer.failed:
             task = env.tasks.get(failure.task)
             if task is not None and failure.task in env.waiting:
+                env.unsettle([failure.task])
                 env.waiting.discard(failure.task)
                 if not step.lenient:
                     log = f"; last log: {failure.last_log}" if failure.last_log else ""

@@ -12,7 +12,7 @@ from libecs.wire.node import Phase
 from libecs.workflow.role import Channel, Workflow
 from tests.engine.bench import Bench
 from tests.engine.flows import task, workflow
-from tests.engine.test_modify import configured, detectors, up
+from tests.engine.test_modify import configured, detectors, told, up
 
 
 def keep(bench: Bench, **options: bool) -> str:
@@ -372,6 +372,38 @@ def test_what_runs_were_configured_with_compares_whoever_took_them() -> None:
     bench.workflow = attrs.evolve(bench.workflow, user_vars={"x": "2"})
     bench.create(EnvState.RUNNING)
     assert not set(bench.run_info(4).configuration.items()) & set(one.items())
+
+
+def test_a_task_that_may_be_in_the_middle_of_something_is_not_kept() -> None:
+    bench = up(EnvState.CONFIGURED, workflow(task("a", node="n1"), task("b", node="n2")))
+    bench.control("RESET")
+    bench.nodes["n2"].deaf = True
+    bench.control("CONFIGURE")
+    bench.kill("w.a", signal=9)
+    assert bench.state is EnvState.ERROR
+    bench.destroy(keep_tasks=True)
+    bench.wait(10.0)
+    assert not bench.core.pool.idle
+    bench.nodes["n2"].deaf = False
+    bench.wait(10.0)
+    assert bench.nodes["n2"].killed == ["w.b"]
+
+
+def test_a_task_that_did_not_answer_well_is_reset_before_it_is_kept() -> None:
+    bench = Bench(workflow(task("a"), task("b", critical=False)))
+    bench.nodes["n1"].refuse["w.b", "CONFIGURE"] = "not now"
+    bench.create()
+    bench.nodes["n1"].commands.clear()
+    keep(bench)
+    assert ("w.b", "RESET") in told(bench)
+    assert [one.record.role for one in bench.core.pool.idle.values()] == ["w.a", "w.b"]
+
+    bench = Bench(workflow(task("a"), task("b", critical=False)))
+    bench.nodes["n1"].refuse.update({("w.b", "CONFIGURE"): "not now", ("w.b", "RESET"): "no"})
+    bench.create()
+    keep(bench)
+    assert [one.record.role for one in bench.core.pool.idle.values()] == ["w.a"]
+    assert bench.nodes["n1"].killed == ["w.b"]
 
 
 def test_classes_are_the_same_in_other_revisions() -> None:
