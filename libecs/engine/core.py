@@ -302,7 +302,7 @@ class CoreEngine:
             if name is not None:
                 self.questions.output_read(name, message)
         else:
-            self.sessions.received(peer, message)
+            self.sessions.received(peer, message, partial(self._strange, message, who))
 
     def _strange(self, message: object, who: Principal, text: str) -> None:
         """Somebody says what is not his to say: it is dropped and counted, and the audit log names him once a life."""

@@ -90,6 +90,10 @@ class Condemned:
         """Return the condemned tasks of a node, task id to node."""
         return dict(self._by_node.get(node, {}))
 
+    def node_of(self, task: str) -> str | None:
+        """Return the node that holds a condemned task, None for another one."""
+        return self._node.get(task)
+
     def remove(self, task: str) -> bool:
         """Take a task off the list, tell whether it was there."""
         node = self._node.pop(task, None)

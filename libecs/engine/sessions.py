@@ -7,7 +7,9 @@ asked for until an Announce stands for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+import attrs
 
 from libecs.engine import launching, spans, steps, transits
 from libecs.engine.context import Context
@@ -32,6 +34,7 @@ MAX_EPOCH = 2**62 // SESSIONS_PER_EPOCH
 """Numbers of sessions made of more don't fit the wire: who has seen such an epoch has seen no core."""
 
 FromNode = node.Announce | node.Update | node.Answer | node.NodeKeepalive | node.Fenced
+M = TypeVar("M", bound=FromNode)
 
 
 class Hub(Context, Protocol):
@@ -163,8 +166,8 @@ class Sessions:
 
     # what nodes say
 
-    def received(self, peer: str, message: FromNode) -> None:
-        """Take a message of a session."""
+    def received(self, peer: str, message: FromNode, strange: Callable[[str], None] = lambda text: None) -> None:
+        """Take a message of a session. `strange` is told what a node says that is not its to say."""
         hub = self._hub
         if isinstance(message, node.Fenced):
             if message.epoch > hub.epoch:
@@ -175,6 +178,7 @@ class Sessions:
             hub.emit(Send(peer, node.NodeRefused(epoch=hub.epoch, reason="this session is not known")))
             return
         self._heard(one)
+        message = self._its_own(one, message, strange)
         if isinstance(message, node.NodeKeepalive):
             if message.sequence > one.sequence or one.gap:
                 self._inquire(one)
@@ -191,6 +195,36 @@ class Sessions:
             self._learn(((status.task, status) for status in message.tasks), message.sequence)
         else:
             self._answered(one, message)
+
+    def _its_own(self, one: Node, message: M, strange: Callable[[str], None]) -> M:
+        """Leave out what a node says of tasks of other nodes: one that somebody has broken into harms itself alone."""
+        if isinstance(message, node.Update):
+            updates = tuple(told for told in message.tasks if self.is_at(told.task, one.name))
+            if len(updates) < len(message.tasks):
+                strange("speaks of tasks of another node")
+                return attrs.evolve(message, tasks=updates)
+        elif isinstance(message, node.Announce):
+            held = tuple(told for told in message.tasks if self.is_at(told.status.task, one.name))
+            if len(held) < len(message.tasks):
+                strange("holds tasks of another node")
+                return attrs.evolve(message, tasks=held)
+        elif isinstance(message, node.Answer):
+            done = tuple(name for name in message.done if self.is_at(name, one.name))
+            failed = tuple(failure for failure in message.failed if self.is_at(failure.task, one.name))
+            if len(done) + len(failed) < len(message.done) + len(message.failed):
+                strange("answers for tasks of another node")
+                return attrs.evolve(message, done=done, failed=failed)
+        return message
+
+    def is_at(self, task: str, name: str) -> bool:
+        """Whether a task is that of a node as far as we know, or nobody's."""
+        for id in (task, task.rpartition("h")[0]):  # one life of a hook: the task's id, h, the plan's number
+            env = self._hub.owner(id)
+            if env is not None:
+                return env.tasks[id].node == name
+        idle = self._hub.pool.idle.get(task)
+        place = self.condemned.node_of(task) if idle is None else idle.record.node
+        return place is None or place == name
 
     def _heard(self, one: Node) -> None:
         one.heard = self._hub.now.mono_s

@@ -158,7 +158,7 @@ class Telemetry:
 
     def _take(self, name: str, tasks: Iterable[node.TaskTelemetry]) -> None:
         for told in tasks:
-            env = self._who(told.task, told.run)
+            env = self._who(name, told.task, told.run)
             if env is None:
                 continue
             lost = self._lost(told) if told.dropped else 0
@@ -179,13 +179,15 @@ class Telemetry:
             present = env.record.run_number or -1
             self._released[name] = until, number, _Origin(env.id, env.tasks[name].path, present)
 
-    def _who(self, task: str, run: int) -> _Origin | None:
-        """Return where a task belongs, or one life of a hook: the task's id, h, the plan's number."""
+    def _who(self, place: str, task: str, run: int) -> _Origin | None:
+        """Return where a task of node `place` belongs, or one life of a hook: the task's id, h, the plan's number."""
         released = self._released.get(task)
         if released is not None and run and released[1] == run:
             return released[2]
         for name in (task, task.rpartition("h")[0]):
             env = self._hub.owner(name)
+            if env is not None and env.tasks[name].node != place:
+                return None  # a node tells of its own tasks alone
             if env is not None:
                 return _Origin(env.id, env.tasks[name].path, env.record.run_number)
             if (left := self._left.get(name.rpartition("t")[0], {}).get(name)) is not None:
