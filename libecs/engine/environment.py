@@ -163,11 +163,13 @@ class Environment:
         self.telling = Telling()
         self.telling.waits(now.mono_s)
 
-    def unsettle(self, names: Iterable[str]) -> None:
-        """Tasks were told the event of the present step, and nobody knows how far they are with it."""
+    def unsettle(self, names: Iterable[str], *, answered: bool = False) -> None:
+        """Tasks were told the event of the present step, and nobody knows how far they are with it; or they answered
+        that they could not.
+        """
         step = self.step
         if step is not None and step.kind is StepKind.TASKS:
-            told = {name: step.event for name in names if name in self.tasks}
+            told = {name: "" if answered else step.event for name in names if name in self.tasks}
             if told:
                 self.update(unsettled={**self.record.unsettled, **told})
 

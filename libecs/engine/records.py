@@ -110,7 +110,9 @@ class EnvironmentRecord:
     keep_tasks: bool = False
     """Its tasks go to the idle pool when it is destroyed."""
     unsettled: Mapping[str, str] = attrs.field(factory=dict)
-    """Task id to the event that it was told and did not answer well: it may be in the middle of it still."""
+    """Task id to the event that it was told and did not answer: it may be in the middle of it still. "": it answered,
+    not well.
+    """
 
 
 @attrs.frozen(kw_only=True)

@@ -155,7 +155,7 @@ def answered(env: Environment, ctx: Context, name: str, answer: Answer) -> None:
         for failure in answer.failed:
             task = env.tasks.get(failure.task)
             if task is not None and failure.task in env.waiting:
-                env.unsettle([failure.task])
+                env.unsettle([failure.task], answered=True)
                 env.waiting.discard(failure.task)
                 if not step.lenient:
                     log = f"; last log: {failure.last_log}" if failure.last_log else ""

@@ -299,7 +299,8 @@ def test_an_inclusion_that_fails_leaves_the_environment_as_it_was() -> None:
     assert bench.show().excluded == ("w.its",)
     assert bench.state is EnvState.RUNNING
     assert picture(bench, "its") == before
-    assert len(bench.core.pool.idle) == 2  # both are in STANDBY
+    assert [one.record.role for one in bench.core.pool.idle.values()] == ["w.its.qc"]
+    assert bench.nodes["n1"].killed == ["w.its.ro"]  # nobody knows what state it is in
     assert bench.core.environments[bench.show().environment].modification is None
 
     bench.nodes["n1"].refuse.clear()

@@ -12,7 +12,7 @@ from libecs.wire.node import Phase
 from libecs.workflow.role import Channel, Workflow
 from tests.engine.bench import Bench
 from tests.engine.flows import task, workflow
-from tests.engine.test_modify import configured, detectors, told, up
+from tests.engine.test_modify import configured, detectors, up
 
 
 def keep(bench: Bench, **options: bool) -> str:
@@ -389,17 +389,9 @@ def test_a_task_that_may_be_in_the_middle_of_something_is_not_kept() -> None:
     assert bench.nodes["n2"].killed == ["w.b"]
 
 
-def test_a_task_that_did_not_answer_well_is_reset_before_it_is_kept() -> None:
+def test_a_task_that_did_not_answer_well_is_not_kept() -> None:
     bench = Bench(workflow(task("a"), task("b", critical=False)))
     bench.nodes["n1"].refuse["w.b", "CONFIGURE"] = "not now"
-    bench.create()
-    bench.nodes["n1"].commands.clear()
-    keep(bench)
-    assert ("w.b", "RESET") in told(bench)
-    assert [one.record.role for one in bench.core.pool.idle.values()] == ["w.a", "w.b"]
-
-    bench = Bench(workflow(task("a"), task("b", critical=False)))
-    bench.nodes["n1"].refuse.update({("w.b", "CONFIGURE"): "not now", ("w.b", "RESET"): "no"})
     bench.create()
     keep(bench)
     assert [one.record.role for one in bench.core.pool.idle.values()] == ["w.a"]
