@@ -11,6 +11,7 @@ import json
 import logging
 import resource
 import signal
+import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -115,7 +116,7 @@ class ExecutorDaemon:
                 reserve_bytes=RESERVE_BYTES,
                 users=users,
                 facts=facts.Facts(options.state).read,
-                host=None if options.host else lambda: facts.address_towards(options.core),
+                host=None if options.host else self._address,
             ),
             self.uplink,
             context,
@@ -140,6 +141,10 @@ class ExecutorDaemon:
     async def _close_node(self) -> None:
         await self.node.close(stop=False)
         self._left = len(self.node.supervisor.running)
+
+    def _address(self) -> str:
+        """Return where others reach this machine: at the address from which it reaches the core."""
+        return self.uplink.local_address or socket.gethostname()
 
     # what the link says
 

@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from libecs.io.link import version as libzmq_version
 from libecs.io.procfs import boot_id
@@ -68,17 +67,3 @@ def memory_mb(path: Path = Path("/proc/meminfo")) -> float:
         if found:
             return float(int(found[1]) // 1024)
     return 0.0
-
-
-def address_towards(endpoint: str) -> str:
-    """Return the address of this machine from which `tcp://host:port` is reached, so one that others there can reach.
-
-    Where nothing leads there now, the host name.
-    """
-    parts = urlsplit(endpoint)
-    with contextlib.suppress(OSError):
-        for family, kind, _, _, address in socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_DGRAM):
-            with contextlib.suppress(OSError), socket.socket(family, kind) as probe:
-                probe.connect(address)  # nothing is sent: the kernel only looks for the way
-                return str(probe.getsockname()[0])
-    return socket.gethostname()

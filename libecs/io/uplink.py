@@ -107,6 +107,11 @@ class TcpUplink:
         return self._control is not None and self._control.up
 
     @property
+    def local_address(self) -> str:
+        """Address of this machine on the way to the core; "" before there was one."""
+        return "" if self._control is None else self._control.local_address
+
+    @property
     def telemetry_up(self) -> bool:
         """Whether the link for telemetry is up."""
         return self._telemetry is not None and self._telemetry.up

@@ -182,6 +182,7 @@ async def test_a_message_comes_with_key_and_address_of_its_sender_behind_the_cha
     assert (frames, key, address) == ([b"node", b"\x01", b"hello"], CLIENT_KEYS[0], "127.0.0.1")
     assert client.messages == [[b"\x01", b"hello"]]
     assert (client.links, client.troubles) == ([True], [])
+    assert client.dialer.local_address == "127.0.0.1"
 
 
 async def test_what_is_sent_while_the_link_is_down_is_refused_and_never_comes_later(hall: Hall, dial: Dial) -> None:
@@ -341,12 +342,22 @@ async def test_a_port_where_nobody_listens_is_told(dial: Dial) -> None:
     assert trouble.sentence == f"nobody answers at {endpoint}: connection refused"
 
 
+async def test_a_name_with_several_addresses_where_nobody_listens_is_told_as_one(dial: Dial) -> None:
+    with free_port() as endpoint:
+        pass
+
+    trouble = await dial(endpoint.replace("127.0.0.1", "localhost"), known()).first_trouble()
+
+    assert (trouble.refusal, trouble.detail) == (Refusal.REFUSED, "connection refused")
+
+
 async def test_a_network_without_a_way_there_is_told(dial: Dial) -> None:
     # A class E address: the kernel knows no way to it.
     trouble = await dial("tcp://255.255.255.254:47102", known()).first_trouble()
 
     assert trouble.refusal is Refusal.UNREACHABLE
     assert "nobody answers" in trouble.sentence
+    assert "call failed" not in trouble.sentence
 
 
 async def test_a_name_that_means_nothing_is_told(dial: Dial) -> None:

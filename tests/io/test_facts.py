@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import time
 from pathlib import Path
@@ -46,9 +45,3 @@ def test_memory_and_cpus_are_those_of_the_machine(tmp_path: Path) -> None:
     assert facts.memory_mb() > 100
     assert facts.memory_mb(strange) == facts.memory_mb(tmp_path / "none") == 0.0
     assert facts.usable_cpus() >= 1
-
-
-def test_the_address_is_the_one_that_leads_to_the_core() -> None:
-    assert facts.address_towards("tcp://127.0.0.1:47102") == "127.0.0.1"
-    assert re.fullmatch(r"::1|" + re.escape(socket.gethostname()), facts.address_towards("tcp://[::1]:47102"))
-    assert facts.address_towards("tcp://no-such-host.invalid:47102") == socket.gethostname()

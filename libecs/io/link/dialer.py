@@ -20,6 +20,7 @@ import zmq
 
 from libecs.errors import InvalidInput
 from libecs.io.link.context import ClientCurve, Context, set_heartbeats
+from libecs.io.link.door import local_address
 from libecs.io.link.monitor import HANDSHAKE_FAILED, Monitor
 from libecs.io.link.probe import probe
 from libecs.io.link.pump import Pump
@@ -45,7 +46,9 @@ PROBE_AGAIN_S = 5.0
 """As long as nobody answers at all, it is asked why this often: to ask costs a second, in which nobody dials."""
 TELL_AGAIN_S = 10.0
 
-_EVENTS = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | zmq.Event.CLOSED | HANDSHAKE_FAILED
+_EVENTS = (
+    zmq.Event.CONNECTED | zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | zmq.Event.CLOSED | HANDSHAKE_FAILED
+)
 _NEEDS_SOMEBODY = frozenset({Refusal.WRONG_KEY, Refusal.NO_KEY, Refusal.WRONG_CORE, Refusal.INSECURE})
 _NOBODY = frozenset({Refusal.REFUSED, Refusal.UNREACHABLE, Refusal.UNKNOWN_HOST})
 _DOUBTFUL = frozenset({Refusal.WRONG_CORE, Refusal.NO_KEY, Refusal.INSECURE, Refusal.NOT_A_CORE})
@@ -98,6 +101,8 @@ class Dialer:
         """
         self.endpoint = endpoint
         self.up = False
+        self.local_address = ""
+        """Of this machine, as the last connection used it: others there may reach us at it. "" = there was none."""
         self.trouble: Trouble | None = None
         """Of the last attempt; None while the link is up, and before the first attempt has failed."""
         self.dropped = 0
@@ -187,8 +192,10 @@ class Dialer:
         self._wire.pump.schedule()
         self._timer = self._loop.call_later(SLOW_S, self._slow)
 
-    def _happened(self, event: zmq.Event, _value: int, _endpoint: str) -> None:
-        if event is zmq.Event.HANDSHAKE_SUCCEEDED:
+    def _happened(self, event: zmq.Event, value: int, _endpoint: str) -> None:
+        if event is zmq.Event.CONNECTED:
+            self.local_address = local_address(value)
+        elif event is zmq.Event.HANDSHAKE_SUCCEEDED:
             self._came_up()
         elif self.up:
             self._went_down()

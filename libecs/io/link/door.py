@@ -67,6 +67,14 @@ def hang_up(fd: int, address: str) -> None:
             connection.shutdown(socket.SHUT_RDWR)
 
 
+def local_address(fd: int) -> str:
+    """Return the address of this machine that a TCP connection of libzmq uses; "" if it has none."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as connection:
+        name = connection.getsockname()
+        return plain_address(str(name[0])) if isinstance(name, tuple) else ""
+    return ""
+
+
 def plain_address(address: str) -> str:
     """Return an IP address as people write it: an IPv4 one that came through an IPv6 socket as IPv4."""
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ async def probe(endpoint: str, *, curve: bool, timeout_s: float = 1.0) -> tuple[
         return Refusal.REFUSED, "nobody listens there"
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            found = await _connect(parts.hostname, parts.port)
     except TimeoutError:
         return Refusal.UNREACHABLE, "no answer (timed out)"
     except socket.gaierror as error:
@@ -39,13 +40,26 @@ async def probe(endpoint: str, *, curve: bool, timeout_s: float = 1.0) -> tuple[
     except ConnectionRefusedError:
         return Refusal.REFUSED, "connection refused"
     except OSError as error:
-        return Refusal.UNREACHABLE, (error.strerror or str(error)).lower()
+        return Refusal.UNREACHABLE, os.strerror(error.errno).lower() if error.errno else "no way there"
+    reader, writer = found
     try:
         return await _greet(reader, writer, curve, timeout_s)
     finally:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+async def _connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to the first address of a host that takes it. Raises OSError: if one has refused, that."""
+    loop = asyncio.get_running_loop()
+    problem: OSError = OSError()
+    for family, _, _, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            return await asyncio.open_connection(str(address[0]), port, family=family)
+        except OSError as error:
+            problem = problem if isinstance(problem, ConnectionRefusedError) else error
+    raise problem
 
 
 async def _greet(
