@@ -79,7 +79,7 @@ async def test_daemons_that_die_take_nothing_with_them(cluster, state, victims) 
             pass
         assert (run.condition, run.number > number) == ("GOOD", True)
         await env.destroy()
-    assert cluster.tasks() == {}
+    cluster.wait_no_tasks()
 
 
 async def test_task_that_dies_while_its_executor_is_away_has_the_right_cause(cluster) -> None:
@@ -225,7 +225,7 @@ async def test_task_that_never_answers_is_named_at_its_deadline(cluster, moment)
         assert "single.one" in text
         assert env.state == "ERROR" or (await env.show()).state.name == "ERROR"
         await env.destroy(force=True)
-    assert cluster.tasks() == {}
+    cluster.wait_no_tasks()
 
 
 async def test_answer_after_the_deadline_changes_nothing(cluster) -> None:
@@ -285,7 +285,7 @@ async def test_two_operators_who_order_at_once_see_one_serial_order(cluster) -> 
             if left:
                 assert not left[0].broken
                 await left[0].destroy(allow_running=True)
-    assert cluster.tasks() == {}
+    cluster.wait_no_tasks()
 
 
 async def test_paused_core_wakes_without_calling_anybody_lost(cluster) -> None:

@@ -13,6 +13,7 @@ from libecs.access import Role
 
 pytestmark = pytest.mark.timeout(180)
 
+TIMER = {"auto_stop_enabled": "true", "auto_stop_timeout": "300ms"}
 DETECTORS = ("its", "tpc", "trd", "tof")
 
 
@@ -70,7 +71,7 @@ async def test_each_of_four_detectors_leaves_and_comes_back_and_the_others_do_no
             assert {role.split(".")[1] for role in (span.role for span in run.degraded)} >= set(DETECTORS)
         await env.destroy()
         await ecs.end_tasks()
-        assert cluster.tasks() == {}
+        cluster.wait_no_tasks()
 
 
 async def test_dead_node_is_taken_out_of_a_run_that_goes_on(cluster) -> None:
@@ -120,7 +121,7 @@ async def test_kept_tasks_get_another_template_and_payload_in_the_same_processes
         assert run.condition == "GOOD"
         await again.destroy()
         await ecs.end_tasks()
-        assert cluster.tasks() == {}
+        cluster.wait_no_tasks()
 
 
 async def test_fifty_points_of_a_scan_change_no_pid_and_an_unknown_key_changes_nothing(cluster) -> None:
@@ -178,9 +179,9 @@ async def test_runs_that_end_by_themselves_say_why(cluster) -> None:
     async with connected(cluster) as ecs:
         automatic = await ecs.environment("single", {"count": 5}, auto=True)
         stream = await automatic.over(timeout=60)
-        timed = await ecs.environment("single", {"auto_stop_timeout": "300ms"}, auto=True)
+        timed = await ecs.environment("single", TIMER, auto=True)
         timer = await timed.over(timeout=60)
-        env = await ecs.environment("single", {"auto_stop_timeout": "300ms"})
+        env = await ecs.environment("single", TIMER)
         await env.control("START")
         number = (await env.show()).run_number
         await env.wait("CONFIGURED", timeout=60)
@@ -197,7 +198,7 @@ async def test_runs_that_end_by_themselves_say_why(cluster) -> None:
             "STOPPED",
         ]
         assert await ecs.environments() == []
-    assert cluster.tasks() == {}
+    cluster.wait_no_tasks()
 
 
 async def test_run_is_repeated_as_it_was_or_says_what_differs(cluster) -> None:

@@ -29,7 +29,7 @@ async def running(field, **variables):
         info = await env.show()
         yield ecs, watch, env, info.run_number, pids(info)
         await env.destroy(force=env.broken, allow_running=True)
-        assert field.tasks() == {}
+        field.wait_no_tasks()
 
 
 def pids(info) -> dict[str, int]:

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -126,22 +126,29 @@ class Daemon:
 
     def wait_ready(self, timeout_s: float = READY_S) -> float:
         """Wait until it is ready; return the seconds since its start. Raises Failed."""
+        self._wait(lambda: self._ready, "ready", timeout_s)
+        return self.ready_s
+
+    def wait_connected(self, timeout_s: float = READY_S) -> None:
+        """Wait until an executor is at its core: it is ready without one, too. Raises Failed."""
+        self._wait(lambda: any(" connected" in status for status in self.statuses[-1:]), "connected", timeout_s)
+
+    def _wait(self, true: Callable[[], bool], what: str, timeout_s: float) -> None:
         end = time.monotonic() + timeout_s
         assert self._notify is not None
         descriptor = os.pidfd_open(self.pid)
         notify = self._notify.fileno()
         try:
-            while not self._ready:
+            while not true():
                 readable, _, _ = select.select([notify, descriptor], [], [], max(0.0, end - time.monotonic()))
                 if notify in readable:
                     self._hear(self._notify.recv(4096))
                 elif readable:
                     raise Failed(f"{self.name} ended with status {self._process_status()}\n{self.tail()}")
                 elif time.monotonic() >= end:
-                    raise Failed(f"{self.name} was not ready within {timeout_s:g} s\n{self.tail()}")
+                    raise Failed(f"{self.name} was not {what} within {timeout_s:g} s\n{self.tail()}")
         finally:
             os.close(descriptor)
-        return self.ready_s
 
     def _hear(self, data: bytes) -> None:
         for line in data.decode(errors="replace").splitlines():
@@ -348,6 +355,8 @@ class Cluster:
             daemon.start()
         for daemon in self.daemons:
             daemon.wait_ready()
+        for daemon in self.nodes.values():
+            daemon.wait_connected()
         return self
 
     @property
@@ -446,6 +455,14 @@ class Cluster:
             if words[0].endswith("ecs-shim") and len(words) > 1:
                 found[Path(words[1]).name] = pid
         return found
+
+    def wait_no_tasks(self, timeout_s: float = END_S) -> None:
+        """Wait until no task and no shim is left. Raises Failed."""
+        end = time.monotonic() + timeout_s
+        while left := {**self.tasks(), **{pid: task for task, pid in self.shims().items()}}:
+            if time.monotonic() > end:
+                raise Failed(f"these are left: {left}")
+            await_end(min(left), max(0.0, end - time.monotonic()))
 
     def read(self) -> dict[str, recorder.Record]:
         """Return what the recording tasks wrote: task id to record."""

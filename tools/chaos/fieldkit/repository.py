@@ -121,7 +121,8 @@ def write_repository(folder: Path, recorder: Path, *, examples: Path | None = No
             properties='  value: "{{ value }}"\n  role_path: "{{ task_parent_role }}"',
         ),
     }
-    for name, more in (("faulty", ""), ("hasty", "timeouts: {CONFIGURE: 1s, START: 1s, STOP: 1s, RESET: 1s}")):
+    hasty = "timeouts: {CONFIGURE: 1s, START: 1s, STOP: 1s, RESET: 1s}"
+    for name, more in (("faulty", "reconfigure: live"), ("hasty", hasty)):
         tasks[name] = _RECORDER.format(name=name, program=recorder, more=more, properties=_FAULTS)
     if examples is not None:
         workflows["chain"] = _CHAIN
