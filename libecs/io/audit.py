@@ -25,6 +25,7 @@ import attrs
 
 from libecs.engine.effects import Audit
 from libecs.errors import InvalidInput, NotFound
+from libecs.io.keys import make_private_folder
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class AuditLog:
         self._rotate_bytes = rotate_bytes
         self._descriptor = -1
         self._size = 0
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
         self._head_descriptor = os.open(folder / "head", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         remembered = _read_head(os.pread(self._head_descriptor, 256, 0))
         written, cut = self._open_last()

@@ -251,6 +251,7 @@ def _write(contexts: Contexts) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary.touch(mode=0o600)  # who can write it chooses which core we trust
         temporary.write_text("".join(lines), encoding="utf-8")
         temporary.replace(path)
     except OSError as error:

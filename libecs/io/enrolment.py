@@ -10,7 +10,7 @@ import attrs
 
 from libecs import errors
 from libecs.errors import DecodeError, Denied, EcsError, InvalidInput, Unreachable
-from libecs.io.keys import KeyPair, read_key_file, toml_text, write_key_file, write_private
+from libecs.io.keys import KeyPair, make_private_folder, read_key_file, toml_text, write_key_file, write_private
 from libecs.io.link import ClientCurve, Context, Dialer, Refusal, Trouble, close_context, new_context
 from libecs.io.lobby import CHANNEL
 from libecs.io.token import Invitation
@@ -89,7 +89,7 @@ def join(text: str, key_file: Path, *, timeout_s: float = TIMEOUT_S) -> Enrolled
     invitation = Invitation.read(text)
     new_file = key_file.with_name(key_file.name + ".new")
     try:
-        key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(key_file.parent)
         is_new = invitation.rotate or not key_file.exists()
         if not is_new:
             pair = read_key_file(key_file)

@@ -111,7 +111,7 @@ class Keyring:
         self._problems: tuple[str, ...] = ()
         self._inotify: Inotify | None = None
         self._timer: asyncio.TimerHandle | None = None
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
         self.reload()
 
     def principal(self, key: str) -> Principal | None:
@@ -329,8 +329,7 @@ def open_core_keys(state: Path, *, now_ms: int) -> CoreKeys:
     core_file, owner_file, principals = folder / "core.key", folder / "owner.key", folder / "principals"
     made = not core_file.exists()
     try:
-        for path in (folder, principals):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(principals)
         if made:
             owner = KeyPair.new()
             write_key_file(owner_file, owner)
@@ -403,6 +402,13 @@ def write_private(path: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for our own eyes. Raises OSError."""
+    for folder in (*reversed(path.parents), path):  # `parents=True` would make those above as the umask says
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def toml_text(text: str) -> str:

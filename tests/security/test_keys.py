@@ -71,9 +71,14 @@ def test_a_key_file_that_others_can_use_is_refused(tmp_path: Path, mode: int) ->
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make files of others")
-def test_a_key_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_a_key_file_of_somebody_else_is_refused_to_all_but_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_key_file(tmp_path / "k", ALICE)
     os.chown(tmp_path / "k", 12345, -1)
+    assert read_key_file(tmp_path / "k") == ALICE
+
+    monkeypatch.setattr("os.geteuid", lambda: 4242)
 
     with pytest.raises(Denied, match="user 12345"):
         read_key_file(tmp_path / "k")

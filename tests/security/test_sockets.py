@@ -434,7 +434,6 @@ async def inside(tmp_path: Path) -> AsyncIterator[Inside]:
     alice = KeyPair.new()
     keyring = Keyring(state / "keys" / "principals")
     keyring.add("alice", Role.OPERATOR, alice.public, state=KeyState.APPROVED, by="", now_ms=0)
-    (state / "keys").chmod(0o700)
     daemon = CoreDaemon(CoreOptions(state=state, listen=("tcp://127.0.0.1:0",), lobby="tcp://127.0.0.1:0"), {})
     running = asyncio.create_task(daemon.run())
     context = new_context()
