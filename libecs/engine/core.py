@@ -186,7 +186,9 @@ class CoreEngine:
         if self.is_fresh:
             self.emit(Persist(CORE, FRESH, b"1"))
             # the records of earlier lives may be lost, and nodes hold what had the first ids of epoch 1
-            self._ids.counter = now.unix_ms // 1000
+            self._ids.counter = (
+                now.unix_ms // 10
+            )  # a life that loses them again soon after has given fewer than 100 a second
             self.locks.fence = max(self.locks.fence, now.unix_ms // 1000)
         for name, reason in self.quarantine.items():
             self.event("quarantine", name=name, ok=False, text=reason)
