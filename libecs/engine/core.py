@@ -185,10 +185,8 @@ class CoreEngine:
         self.emit(Persist(CORE, "epoch", str(self.epoch).encode()))
         if self.is_fresh:
             self.emit(Persist(CORE, FRESH, b"1"))
-            # the records of earlier lives may be lost, and nodes hold what had the first ids of epoch 1
-            self._ids.counter = (
-                now.unix_ms // 10
-            )  # a life that loses them again soon after has given fewer than 100 a second
+            # the records of earlier lives may be lost, and nodes hold what had their ids: fewer than 100 a second
+            self._ids.counter = now.unix_ms // 10
             self.locks.fence = max(self.locks.fence, now.unix_ms // 1000)
         for name, reason in self.quarantine.items():
             self.event("quarantine", name=name, ok=False, text=reason)
