@@ -281,6 +281,7 @@ async def test_a_workflow_of_a_script_runs_on_the_nodes_of_a_core(ecs: AsyncEcs)
             assert [task.role for task in await ecs.tasks(env.id)] == ["lab.clock", "lab.spare"]
             log = await env.task_log("clock")
             assert (log.stream, log.text) == ("stdout", "tick\n")
+            await eventually(lambda: [line.text for line in run.log] == ["tick"])
             with pytest.raises(UsageError, match=r"'\*\*' chooses 2 tasks, not one"):
                 await env.task_log("**")
         assert run.record is not None
