@@ -25,6 +25,8 @@ from libecs.wire.codec import pack_value, unpack_value
 
 KEEP_OPERATIONS = 1000
 """Answers of old operations that are kept for who asks again."""
+KEEP_DENIED = 1000
+"""Denied requests that are remembered in this life: they are on no record."""
 MAX_ID = 200
 """Characters of an operation's id."""
 
@@ -55,6 +57,8 @@ class Requests:
         self._desk = desk
         self.operations: dict[str, OperationRecord] = {}
         self._waiting: dict[str, set[str]] = {}
+        self._denied: dict[tuple[str, str], Finished] = {}
+        """Who and operation to the answer: who asks again, perhaps unknowingly, is not judged anew."""
         self._at_once: Mapping[type, Callable[..., str]] = {
             client.Lock: lambda message, who: desk.locks.lock(message, who),
             client.Unlock: lambda message, who: desk.locks.unlock(message),
@@ -67,6 +71,9 @@ class Requests:
         """Take a request that changes something."""
         desk = self._desk
         message = rules.asked_by(message, who)
+        if (before := self._denied.get((who.name, message.operation))) is not None:
+            desk.emit(Send(peer, before))
+            return
         if (denied := rules.denial(who, rules.verb_of(message))) is not None:
             self._turn_away(peer, message, who, denied, "denied")
             return
@@ -91,8 +98,13 @@ class Requests:
     def _turn_away(self, peer: str, message: Mutation, who: Principal, error: EcsError, decision: str) -> None:
         """Refuse, and keep no record of it."""
         desk = self._desk
+        answer = self._error(message, error)
+        if decision == "denied":
+            self._denied[who.name, message.operation] = answer
+            if len(self._denied) > KEEP_DENIED:
+                del self._denied[next(iter(self._denied))]
         desk.emit(rules.asked(message, who, decision, rules.error_text(error)))
-        desk.emit(Send(peer, attrs.evolve(self._error(message, error), operation=message.operation)))
+        desk.emit(Send(peer, answer))
 
     def _error(self, message: Mutation, error: EcsError) -> Finished:
         environment = getattr(message, "environment", "")

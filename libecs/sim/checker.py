@@ -21,6 +21,7 @@ from libecs.fsm import ENVIRONMENT, EnvState, Mode, TaskState
 from libecs.sim.accounts import Accounts
 from libecs.sim.clients import Operation
 from libecs.sim.history import History, event_text
+from libecs.sim.house import House
 from libecs.sim.modifications import Modifications
 from libecs.sim.tasks import EXIT_NAMES, START_NAMES, ControlledTask, Effects, Process
 from libecs.sim.workflows import IDEMPOTENT
@@ -113,6 +114,7 @@ class Checker:
         self._durable_kinds: set[str] = set()
         self.effects = Effects()
         self.accounts = Accounts(world, history)
+        self.house = House(world, history)
         self.modifications = Modifications(world, history)
         self.signals = 0
         self.stuck = 0
@@ -144,6 +146,8 @@ class Checker:
             self._committed.add(event.sequence)
             self._durable_kinds.add(event.kind)
             self._event(event)
+            self.house.event(event)
+        self.house.committed(records)
         for (table, key), value in records.items():
             if table == ENVIRONMENT_RECORDS and value is not None:
                 self._environment_record(self.environment(key), unpack_value(EnvironmentRecord, value))
@@ -184,6 +188,7 @@ class Checker:
 
     def audited(self, line: Audit) -> None:
         """See a line of the audit log."""
+        self.house.audited(line)
 
     def _event(self, event: Event) -> None:
         env = self.environment(event.environment) if event.environment else None
@@ -246,7 +251,7 @@ class Checker:
 
     def _excused(self, env: Environment) -> None:
         """An environment goes to ERROR: somebody must have given it a reason."""
-        if env.excuses:
+        if env.excuses or self.house.excuses(env.name, env.transition, env.transition_before):
             return
         scenario = self.world.scenario
         recently = env.transition or self._now - env.last_transition_s < 1.0
@@ -296,7 +301,13 @@ class Checker:
     def answered(self, operation: Operation, finished: Finished) -> None:
         """See an answer to an operation."""
         first = self.answers.setdefault(finished.operation, finished)
-        if first != finished and operation.begun_s >= self.forgot_s:
+        self.house.answered(finished)
+        if isinstance(operation.request, Create) and operation.request.auto:
+            known = self.environments.get(finished.environment)
+            self.house.auto_answered(finished, known.state if known is not None else None)
+        if first.code == "E_DENIED":  # that is on no record: who asks again is judged again
+            self.answers[finished.operation] = finished
+        elif first != finished and operation.begun_s >= self.forgot_s:
             self._broken("same-answer", f"{finished.operation} was answered {first} and then {finished}")
         if isinstance(operation.request, Modify) and first is finished:
             self.modifications.answered(operation, operation.request, finished)
@@ -341,6 +352,7 @@ class Checker:
         self.open_calls.clear()
         self.lost_runs.update(self.runs)
         self.run_records.clear()
+        self.house.forget()
         self.accounts.metrics.clear()
         self.modifications.forget()
         self.accounts.saved.clear()
@@ -416,8 +428,13 @@ class Checker:
 
     def _may_die(self, spec: TaskSpec) -> bool:
         """Whether the death of a task may have no consequence: it is excluded or idle, or its group does without it."""
-        out = not self.modifications.counts(spec)
-        return out or self.modifications.is_loose(spec.environment, spec.role)
+        modifications = self.modifications
+        if not modifications.counts(spec):
+            return True
+        if not modifications.is_loose(spec.environment, spec.role):
+            return False
+        complete = self.environment(spec.environment).state in (EnvState.CONFIGURED, EnvState.RUNNING)
+        return not (complete and modifications.is_broken(spec.environment))
 
     def disturbed(self, processes: Iterable[Process]) -> None:
         """The nemesis lays hands on tasks."""
@@ -518,6 +535,8 @@ class Checker:
         spec = process.spec
         if spec.mode not in CONTROLLED:
             return  # a STOP that was on its way
+        if self.house.ends_orphans:
+            return
         if spec.environment in self.orphans and spec.task not in self.doomed and not process.orphaned:
             self._broken("orphan", f"task {spec.task} ({spec.role}) of a forgotten environment {text}")
 

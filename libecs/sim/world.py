@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
+from libecs.access import OWNER, Principal, Role
 from libecs.engine.effects import Connected, Disconnected, Effect, Engine, Now, Received
 from libecs.fsm import Mode
 from libecs.sim.agenda import Agenda
@@ -15,6 +17,7 @@ from libecs.sim.checker import Checker
 from libecs.sim.clients import Client, Shared
 from libecs.sim.core import CoreProcess
 from libecs.sim.coverage import count
+from libecs.sim.crowd import FORGER, Crowd, with_detectors
 from libecs.sim.hall import Hall
 from libecs.sim.history import History, Violation
 from libecs.sim.intruders import OldCore
@@ -86,6 +89,7 @@ class NodeLink:
     def __init__(self, world: World, node: Node) -> None:
         self.world = world
         self.node = node
+        self.principal = Principal(name=node.name, role=Role.NODE)
         self.pair: Pair | None = None
         self.telemetry: Connection | None = None
         self.down = False
@@ -124,7 +128,7 @@ class NodeLink:
 
     def _to_core(self, message: object) -> None:
         self.world.heard[self.node.name] = self.world.agenda.mono_s
-        self.world.core.put(Received(self.node.name, message))
+        self.world.core.put(Received(self.node.name, message, self.principal))
 
     def _to_node(self, message: object) -> None:
         self.world.checker.commanded(message)
@@ -195,6 +199,10 @@ class World:
             )
             for n in range(scenario.workflows)
         }
+        self.crowd = Crowd(self)
+        self.crowd.furnish(sorted(workflows))
+        for name, detectors in self.crowd.detectors.items():
+            workflows[name] = with_detectors(workflows[name], detectors)
         self.hall = Hall(self.agenda, self.history, self._random("hall"), self.checker)
         self.core = CoreProcess(
             self.agenda,
@@ -225,6 +233,16 @@ class World:
             self._add_client(f"client{n}", client_random, sorted(workflows), scenario.operations)
         self._janitor = self._add_client(JANITOR, client_random, [], 0)
         self.clients.remove(self._janitor)
+        for name in self.crowd.names:
+            self._client_links[name] = Pair(
+                self.network,
+                CLIENT,
+                self.network.client_faults,
+                "core",
+                name,
+                partial(self._client_says, name),
+                partial(self.crowd.receive, name),
+            )
         self.latest: Environments | None = None
         self._latest_asked_s = 0.0
         self.nemesis = Nemesis(self, scenario, self._random("nemesis"))
@@ -292,7 +310,8 @@ class World:
         if self.gated and len(self.welcomed) == len(self.nodes):
             self.gated = False
         if not self.gated:
-            self.core.put(Received(name, message))
+            who = OWNER if name == JANITOR else self.crowd.client_principal(name)
+            self.core.put(Received(name, message, who))
 
     def _core_sends(self, peer: str, message: object) -> None:
         link = self.links.get(peer)
@@ -301,8 +320,18 @@ class World:
                 link.pair.to_b.send(message)
         elif peer in self._client_links:
             self._client_links[peer].to_b.send(message)
+        elif peer == FORGER:
+            pass
         else:
             self.history.broken("engine-effect", f"core sends to {peer!r}, which is nobody")
+
+    def person_says(self, name: str, message: object) -> None:
+        """Send what somebody of the crowd says."""
+        self._client_links[name].to_a.send(message)
+
+    def janitor_asks(self, requests: list[Any]) -> None:
+        """Let the janitor ask for something until it is answered."""
+        self._janitor.ask_all(requests)
 
     def _node_sends(self, node: Node, message: object) -> None:
         pair = self.links[node.name].pair
@@ -373,6 +402,8 @@ class World:
             self.checker.executor_forgot(process.name)
 
     def _process_died(self, process: EngineProcess) -> None:
+        if process is self.core:
+            self.checker.house.core_died()
         for link in self.links.values():
             if process is self.core or process is link.node:
                 link.cut("peer died")
@@ -430,8 +461,10 @@ class World:
         for client in self.clients:
             client.begin()
         self.nemesis.begin()
+        self.crowd.begin()
         self._run_until(self.scenario.active_s)
         self.nemesis.heal()
+        self.crowd.heal()
         self.block_clients(False)
         settled_s = self._settle()
         self._destroy_all()
@@ -471,7 +504,7 @@ class World:
             self._run_until(self.agenda.mono_s + 0.6)
             if self.agenda.mono_s - healed_s < 1.5:
                 continue
-            reasons = self.checker.unsettled(self.latest)
+            reasons = self.checker.unsettled(self.latest) + self.crowd.busy()
             good = good + 1 if not reasons else 0
             if good == 2:
                 return self.agenda.mono_s - healed_s
@@ -481,6 +514,9 @@ class World:
 
     def _destroy_all(self) -> None:
         """Destroy every environment that is left, and see that nothing of it is left."""
+        if self.crowd.there:
+            self.crowd.unlock()
+            self._run_until(self.agenda.mono_s + 2.0)
         pending: dict[str, Destroy | EndTasks] = {}
         for info in self.latest.environments if self.latest is not None else ():
             pending[info.environment] = Destroy(
