@@ -17,7 +17,7 @@ from libecs.engine.records import (
     ModificationRecord,
     PlacementRecord,
 )
-from libecs.fsm import EnvState
+from libecs.fsm import EnvState, Mode
 from libecs.globs import matches, role_pattern
 from libecs.sim.clients import Operation
 from libecs.sim.history import History
@@ -188,6 +188,25 @@ class Modifications:
         if workflow is None or self.drops(environment, path):
             return workflow is not None
         return any(role.min and path.startswith(f"{role.path}.") for role in workflow.roles)
+
+    def is_broken(self, environment: str) -> bool:
+        """Whether an environment can't go on with what lives of it, by `min`. Where anything may be dropped nobody
+        knows, nor while others come or go.
+        """
+        workflow, known = self.world.services.workflow_of(environment), self.of(environment)
+        if workflow is None or known.moving is not None or any(c.on_exit == "drop" for c in workflow.classes.values()):
+            return False
+        there = {task.spec.role for task in self.world.controlled(environment) if task.alive}
+        lost = set()
+        for index in members.runners(workflow):
+            role = workflow.roles[index]
+            assert role.task is not None
+            watched = (
+                role.task.mode in (Mode.DIRECT, Mode.FAIRMQ) and not workflow.classes[role.task.class_name].endpoint
+            )
+            if role.critical and watched and role.path not in there:
+                lost.add(index)
+        return members.is_broken(workflow, lost, members.outside(workflow, known.excluded))
 
     # at rest
 
