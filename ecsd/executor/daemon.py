@@ -37,6 +37,8 @@ COMMIT_FAILED = 75
 """Exit code after records could not be written: start again."""
 READY_ANYWAY_S = 3.0
 """A node without a core is no failed unit."""
+WELCOME_S = 3.0
+"""A core that has taken our link and says nothing for so long does not want us."""
 PORTS = 200
 _STATUS_S = 5.0
 
@@ -53,6 +55,7 @@ class ExecutorDaemon:
         self._ready = False
         self._state = f"dialling {options.core}"
         self._status_timer: asyncio.TimerHandle | None = None
+        self._welcome_timer: asyncio.TimerHandle | None = None
         self._left = 0
 
     async def run(self) -> int:
@@ -136,6 +139,7 @@ class ExecutorDaemon:
         stack.callback(self._ready_timer.cancel)
         self._tell_status()
         stack.callback(self._tell_no_more)
+        stack.callback(self._await_no_welcome)
         self.node.attach()
 
     async def _close_node(self) -> None:
@@ -149,14 +153,30 @@ class ExecutorDaemon:
     # what the link says
 
     def _linked(self, up: bool) -> None:
+        self._await_no_welcome()
         self._say(f"core {self.options.core} answers" if up else f"no core: the link to {self.options.core} broke")
+        if up:
+            self._welcome_timer = asyncio.get_running_loop().call_later(WELCOME_S, self._not_welcomed)
+
+    def _await_no_welcome(self) -> None:
+        if self._welcome_timer is not None:
+            self._welcome_timer.cancel()
+            self._welcome_timer = None
+
+    def _not_welcomed(self) -> None:
+        self._say(
+            f"no core: {self.options.core} takes the link of node {self.options.node}, and then says nothing: "
+            "is its key that of a node, and is its software as new as the core's?"
+        )
 
     def _welcomed(self, message: Welcome) -> None:
+        self._await_no_welcome()
         self._say(f"core {self.options.core} connected, epoch {message.epoch}")
         self._be_ready()
 
     def _refused(self, message: NodeRefused) -> None:
         if message.reason:
+            self._await_no_welcome()
             self._say(f"no core: {self.options.core} does not take node {self.options.node}: {message.reason}")
 
     def _troubled(self, trouble: link.Trouble) -> None:

@@ -51,6 +51,8 @@ class PlayedCore:
         self.outputs: list[node.OutputRead] = []
         self.telemetry: list[node.Telemetry] = []
         self.principals: set[str] = set()
+        self.refusal: str | None = None
+        """Why every node is refused; "" = nodes are not even answered."""
         self._session = 0
         self._commands = 0
         self._peer = b""
@@ -94,6 +96,12 @@ class PlayedCore:
         message = NODE.decode(payload)
         if isinstance(message, node.NodeHello):
             self.hellos.append(message)
+            if self.refusal is not None:
+                self._peer = peer
+                if self.refusal:
+                    self.send(node.NodeRefused(epoch=self.epoch, reason=self.refusal))
+                self._changed.set()
+                return
             self._session += 1
             self.tasks.clear()
             self._peer = peer
@@ -119,6 +127,12 @@ class PlayedCore:
 
     def _date(self, tasks: Mapping[str, TaskStatus]) -> None:
         self.changed_at.update(dict.fromkeys(tasks, time.monotonic()))
+
+    async def silent(self) -> None:
+        """Wait until no link is left."""
+        async with asyncio.timeout(IN_TIME_S):
+            while self._router.connections:
+                await asyncio.sleep(0.02)  # nothing tells of it but a message that can't be sent
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait for what the node tells."""

@@ -84,6 +84,23 @@ async def test_a_core_without_keys(site: Site) -> None:
         await plain.close()
 
 
+@pytest.mark.parametrize(
+    ("refusal", "text"),
+    [
+        ("", "takes the link of node n1, and then says nothing: is its key that of a node"),
+        ("another node has your name", "does not take node n1: another node has your name"),
+    ],
+)
+async def test_a_core_that_does_not_want_this_node_and_then_does(site: Site, refusal: str, text: str) -> None:
+    site.core.refusal = refusal
+    executor = site.executor()
+
+    await says(executor, text)
+
+    site.core.refusal = None
+    await executor.says("connected")
+
+
 async def test_without_keys_on_both_sides_it_works() -> None:
     plain = Site(secure=False)
     try:

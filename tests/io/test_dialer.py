@@ -33,6 +33,7 @@ from libecs.io.link import (
     public_key,
 )
 from libecs.io.link.dialer import pause_s
+from libecs.io.link.probe import probe
 from libecs.io.zap import ZapResponder
 
 T = TypeVar("T")
@@ -373,6 +374,19 @@ async def test_a_port_that_takes_the_connection_and_says_nothing_is_told(dial: D
 
     assert trouble.refusal is Refusal.SILENT
     assert "nothing is said" in trouble.sentence
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "refusal"),
+    [
+        ("tcp://host:99999", Refusal.REFUSED),
+        ("tcp://host", Refusal.REFUSED),
+        ("ipc:///nobody", Refusal.REFUSED),
+        (f"tcp://{'x' * 70}.invalid:1", Refusal.UNKNOWN_HOST),
+    ],
+)
+async def test_whatever_an_endpoint_is_a_question_to_it_has_an_answer(endpoint: str, refusal: Refusal) -> None:
+    assert (await probe(endpoint, curve=True))[0] is refusal
 
 
 @pytest.mark.parametrize("words", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2p1\r\n"])

@@ -27,16 +27,22 @@ async def probe(endpoint: str, *, curve: bool, timeout_s: float = 1.0) -> tuple[
         curve: whether the attempt was made with a key.
         timeout_s: for the connection, and again for the greeting.
     """
-    parts = urlsplit(endpoint)
-    if parts.scheme != "tcp" or not parts.hostname or not parts.port:
+    try:
+        parts = urlsplit(endpoint)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not endpoint.startswith("tcp://") or not host or not port:
         return Refusal.REFUSED, "nobody listens there"
     try:
         async with asyncio.timeout(timeout_s):
-            found = await _connect(parts.hostname, parts.port)
+            found = await _connect(host, port)
     except TimeoutError:
         return Refusal.UNREACHABLE, "no answer (timed out)"
     except socket.gaierror as error:
-        return Refusal.UNKNOWN_HOST, f"no host of name {parts.hostname} ({error.strerror})"
+        return Refusal.UNKNOWN_HOST, f"no host of name {host} ({error.strerror})"
+    except UnicodeError:
+        return Refusal.UNKNOWN_HOST, f"{host!r:.80} can be no name of a host"
     except ConnectionRefusedError:
         return Refusal.REFUSED, "connection refused"
     except OSError as error:
