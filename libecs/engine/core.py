@@ -40,6 +40,7 @@ from libecs.engine.effects import (
     WorkDone,
 )
 from libecs.engine.environment import Environment
+from libecs.engine.failures import grouped
 from libecs.engine.locks import FENCE, Locks, detectors_of
 from libecs.engine.placement import NodeOffer, Placed
 from libecs.engine.plan import Plan
@@ -619,15 +620,16 @@ class CoreEngine:
             return
         self._made(env)
 
-    def _compared(self, env: Environment, differences: str, possible: bool) -> None:
+    def _compared(self, env: Environment, differences: repeat.Differences, possible: bool) -> None:
         """A run is to be repeated, and it is known what can't be the same."""
         number = env.record.repeat
         if differences and not (possible and env.record.repeat_force):
-            text = f"run {number} can't be repeated as it was: {differences}"
-            self._stillborn(env, "E_INVALID", text, "by force it is made all the same" if possible else "")
+            text = f"run {number} can't be repeated as it was: {differences.text()}"
+            hint = "by force it is made all the same" if possible else ""
+            self._stillborn(env, "E_INVALID", text, hint, grouped(differences.found))
             return
         if differences:
-            self.event("repeat", env.id, run_number=number, ok=False, text=differences)
+            self.event("repeat", env.id, run_number=number, ok=False, text=differences.text())
         repeat.keep_placement(env, self)
         env.update(repeat=0)
         self._made(env)
@@ -646,10 +648,20 @@ class CoreEngine:
         env.begin(self, agenda[0])
         env.advance(self)
 
-    def _stillborn(self, env: Environment, code: str, message: str, hint: str = "") -> None:
+    def _stillborn(
+        self, env: Environment, code: str, message: str, hint: str = "", failures: Mapping[str, str] | None = None
+    ) -> None:
         """An environment can't be made: nobody but who asked for it has seen it."""
         self.event("environment.state", env.id, state=EnvState.DONE.name, ok=False, text=message)
-        answer = Finished(operation="", environment=env.id, state=EnvState.DONE, code=code, message=message, hint=hint)
+        answer = Finished(
+            operation="",
+            environment=env.id,
+            state=EnvState.DONE,
+            code=code,
+            message=message,
+            hint=hint,
+            failures=failures or {},
+        )
         self.finish(env, answer)
         self.remove(env, answer)
 

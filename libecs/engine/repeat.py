@@ -27,13 +27,12 @@ from libecs.wire.codec import pack_value
 
 SCRIPT = "script-"
 """How the names of repositories begin that hold what a script has brought along."""
-SHOWN = 20
-"""Differences that a message lists."""
+SHOWN = 8
+"""Kinds of differences that a message lists."""
+NAMED = 3
+"""Roles that it names of each kind."""
 PORTION = 100
 """Tasks that one `handle` compares."""
-
-Done = Callable[[Environment, str, bool], None]
-"""Is called with the environment, what differs ("" = nothing), and whether it can be made all the same."""
 
 
 def check(runbook: RunBook, message: client.Create) -> None:
@@ -62,49 +61,72 @@ def request_of(run: RunInfo) -> str:
 
 
 @attrs.define
-class _Comparison:
-    run: RunInfo
-    rest: list[Task]
-    found: list[str]
-    more: int = 0
+class Differences:
+    """What can't be the same: role path, or what else it is about, to how it differs."""
 
-    def add(self, text: str) -> None:
-        if len(self.found) < SHOWN:
-            self.found.append(text)
-        else:
-            self.more += 1
+    found: dict[str, str] = attrs.field(factory=dict)
+
+    def add(self, path: str, text: str) -> None:
+        """Note a difference."""
+        self.found.setdefault(path, text)
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
 
     def text(self) -> str:
-        more = f" (and {self.more} more)" if self.more else ""
-        return "; ".join(self.found) + more
+        """Return all of them in few words: equal ones are one."""
+        kinds: dict[str, list[str]] = {}
+        for path, text in self.found.items():
+            kinds.setdefault(text.partition(": ")[0], []).append(path)
+        told = []
+        for kind, paths in list(kinds.items())[:SHOWN]:
+            if len(paths) == 1:
+                told.append(f"{paths[0]}: {self.found[paths[0]]}")
+            else:
+                some = ", ".join(paths[:NAMED]) + (", …" if len(paths) > NAMED else "")
+                told.append(f"{len(paths)} tasks: {kind} ({some})")
+        more = len(kinds) - len(told)
+        return "; ".join(told) + (f"; and {more} others" if more else "")
+
+
+@attrs.define
+class _Comparison:
+    run: RunInfo
+    rest: list[Task] = attrs.field(factory=list)
+    found: Differences = attrs.field(factory=Differences)
+
+
+Done = Callable[[Environment, Differences, bool], None]
+"""Is called with the environment, what differs, and whether it can be made all the same."""
 
 
 def begin(env: Environment, ctx: Context, run: RunInfo, done: Done) -> None:
     """Place the tasks of an expanded environment where those of `run` were, and compare. `done` gets what differs."""
     workflow = env.workflow
     assert workflow is not None
-    comparison = _Comparison(run, [], [])
+    comparison = _Comparison(run)
+    found = comparison.found
     if workflow.revision != run.revision:
-        comparison.add(f"the commit was {run.revision or 'none'} and is {workflow.revision or 'none'}")
-    keep = _places(env, run, comparison)
+        found.add("commit", f"was {run.revision or 'none'} and is {workflow.revision or 'none'}")
+    keep = _places(env, run, found)
     ids = {index: f"{env.id}t{index}" for index in runnable(workflow)}
     try:
         placed = place(workflow, ctx.offers(), ids, keep)
     except Unplaceable as error:
         for path, reason in sorted(error.reasons.items()):
-            comparison.add(f"{path} can't be placed: {reason}")
-        done(env, comparison.text(), False)
+            found.add(path, f"can't be placed: {reason}")
+        done(env, found, False)
         return
     for one in placed:
         path, was = workflow.roles[one.role].path, keep.get(one.role)
         if was is not None and one.node != was:
-            comparison.add(f"{path} was on node {was} and would be on {one.node}")
+            found.add(path, f"was on node {was} and would be on {one.node}")
     env.set_placed(placed)
     comparison.rest = [task for task in env.runners() if task.mode is not Mode.BASIC][::-1]
     ctx.defer(partial(_go_on, env, ctx, comparison, done))
 
 
-def _places(env: Environment, run: RunInfo, comparison: _Comparison) -> dict[int, str]:
+def _places(env: Environment, run: RunInfo, found: Differences) -> dict[int, str]:
     workflow = env.workflow
     assert workflow is not None
     keep: dict[int, str] = {}
@@ -114,13 +136,13 @@ def _places(env: Environment, run: RunInfo, comparison: _Comparison) -> dict[int
         if path in paths:
             keep[index] = paths[path]
         elif paths:
-            comparison.add(f"there was no task {path}")
+            found.add(path, "was not there")
     here = {workflow.roles[index].path for index in runnable(workflow)}
     for path in paths:
         if path not in here:
-            comparison.add(f"there is no task {path} any more")
+            found.add(path, "is not there any more")
     if not paths:
-        comparison.add("the record does not say where its tasks were")
+        found.add("placement", "the record does not say where its tasks were")
     return keep
 
 
@@ -132,7 +154,7 @@ def _go_on(env: Environment, ctx: Context, comparison: _Comparison, done: Done) 
     if comparison.rest:
         ctx.defer(partial(_go_on, env, ctx, comparison, done))
         return
-    done(env, comparison.text(), True)
+    done(env, comparison.found, True)
 
 
 def _compare_one(env: Environment, comparison: _Comparison, task: Task) -> None:
@@ -142,10 +164,10 @@ def _compare_one(env: Environment, comparison: _Comparison, task: Task) -> None:
     try:
         properties = payload.configuration(env, task)
     except EcsError as error:
-        comparison.add(f"the configuration of {task.path} can't be made: {error.message}")
+        comparison.found.add(task.path, f"its configuration can't be made: {error.message}")
         return
     if properties and payload.digest(properties, task.id) != was:
-        comparison.add(f"the configuration of {task.path} differs")
+        comparison.found.add(task.path, "its configuration differs")
 
 
 def keep_placement(env: Environment, ctx: Context) -> None:

@@ -234,8 +234,8 @@ def test_what_cant_be_the_same_is_listed_and_nothing_is_changed() -> None:
     refused = again(bench)
 
     assert refused.code == "E_INVALID"
-    assert "run 1 can't be repeated as it was: the commit was c0ffee and is decaf" in refused.message
-    assert "w.a can't be placed" in refused.message
+    assert "run 1 can't be repeated as it was: commit: was c0ffee and is decaf" in refused.message
+    assert "w.a: can't be placed" in refused.message
     assert bench.core.environments == {}
     assert not bench.records["placement"]
     assert {name: len(one.specs) for name, one in bench.nodes.items()} == specs
@@ -257,12 +257,20 @@ def test_another_place_or_configuration_is_a_difference_that_can_be_forced() -> 
     forced = again(bench, force=True)
 
     assert refused.code == "E_INVALID"
-    for text in ("the configuration of w.a differs", "there was no task w.q", "there is no task w.p any more"):
-        assert text in refused.message
+    assert refused.message == (
+        "run 1 can't be repeated as it was: w.q: was not there; w.p: is not there any more; "
+        "2 tasks: its configuration differs (w.a, w.b)"
+    )
+    assert refused.failures == {
+        "w.q": "was not there",
+        "w.p": "is not there any more",
+        "w.a": "its configuration differs",
+        "w.b": "its configuration differs",
+    }
     assert refused.hint == "by force it is made all the same"
     assert forced.code == ""
     (event,) = [event for event in bench.events if event.kind == "repeat"]
-    assert "the configuration of w.a differs" in event.text
+    assert "its configuration differs" in event.text
 
 
 @pytest.mark.parametrize(
