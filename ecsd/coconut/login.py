@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from urllib.parse import urlsplit
 
 import click
@@ -12,7 +13,8 @@ from ecsd.coconut.output import Output, json_option, verb
 @click.command(
     help="""Make a key and a context from the token of an invitation (coconut key invite NAME).
 
-    The key is made here and stays here. The context becomes the one in use if there is none yet.
+    The key is made here and stays here. The context becomes the one in use if there is none yet. TOKEN - is read from
+    the input: what stands on a command line is seen by all users of the machine.
 
     \b
     Examples:
@@ -27,6 +29,8 @@ from ecsd.coconut.output import Output, json_option, verb
 @verb
 def login(output: Output, token: str, context: str | None, use: bool) -> None:
     """Make a key and a context from a token."""
+    if token == "-":
+        token = sys.stdin.readline()
     from libecs.access import Role
     from libecs.errors import UsageError
     from libecs.io.contexts import Context, default_key_file, save_context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,12 @@ def test_the_name_of_a_context_leads_nowhere_else(coconut, home: Path, name: str
 
     assert ran.status in (6, 9)
     assert not list(home.glob("config/evil*"))
+
+
+def test_a_token_may_come_by_the_input(coconut, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(token(Role.VIEWER) + "\n"))
+
+    assert coconut("login", "-", "--context", "p2").status == 6  # nobody answers there
 
 
 def test_a_lobby_that_is_closed_is_told(coconut, home: Path) -> None:
