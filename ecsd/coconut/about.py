@@ -27,12 +27,17 @@ def version() -> str:
     Examples:
       coconut about
       coconut about --json
+      coconut about --schema ecs/run/1
     """
 )
+@click.option("--schema", metavar="NAME", help="Print the JSON Schema of a document: ecs/run/1, or all of them.")
 @json_option
 @verb
-def about(output: Output) -> None:
+def about(output: Output, schema: str | None) -> None:
     """Print versions and places."""
+    if schema is not None:
+        _print_schema(schema)
+        return
     from libecs.io.runrecord import default_runs_folder
 
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "ecs"
@@ -45,3 +50,17 @@ def about(output: Output) -> None:
         "runs": str(default_runs_folder()),
     }
     output.document("about", fields, [f"{name.replace('_', ' ') + ':':13} {value}" for name, value in fields.items()])
+
+
+def _print_schema(name: str) -> None:
+    """Print one schema, or with "all" all of them. Raises NotFound."""
+    import json
+
+    from ecsd.coconut.lazy import meant
+    from ecsd.coconut.schemas import SCHEMAS
+    from libecs.errors import NotFound
+
+    if name != "all" and name not in SCHEMAS:
+        near = meant(name, SCHEMAS).removeprefix("; ")
+        raise NotFound(f"there is no schema {name!r}", hint=near or f"schemas are {', '.join(SCHEMAS)}")
+    click.echo(json.dumps(SCHEMAS if name == "all" else SCHEMAS[name], indent=2))

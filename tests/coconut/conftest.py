@@ -1,15 +1,27 @@
-"""Run coconut inside the test: its stdout, stderr and exit status."""
+"""Run coconut inside the test: its stdout, stderr and exit status. Documents are checked against their schemas."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
+import jsonschema
 import pytest
+from fieldkit.cluster import Cluster, told_on_failure
 
 from ecsd.coconut.main import main
+from ecsd.coconut.schemas import SCHEMAS
+
+
+def checked(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document that is what its schema says."""
+    if "schema" in document:
+        jsonschema.validate(document, SCHEMAS[document["schema"]])
+    else:
+        assert set(document) == {"error"}
+    return document
 
 
 @attrs.frozen
@@ -23,8 +35,12 @@ class Ran:
     @property
     def document(self) -> dict[str, Any]:
         """The JSON document on stdout."""
-        document: dict[str, Any] = json.loads(self.out)
-        return document
+        return checked(json.loads(self.out))
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        """The JSON documents on stdout, one a line."""
+        return [checked(json.loads(line)) for line in self.out.splitlines()]
 
 
 @pytest.fixture
@@ -35,3 +51,40 @@ def coconut(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(status, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _no_core(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let no context of whoever runs the tests count."""
+    empty = tmp_path_factory.mktemp("config")
+    for name in ("ECS_CONTEXT", "ECS_CORE", "ECS_CORE_KEY", "ECS_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(empty))
+    monkeypatch.setattr("libecs.io.contexts.core_state_folder", lambda: empty / "core")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A core and two nodes, for all tests of a module."""
+    with Cluster(["n1", "n2"]) as cluster, told_on_failure(cluster):
+        yield cluster
+
+
+@pytest.fixture
+def at_core(
+    cluster: Cluster, coconut: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Ran]]:
+    """Run coconut against the cluster; afterwards it has no environments, no locks and no idle tasks."""
+    chosen: Mapping[str, str] = cluster.variables()
+    for name, value in chosen.items():
+        if name.startswith(("ECS_", "XDG_")):
+            monkeypatch.setenv(name, value)
+    yield coconut
+    for row in json.loads(_quiet(coconut, "environment", "list", "--json"))["environments"]:
+        _quiet(coconut, "environment", "destroy", row["environment"], "--force", "--json")
+    _quiet(coconut, "lock", "release", "--json")
+    _quiet(coconut, "task", "clean", "--json")
+
+
+def _quiet(coconut: Callable[..., Ran], *words: str) -> str:
+    return coconut(*words).out
