@@ -1,23 +1,20 @@
-"""Keys: files of key pairs, and the keyring, which knows whose a public key is.
+"""The keyring, which knows whose a public key is, and the keys that a core makes on its first start.
 
 STATE/keys/                0700
-core.key, owner.key        key pairs, TOML, 0600: `public`, `secret`
+core.key, owner.key        key pairs (`keyfile.py`)
 principals/NAME.toml       somebody who may talk to the core: role, detectors, keys; no secret
 
 One principal may have two approved keys at a time: the old one goes on while the new one is brought to its place. What
-cannot be read lets nobody in. A key is one of CURVE (Curve25519), written as 40 characters of z85.
+cannot be read lets nobody in.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import re
-import secrets
-import stat
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
@@ -27,21 +24,50 @@ from typing import Any
 import attrs
 
 from libecs.access import Principal, Role
-from libecs.errors import Conflict, Denied, EcsError, InvalidInput, NotFound
+from libecs.errors import Conflict, EcsError, InvalidInput, NotFound
 from libecs.io.inotify import Inotify
-from libecs.io.link import new_keys, public_key
+from libecs.io.keyfile import (
+    KeyPair,
+    check_key,
+    make_private_folder,
+    read_key_file,
+    shown,
+    toml_text,
+    write_key_file,
+    write_private,
+    z85,
+)
+
+__all__ = [
+    "MAX_APPROVED",
+    "OWNER_NAME",
+    "CoreKeys",
+    "Entry",
+    "KeyPair",
+    "KeyState",
+    "Keyring",
+    "KnownKey",
+    "check_key",
+    "check_name",
+    "make_private_folder",
+    "open_core_keys",
+    "read_key_file",
+    "role_of",
+    "shown",
+    "toml_text",
+    "write_client_file",
+    "write_key_file",
+    "write_private",
+    "z85",
+]
 
 logger = logging.getLogger(__name__)
 
 MAX_APPROVED = 2
 """Keys of one principal that are valid at once."""
-SHOWN = 8
-"""Characters of a public key that people are shown, and the audit log tells."""
 OWNER_NAME = "owner"
 """The admin that a core makes on its first start."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
-_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _SETTLE_S = 0.02
 """From the first sign of a changed file until all are read: several mostly change together."""
 
@@ -52,20 +78,6 @@ class KeyState(StrEnum):
     PENDING = "pending"
     APPROVED = "approved"
     REVOKED = "revoked"
-
-
-@attrs.frozen(kw_only=True)
-class KeyPair:
-    """A public key, and the secret one that nobody is shown."""
-
-    public: str
-    secret: str = attrs.field(repr=False)
-
-    @classmethod
-    def new(cls) -> KeyPair:
-        """Make one."""
-        public, secret = new_keys()
-        return cls(public=public, secret=secret)
 
 
 @attrs.frozen(kw_only=True)
@@ -350,92 +362,6 @@ def write_client_file(state: Path, *, endpoint: str, core_key: str) -> Path:
     return path
 
 
-def read_key_file(path: Path) -> KeyPair:
-    """Return the key pair in a file.
-
-    Raises:
-        NotFound: there is no such file.
-        Denied: somebody else than its owner can read it, or it is somebody else's.
-        InvalidInput: it holds no key pair.
-    """
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            _check_private(path, status)
-            document = tomllib.load(file)
-    except FileNotFoundError:
-        raise NotFound(f"there is no key file {path}") from None
-    except OSError as error:
-        raise Denied(f"key file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise InvalidInput(f"key file {path} is no TOML") from None  # nothing of its text: it holds a secret
-    secret, public = document.get("secret"), document.get("public")
-    try:
-        matches = isinstance(secret, str) and public_key(secret) == public
-    except InvalidInput:
-        matches = False
-    if not (matches and isinstance(secret, str) and isinstance(public, str)):
-        raise InvalidInput(f"key file {path} holds no pair of keys that belong together")
-    return KeyPair(public=public, secret=secret)
-
-
-def write_key_file(path: Path, pair: KeyPair) -> None:
-    """Write a key pair, 0600. Raises OSError."""
-    write_private(path, f'public = "{pair.public}"\nsecret = "{pair.secret}"\n')
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, all of it or nothing, durably. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def make_private_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, for our own eyes. Raises OSError."""
-    for folder in (*reversed(path.parents), path):  # `parents=True` would make those above as the umask says
-        if not folder.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def toml_text(text: str) -> str:
-    """Return a text as TOML writes it. What JSON writes of a text is that, too, but for DEL and lone surrogates."""
-    return json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def z85(raw: bytes) -> str:
-    """Return bytes, a multiple of 4, as z85 (ZeroMQ's RFC 32)."""
-    text = []
-    for at in range(0, len(raw), 4):
-        value = int.from_bytes(raw[at : at + 4], "big")
-        text.append("".join(_Z85[value // 85**power % 85] for power in (4, 3, 2, 1, 0)))
-    return "".join(text)
-
-
-def shown(public: str) -> str:
-    """Return as much of a public key as people are shown."""
-    return public[:SHOWN]
-
-
-def check_key(public: str) -> None:
-    """Raise InvalidInput if a text is no public key."""
-    if not _KEY.fullmatch(public):
-        raise InvalidInput("a public key is 40 characters of z85")
-
-
 def check_name(name: str) -> None:
     """Raise InvalidInput if a text is no name of a principal."""
     if not _NAME.fullmatch(name):
@@ -471,16 +397,6 @@ def _check_room(name: str, keys: Iterable[KnownKey], state: KeyState) -> None:
             f"{name} has {MAX_APPROVED} {state} keys already",
             hint=f"coconut key revoke {name} {of_state[0].public[:4]}",
         )
-
-
-def _check_private(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise Denied(f"key file {path} is no regular file")
-    if status.st_mode & 0o077:
-        mode = stat.S_IMODE(status.st_mode)
-        raise Denied(f"key file {path} can be read by others (mode {mode:04o})", hint=f"chmod 600 {path}")
-    if status.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:  # root uses the key of a daemon's user
-        raise Denied(f"key file {path} is that of user {status.st_uid}, not ours")
 
 
 def _read_entry(path: Path) -> Entry:
