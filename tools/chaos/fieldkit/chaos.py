@@ -117,6 +117,10 @@ class Field:
             problems.append(f"{type(error).__name__}: {error}")
         seconds = time.monotonic() - begun
         self._rounds += 1
+        self.totals["requests"] += sum(1 for entry in diary.entries if entry.verb != "show")
+        self.totals["requests that failed"] += sum(1 for entry in diary.entries if entry.outcome not in ("", "ok"))
+        self.totals["blows"] += len(diary.blows)
+        self.totals["blows after the work"] += sum(1 for blow in diary.blows if blow["at_event"] < blow["wanted"])
         if problems:
             kept = self._keep(plan, diary, problems)
         if problems or self._rounds >= ROUNDS_EACH:

@@ -176,6 +176,7 @@ class Nemesis:
         node = list(cluster.nodes.values())[int(blow.pick * len(cluster.nodes)) % len(cluster.nodes)]
         row: dict[str, Any] = {
             "kind": blow.kind,
+            "wanted": blow.after_events,
             "at_event": self._count.total - self._begun,
             "at_s": self._diary.now_s,
         }
