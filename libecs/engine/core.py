@@ -14,7 +14,7 @@ from typing import Any, get_args
 import attrs
 
 from libecs.access import Principal, Role
-from libecs.engine import auto, autostop, calls, modify, operations, repeat, rules, steps
+from libecs.engine import auto, autostop, calls, launching, modify, operations, repeat, rules, steps
 from libecs.engine.effects import (
     Audit,
     CallDone,
@@ -539,7 +539,9 @@ class CoreEngine:
     def is_awaited(self, name: str) -> bool:
         """Return whether a node has not told what it holds since this life began, and may do so still."""
         one = self.sessions.nodes.get(name)
-        return one is None or (one.session is not None and not one.announced)
+        if one is None:
+            return self.now.mono_s < self._patient_until - PATIENCE_S + launching.NODES_S
+        return one.session is not None and not one.announced
 
     def takes_tasks(self, name: str) -> bool:
         """Return whether anything new may be placed on a node."""

@@ -16,7 +16,7 @@ from functools import partial
 
 import attrs
 
-from libecs.engine import launching, members, spans
+from libecs.engine import launching, members, spans, transits
 from libecs.engine import plan as plans
 from libecs.engine.context import Context
 from libecs.engine.effects import Persist
@@ -350,6 +350,7 @@ def join(env: Environment, ctx: Context) -> None:
     before = set(env.record.excluded)
     env.update(excluded=members.topmost(workflow, _excluded(env).difference(record.joining)))
     _keep(env, ctx, None)
+    transits.keep_configuration(env, ctx)
     for task in env.runners():
         env.show(task)
     who = f" by {record.requester}" if record.requester else ""

@@ -84,6 +84,8 @@ def _is_unheard(env: Environment, ctx: Context, task: Task) -> bool:
     """
     if task.as_of >= 0 or not env.record.launched or (env.plan and env.plan.event == EnvEvent.RECOVER.name):
         return False
+    if env.plan is not None and env.plan.event == MODIFY:  # what is on a node that is away is just let go
+        return ctx.is_awaited(task.node)
     return bool(ctx.node_problem(task.node))
 
 

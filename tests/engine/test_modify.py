@@ -270,6 +270,27 @@ def test_a_dead_node_is_excluded_from_a_run_that_goes_on() -> None:
     assert {one.state for one in bench.show().tasks} == {TaskState.RUNNING}
 
 
+def test_what_is_on_a_node_that_did_not_survive_the_core_is_let_go_at_once() -> None:
+    bench = up()
+    bench.nodes["n2"].silent = True
+    bench.restart()
+    bench.wait(12.0)
+    answer = bench.modify(exclude_nodes=("n2",))
+    assert answer is not None
+    assert answer.code == ""
+    assert bench.state is EnvState.RUNNING
+    assert bench.show().excluded == ("w.tpc", "w.emc")
+
+
+def test_what_is_put_back_is_known_to_later_runs() -> None:
+    bench = up(EnvState.CONFIGURED)
+    bench.workflow = detectors()
+    bench.modify(exclude=("its",))
+    bench.modify(include=("its",))
+    env = bench.core.environments[bench.show().environment]
+    assert env.packed_configuration == bench.records["configuration"][env.id]
+
+
 def test_a_critical_task_that_dies_while_it_is_taken_out_is_nobodys_loss() -> None:
     bench = up()
     bench.nodes["n1"].deaf = True
