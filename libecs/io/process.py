@@ -420,7 +420,7 @@ class ShimSupervisor:
         Returns processes that carry the marker of a task of this node and are in no folder: somebody removed it. They
         are left alone.
         """
-        looks = [await survivors.look(path) for path in sorted(self._tasks_folder.iterdir())]
+        looks = [await survivors.look(path, self._prefix) for path in sorted(self._tasks_folder.iterdir())]
         found = [look for look in looks if look is not None]
         self._put(Adopt(survivors=tuple(look.survivor() for look in found)))
         children = [Child.adopted(look) for look in found]

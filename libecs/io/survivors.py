@@ -11,7 +11,7 @@ import attrs
 
 from libecs.engine.effects import Survivor
 from libecs.errors import DecodeError
-from libecs.io.procfs import ProcessId, boot_id, processes_with_arguments
+from libecs.io.procfs import ProcessId, boot_id, marked_processes, processes_with_arguments, read_stat
 from libecs.io.taskfolder import PidRecord, TaskFolder
 from libecs.wire.node import Exit, ExitCause, Phase, TaskSpec
 
@@ -46,8 +46,11 @@ class Found:
         )
 
 
-async def look(path: Path) -> Found | None:
-    """Return what is true of the task of a folder; None if it is no folder of a task: then it is removed."""
+async def look(path: Path, prefix: str) -> Found | None:
+    """Return what is true of the task of a folder; None if it is no folder of a task: then it is removed.
+
+    `prefix`: what the markers of this node's tasks begin with.
+    """
     folder = TaskFolder(path)
     try:
         spec = folder.read_spec()
@@ -56,11 +59,13 @@ async def look(path: Path) -> Found | None:
         if not processes_with_arguments(os.fspath(path)):
             folder.remove()
         return None
-    record = await _first_words(folder)
+    record = await _first_words(folder, prefix + spec.task)
     exit = folder.read_exit()
     if exit is not None:
         return Found(folder=folder, spec=spec, exit=exit)
     if record is None:
+        if (process := _marked(prefix + spec.task)) is not None:
+            return _without_record(folder, spec, process)
         exit = Exit(cause=ExitCause.NEVER_STARTED, text="its executor ended while it was launched")
         return Found(folder=folder, spec=spec, exit=exit)
     if record.boot_id != boot_id():
@@ -81,12 +86,31 @@ async def look(path: Path) -> Found | None:
     )
 
 
-async def _first_words(folder: TaskFolder) -> PidRecord | None:
+def _marked(marker: str) -> ProcessId | None:
+    """Return the process that carries a task's marker; of several the leader of their session."""
+    for pid in marked_processes(marker).get("", ()):
+        if (found := read_stat(pid)) is not None and found[0] != "Z":
+            return ProcessId(pid, found[1])
+    return None
+
+
+def _without_record(folder: TaskFolder, spec: TaskSpec, process: ProcessId) -> Found:
+    """Return a task that runs, though what its shim has written of it is lost."""
+    logger.warning("what the shim of task %s wrote is lost; it is process %d by its marker", spec.task, process.pid)
+    for pid in processes_with_arguments(os.fspath(folder.path)):
+        if (found := read_stat(pid)) is not None:
+            shim = ProcessId(pid, found[1])
+            if (fd := shim.open()) is not None:
+                return Found(folder=folder, spec=spec, shim=pid, shim_fd=fd, process=process)
+    return Found(folder=folder, spec=spec, process=process)
+
+
+async def _first_words(folder: TaskFolder, marker: str) -> PidRecord | None:
     """Return the shim's record; wait for it while a shim is there that has not written it yet."""
     loop = asyncio.get_running_loop()
     give_up = loop.time() + _FIRST_WORDS_S
     while (record := folder.read_pid()) is None and folder.read_exit() is None:
-        if loop.time() > give_up or not processes_with_arguments(os.fspath(folder.path)):
+        if loop.time() > give_up or _marked(marker) or not processes_with_arguments(os.fspath(folder.path)):
             return folder.read_pid()
         await asyncio.sleep(0.01)  # a start-up path: no descriptor tells of a file of a shim that is not our child
     return record

@@ -674,6 +674,34 @@ async def test_after_a_restart_of_the_machine_nobody_is_signalled(
     end(other)
 
 
+@pytest.mark.parametrize("with_shim", [True, False])
+@pytest.mark.parametrize("text", [None, b"", b'{"shim_pid": 1'])
+async def test_a_task_whose_record_is_lost_is_found_by_its_marker(
+    folder: Path, shim: Path, inputs: Inputs, make: Make, text: bytes | None, with_shim: bool
+) -> None:
+    predecessor = Predecessor(folder, shim, -1.0, shell("t1", "sleep 1000"))
+    pids = await asyncio.to_thread(predecessor.pids)
+    predecessor.kill()
+    if not with_shim:
+        os.kill(shim_of(folder, "t1"), signal.SIGKILL)
+        await gone(shim_of(folder, "t1"))
+    record = folder / "node" / "tasks" / "t1" / "pid"
+    record.unlink()
+    if text is not None:
+        record.write_bytes(text)
+
+    supervisor = make()
+    await supervisor.adopt()
+
+    assert supervisor.running == {"t1": pids["t1"]}
+    os.kill(pids["t1"], signal.SIGTERM)
+    ended = await inputs.ended("t1")
+    assert (ended.exit.cause, ended.exit.signal) == (
+        (ExitCause.SIGNALED, signal.SIGTERM) if with_shim else (ExitCause.UNKNOWN, 0)
+    )
+    await supervisor.close(stop=True)
+
+
 async def test_a_folder_without_a_shim_was_never_started(
     supervisor: ShimSupervisor, inputs: Inputs, folder: Path
 ) -> None:
