@@ -368,6 +368,7 @@ class AsyncEnvironment:
         if self.broken and not self._told and error is None:
             untold = await self.failure()
         if not self.keep and self._operation is None and self.state != "DONE":
+            self._ecs.warn_if_away(f"environment {self.id} is destroyed when it is back; Ctrl-C leaves it")
             with contextlib.suppress(NotFound):
                 await self.destroy(force=error is not None or self.broken, allow_running=True)
         if untold is not None:

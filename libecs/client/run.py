@@ -254,6 +254,7 @@ class AsyncRun:
         if not self.number:
             return  # it was never started
         if self.going:
+            self._ecs.warn_if_away(f"run {self.number} is stopped when it is back; Ctrl-C lets it go on")
             operation = self._ecs.control(self._environment.id, "STOP_ACTIVITY", end_reason=end_reason)
             try:
                 await self._ecs.finish(operation, self._timeout_s)

@@ -6,6 +6,7 @@ The picture is a snapshot and the events after it (`mirror.py`); readers and wat
 from __future__ import annotations
 
 import asyncio
+import logging
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 
@@ -13,7 +14,7 @@ from libecs.client.conversation import Conversation, Link
 from libecs.client.logs import LogReader
 from libecs.client.mirror import Mirror
 from libecs.client.operation import Operation, Request, texts
-from libecs.client.pulse import UP, LinkState, Pulse, Wire
+from libecs.client.pulse import DOWN, UP, LinkState, Pulse, Wire
 from libecs.client.reader import Reader
 from libecs.client.stream import EventStream
 from libecs.client.watching import Watcher, Watches
@@ -37,6 +38,8 @@ from libecs.wire.client import (
     Subscribe,
     Watch,
 )
+
+logger = logging.getLogger(__name__)
 
 PAGE = 1000
 """Events of the past that are asked for at once."""
@@ -109,6 +112,12 @@ class Session:
     def age_s(self) -> float:
         """Seconds since the core was heard: so old is what is known."""
         return self.link.age_s
+
+    def warn_if_away(self, consequence: str) -> None:
+        """Tell people why the end of something takes so long."""
+        link = self.link
+        if link.state == DOWN:
+            logger.warning("%s; %s", link.reason or "the core does not answer", consequence)
 
     def resend(self) -> None:
         """Send again what is not answered, after the link was down. The core does nothing twice."""
