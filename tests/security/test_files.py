@@ -17,7 +17,7 @@ from libecs.access import Role
 from libecs.io.keys import read_key_file
 from libecs.io.token import Invitation
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 SECRET_FILES = re.compile(r"(core|owner|node|[a-z0-9]+)\.key(\.new)?$")
 

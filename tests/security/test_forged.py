@@ -39,7 +39,7 @@ from libecs.wire.node import (
 from libecs.wire.telemetry import LogLine, MetricSpan, Severity
 from tests.security.caller import AuditReader, Caller
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 
 @attrs.frozen(kw_only=True)

@@ -29,7 +29,7 @@ from libecs.wire.lobby import LOBBY, Join
 from libecs.wire.node import NODE, NodeHello, NodeKeepalive
 from tests.security.caller import AuditReader, Caller
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x01" + b"CURVE".ljust(20, b"\0") + bytes(1) + bytes(31)
 """What ZeroMQ's peers begin with."""

@@ -19,7 +19,7 @@ from libecs.wire.client import Document, Finished, Refused
 from libecs.wire.node import NODE, NodeHello
 from tests.security.caller import AuditReader, Caller, id_of
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 MAY: Mapping[str, str] = {
     # V viewer, O operator, A admin, S service. By hand: what libecs.access says is compared with what was meant.
