@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
@@ -10,8 +10,9 @@ from libecs.engine import payload
 from libecs.engine.context import Context
 from libecs.engine.effects import Persist
 from libecs.engine.environment import Environment
-from libecs.engine.placement import NodeOffer, Placed, Spare, place, runnable, unsatisfied
+from libecs.engine.placement import NodeOffer, Placed, place, runnable, unsatisfied
 from libecs.engine.plan import Step
+from libecs.engine.pool import Idle
 from libecs.engine.records import LAUNCHED, PLACEMENT, LaunchedRecord, PlacementRecord
 from libecs.engine.task import Task
 from libecs.engine.telling import Telling
@@ -71,9 +72,9 @@ def find_places(
     offers = ctx.offers() if offers is None else offers
     if former:
         offers = [_without_own(offer, former.values()) for offer in offers]
-    spares = _spares(env, ctx, ids, offers)
+    spare = _Idle(env, ctx, offers).take if ctx.pool.idle else None
     try:
-        placed = place(workflow, offers, ids, keep, spares=spares, former=former, tolerates=tolerates)
+        placed = place(workflow, offers, ids, keep, spare=spare, former=former, tolerates=tolerates)
     except Unplaceable as error:
         for path, reason in error.reasons.items():
             env.note_failure(path, True, reason)
@@ -89,32 +90,47 @@ def _without_own(offer: NodeOffer, former: Iterable[Placed]) -> NodeOffer:
     return attrs.evolve(offer, used_ports=offer.used_ports - own) if own else offer
 
 
-def _spares(
-    env: Environment, ctx: Context, roles: Iterable[int], offers: Iterable[NodeOffer]
-) -> Mapping[int, Sequence[Spare]]:
-    """Return the idle tasks that each role could take: of its class, started with the command that it would get."""
-    if not ctx.pool.idle:
-        return {}
-    hosts = {offer.name: offer.host for offer in offers}
-    found: dict[int, Sequence[Spare]] = {}
-    for index in roles:
-        role = env.role(index)
+class _Idle:
+    """The idle tasks that roles of one environment could take: of their class, started with the command that they would
+    get. What is taken here is only meant to be, until `take_idle`.
+    """
+
+    def __init__(self, env: Environment, ctx: Context, offers: Iterable[NodeOffer]) -> None:
+        self._env = env
+        self._ctx = ctx
+        self._hosts = {offer.name: offer.host for offer in offers}
+        self._classes: dict[str, dict[str, list[Idle]]] = {}
+        """Class to node to its idle tasks, the oldest first."""
+
+    def take(self, index: int, usable: Callable[[str], bool], best: str) -> tuple[str, str] | None:
+        """Return node and id of an idle task for a role, None if none fits; each is given once."""
+        env, role = self._env, self._env.role(index)
         task_class = env.task_class(index)
         if role.task is None or role.task.trigger is not None or task_class.endpoint:
-            continue
-        fitting = []
-        digests: dict[tuple[str, str], str] = {}
-        for idle in ctx.pool.of_class(task_class.name):
-            where = idle.record.node, hosts.get(idle.record.node, "")
-            if idle.record.mode != int(role.task.mode) or where[1] != idle.record.host:
+            return None
+        by_node = self._of(task_class.name)
+        for name in ([best] if best in by_node else []) + [name for name in by_node if name != best]:
+            if not usable(name):
                 continue
-            if where not in digests:
-                digests[where] = payload.fresh_digest(env, index, *where)
-            if digests[where] == idle.record.digest:
-                fitting.append(Spare(task=idle.record.task, node=idle.record.node, ports=idle.record.ports))
-        if fitting:
-            found[index] = fitting
-    return found
+            digest = payload.fresh_digest(env, index, name, self._hosts[name])
+            for one in by_node[name]:
+                record = one.record
+                same = (record.digest, record.mode, record.host) == (digest, int(role.task.mode), self._hosts[name])
+                if same and set(task_class.wants.ports) <= set(record.ports):
+                    by_node[name].remove(one)
+                    if not by_node[name]:
+                        del by_node[name]
+                    return name, record.task
+        return None
+
+    def _of(self, class_name: str) -> dict[str, list[Idle]]:
+        by_node = self._classes.get(class_name)
+        if by_node is None:
+            by_node = self._classes[class_name] = {}
+            for one in self._ctx.pool.of_class(class_name):
+                if one.record.node in self._hosts:
+                    by_node.setdefault(one.record.node, []).append(one)
+        return by_node
 
 
 def take_idle(env: Environment, ctx: Context, placed: Iterable[Placed]) -> None:

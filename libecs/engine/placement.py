@@ -53,16 +53,6 @@ class Placed:
     reason: str = ""
 
 
-@attrs.frozen(kw_only=True)
-class Spare:
-    """An idle task that a role may take: its process is there, and what it uses is counted."""
-
-    task: str
-    node: str
-    ports: tuple[int, ...] = ()
-    """Fixed ones that it holds."""
-
-
 @attrs.define
 class _Room:
     offer: NodeOffer
@@ -110,7 +100,8 @@ class _Room:
 class _Demand:
     """Nodes for tasks that ask for the same. Nodes only fill up: one that has refused such a task refuses the next."""
 
-    candidates: int
+    names: Set[str]
+    """Nodes that meet the constraints."""
     queue: list[tuple[int, str]]
     """Heap of (tasks placed there, node), as it was when it was entered."""
     reasons: dict[str, str] = attrs.field(factory=dict)
@@ -132,7 +123,8 @@ class _Demand:
         return None
 
 
-_NO_SPARES: Mapping[int, Sequence[Spare]] = {}
+Spares = Callable[[int, Callable[[str], bool], str], "tuple[str, str] | None"]
+"""From a role, which nodes will do, and where it would best be, to node and id of an idle task; None if none fits."""
 _NEVER_PLACED: Mapping[int, Placed] = {}
 
 
@@ -152,13 +144,13 @@ def place(
     task_ids: Mapping[int, str],
     keep: Mapping[int, str] | None = None,
     *,
-    spares: Mapping[int, Sequence[Spare]] = _NO_SPARES,
+    spare: Spares | None = None,
     former: Mapping[int, Placed] = _NEVER_PLACED,
     tolerates: Callable[[Mapping[str, str]], bool] = lambda reasons: False,
 ) -> tuple[Placed, ...]:
     """Place the task roles that `task_ids` names; `keep` ties roles to nodes they were on before.
 
-    spares: idle tasks that a role may take, the best first; each is taken once. former: where a role was, and would
+    spare: gives idle tasks, each once. former: where a role was, and would
     best be again, with the same addresses. tolerates: whether these critical roles, with why, may be left out.
 
     Among the nodes that can take a task, the one with the fewest tasks of this placement wins, then the first by
@@ -173,7 +165,6 @@ def place(
     demands: dict[tuple[tuple[Constraint, ...], Limits, int, str | None], _Demand] = {}
     placed: list[Placed] = []
     refused: dict[str, str] = {}
-    taken: set[str] = set()
     for index in sorted(task_ids, key=lambda i: (not workflow.roles[i].constraints, i)):
         role = workflow.roles[index]
         assert role.task is not None
@@ -184,14 +175,13 @@ def place(
         demand = demands.get(asked)
         if demand is None:
             candidates = _candidates(role.constraints, by_attribute, rooms, asked[3])
-            demand = demands[asked] = _Demand(len(candidates), sorted((load[name], name) for name in candidates))
+            demand = demands[asked] = _Demand(candidates, sorted((load[name], name) for name in candidates))
         before = former.get(index)
-        spare = _spare(spares.get(index, ()), taken, rooms, asked, before)
-        if spare is not None:
-            taken.add(spare.task)
-            room = rooms[spare.node]
-            load[spare.node] += 1
-            placed.append(_placed(index, spare.task, room, inbound, tcp, wants, before, f"idle task {spare.task}"))
+        idle = _spare(spare, index, rooms, demand, tcp, before) if spare is not None else None
+        if idle is not None:
+            name, task = idle
+            load[name] += 1
+            placed.append(_placed(index, task, rooms[name], inbound, tcp, wants, before, f"idle task {task}"))
             continue
         chosen = before.node if before is not None and _is_free(rooms, asked, before) else None
         chosen = chosen or demand.choose(rooms, load, methodcaller("refuses", *asked[:3]))
@@ -203,7 +193,7 @@ def place(
         load[chosen] += 1
         room.cpus += wants.cpu
         room.memory_mb += wants.memory_mb
-        why = _why(role.constraints, demand.candidates)
+        why = _why(role.constraints, len(demand.names))
         placed.append(_placed(index, task_ids[index], room, inbound, tcp, wants, before, why))
     if refused and not tolerates(refused):
         raise Unplaceable(refused, hint="coconut environment plan shows every node's reason")
@@ -214,23 +204,14 @@ _Asked = tuple[tuple[Constraint, ...], Limits, int, "str | None"]
 
 
 def _spare(
-    spares: Iterable[Spare], taken: Set[str], rooms: Mapping[str, _Room], asked: _Asked, former: Placed | None
-) -> Spare | None:
-    """Return the idle task that a role takes: one where it was, or the first that will do."""
-    constraints, wants, tcp, kept = asked
-    found = None
-    for spare in spares:
-        room = rooms.get(spare.node)
-        if room is None or spare.task in taken or kept not in (None, spare.node):
-            continue
-        if any(unsatisfied(one, room.offer.attributes) for one in constraints):
-            continue
-        if len(room.free_ports(tcp)) < tcp or set(wants.ports) - set(spare.ports):
-            continue
-        if former is not None and spare.node == former.node:
-            return spare
-        found = found or spare
-    return found
+    spare: Spares, index: int, rooms: Mapping[str, _Room], demand: _Demand, tcp: int, former: Placed | None
+) -> tuple[str, str] | None:
+    """Return node and id of the idle task that a role takes, None if none will do."""
+
+    def usable(name: str) -> bool:
+        return name in demand.names and name in rooms and len(rooms[name].free_ports(tcp)) >= tcp
+
+    return spare(index, usable, former.node if former is not None else "")
 
 
 def _is_free(rooms: Mapping[str, _Room], asked: _Asked, former: Placed) -> bool:
