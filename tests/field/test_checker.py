@@ -125,6 +125,12 @@ JOURNALS = {
     "has two starts": [*LIFE, ("run.start", "", "", 7)],
     "has two ends": [*LIFE, ("run.end", "", "", 7)],
     "starts after run 7": [*LIFE, ("run.start", "", "", 6), ("run.end", "", "", 6)],
+    "run 3 starts after run 7": [
+        *LIFE,
+        ("transition.begin", "", "START_ACTIVITY", 0),
+        ("run.start", "", "", 3),
+        ("run.end", "", "", 3),
+    ],
     "starts run 8 while run 7 goes on": [*LIFE[:7], ("run.start", "", "", 8)],
     "run 9 ends and has not started": [*LIFE, ("run.end", "", "", 9)],
     "which is DONE, has no end": [*LIFE[:7], ("environment.state", "DONE", "", 0)],
@@ -139,6 +145,22 @@ def test_fault_of_the_journal_is_named(still, fault) -> None:
     still.write(journal=events(JOURNALS[fault]))
 
     assert fault in "\n".join(found(still))
+
+
+def test_two_environments_that_start_at_once_may_begin_in_any_order(still) -> None:
+    begin = ("transition.begin", "", "START_ACTIVITY", 0)
+    first = events([*LIFE[:5], begin])
+    second = events([*LIFE[:5], begin, ("run.start", "", "", 8), ("run.end", "", "", 8)], "b0b")
+    runs = {
+        (RUN, str(number)): pack_value(RunInfo(number=number, environment="a0b", start_ms=1, end_ms=2))
+        for number in (7, 8)
+    }
+    still.write(
+        journal=[*first, *second, *events(LIFE[5:])],
+        records={(ENVIRONMENT, "a0b"): b"", (ENVIRONMENT, "b0b"): b"", **runs},
+    )
+
+    assert found(still) == []
 
 
 def test_error_is_no_fault_when_a_task_was_killed(still) -> None:

@@ -41,7 +41,7 @@ from libecs.io.procfs import read_stat
 MARK = "ECS_TEST_MARK"
 """Environment variable of everything that a cluster starts: so its processes are found, and no others."""
 CORE_PORT, LOBBY_PORT = 47102, 47103
-READY_S = 30.0
+READY_S = 60.0
 """How long a daemon may take to be ready on a busy machine. A figure is taken elsewhere."""
 END_S = 20.0
 

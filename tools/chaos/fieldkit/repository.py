@@ -89,7 +89,7 @@ roles:
 _RECORDER = """
 name: {name}
 control: {{mode: direct}}
-wants: {{cpu: 0.01, memory: 8}}
+wants: {{cpu: 0.001, memory: 1}}
 {more}
 properties:
 {properties}

@@ -14,8 +14,8 @@ from fieldkit.diary import Diary, Entry, Picture
 from fieldkit.schedule import Blow, Round, Script, Step
 from libecs.errors import EcsError, WaitTimeout
 
-WAIT_S = 30.0
-"""No request may take longer, whatever befalls the daemons."""
+WAIT_S = 120.0
+"""No request may take longer, whatever befalls the daemons and however busy the machine is."""
 TERM_S = 10.0
 
 
