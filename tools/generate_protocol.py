@@ -30,12 +30,17 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # the messages of this source tree, not of an installed libecs
 
 from libecs import fairmq, fsm  # noqa: E402
-from libecs.wire import client, node, task  # noqa: E402
+from libecs.wire import client, lobby, node, task  # noqa: E402
 from libecs.wire.codec import Table  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "protocol.md"
 
-LINKS: Mapping[str, Table] = {"task link": task.TASK, "node link": node.NODE, "client link": client.CLIENT}
+LINKS: Mapping[str, Table] = {
+    "task link": task.TASK,
+    "node link": node.NODE,
+    "client link": client.CLIENT,
+    "lobby": lobby.LOBBY,
+}
 
 
 def attribute_docs(cls: type) -> dict[str, str]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the golden frames of the node and client links: `node.json` and `client.json`, one frame a message.
+"""Write the golden frames of the links over TCP: `node.json`, `client.json` and `lobby.json`, one frame a message.
 
     make_others.py [--check]
 
@@ -23,9 +23,10 @@ import attrs
 
 from libecs.wire.client import CLIENT
 from libecs.wire.codec import Table
+from libecs.wire.lobby import LOBBY
 from libecs.wire.node import NODE
 
-LINKS: Mapping[str, Table] = {"node": NODE, "client": CLIENT}
+LINKS: Mapping[str, Table] = {"node": NODE, "client": CLIENT, "lobby": LOBBY}
 
 
 def example(hint: Any, name: str = "value") -> Any:
@@ -44,7 +45,7 @@ def example(hint: Any, name: str = "value") -> Any:
     if attrs.has(hint):
         hints = typing.get_type_hints(hint)
         return hint(**{field.name: example(hints[field.name], field.name) for field in attrs.fields(hint)})
-    return {bool: True, int: 7, float: 2.5, str: name}[hint]
+    return {bool: True, int: 7, float: 2.5, str: name, bytes: name.encode()}[hint]
 
 
 def frames(table: Table) -> dict[str, str]:

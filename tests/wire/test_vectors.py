@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from libecs.wire.client import CLIENT
+from libecs.wire.lobby import LOBBY
 from libecs.wire.node import NODE
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
-LINKS = {"node": NODE, "client": CLIENT}
+LINKS = {"node": NODE, "client": CLIENT, "lobby": LOBBY}
 FRAMES = [
     (link, name, frame) for link in LINKS for name, frame in json.loads((VECTORS / f"{link}.json").read_text()).items()
 ]
