@@ -43,8 +43,7 @@ def place_all(env: Environment, ctx: Context, step: Step) -> None:
     ids = {index: f"{env.id}t{index}" for index in runnable(workflow)}
     placed = find_places(env, ctx, ids)
     if placed is not None:
-        take_idle(env, ctx, placed)
-        set_placed(env, ctx, placed)
+        settle(env, ctx, placed)
 
 
 def find_places(
@@ -92,7 +91,7 @@ def _without_own(offer: NodeOffer, former: Iterable[Placed]) -> NodeOffer:
 
 class _Idle:
     """The idle tasks that roles of one environment could take: of their class, started with the command that they would
-    get. What is taken here is only meant to be, until `take_idle`.
+    get. What is taken here is only meant to be, until `settle`.
     """
 
     def __init__(self, env: Environment, ctx: Context, offers: Iterable[NodeOffer]) -> None:
@@ -133,13 +132,15 @@ class _Idle:
         return by_node
 
 
-def take_idle(env: Environment, ctx: Context, placed: Iterable[Placed]) -> None:
-    """Take the idle tasks among these into use."""
-    for one in placed:
-        record = ctx.pool.take(ctx, one.task, env.id, env.role(one.role).path)
-        if record is not None:
-            env.commands[one.task] = record.digest
-            keep_commands(env, ctx)
+def settle(env: Environment, ctx: Context, new: tuple[Placed, ...], kept: Iterable[Placed] = ()) -> None:
+    """Take over where new tasks are, besides those that stay; idle ones among them are now used."""
+    taken = {}
+    if ctx.pool.idle:
+        taken = ctx.pool.take(ctx, env.id, {one.task: env.role(one.role).path for one in new})
+        env.commands.update({name: record.digest for name, record in taken.items()})
+    set_placed(env, ctx, tuple(sorted((*kept, *new), key=lambda one: one.role)) if kept else new)
+    if taken:
+        keep_commands(env, ctx)
 
 
 def _without_taken(env: Environment, ctx: Context, placed: tuple[Placed, ...]) -> tuple[Placed, ...] | None:
@@ -304,8 +305,7 @@ def revive(env: Environment, ctx: Context) -> None:
         return
     for task in over:
         ctx.condemn(task.node, [task.id])
-    take_idle(env, ctx, placed_now)
-    set_placed(env, ctx, tuple(sorted((*kept, *placed_now), key=lambda one: one.role)))
+    settle(env, ctx, placed_now, kept)
 
 
 def renew(env: Environment, ctx: Context) -> None:

@@ -294,11 +294,11 @@ def let_go(env: Environment, ctx: Context, roles: Iterable[int]) -> None:
     gone = {index for index in roles if index in env.placed}
     ctx.released(env, [env.placed[index].task for index in sorted(gone)])
     by_node: dict[str, list[str]] = {}
+    kept = [task for index in sorted(gone) if ctx.pool.fits(env, ctx, task := env.by_role[index])]
+    ctx.pool.add(env, ctx, kept)
     for index in sorted(gone):
         task = env.by_role[index]
-        if ctx.pool.fits(env, ctx, task):
-            ctx.pool.add(env, ctx, task)
-        else:
+        if task.id not in ctx.pool.idle:
             by_node.setdefault(task.node, []).append(task.id)
     env.away = {**env.away, **{index: env.placed[index] for index in gone}}
     launching.set_placed(env, ctx, tuple(one for index, one in env.placed.items() if index not in gone))
@@ -334,8 +334,7 @@ def admit(env: Environment, ctx: Context) -> None:
     if placed is None:
         return
     env.away = {index: one for index, one in env.away.items() if index not in ids}
-    launching.take_idle(env, ctx, placed)
-    launching.set_placed(env, ctx, tuple(sorted((*env.placed.values(), *placed), key=lambda one: one.role)))
+    launching.settle(env, ctx, placed, tuple(env.placed.values()))
 
 
 def join(env: Environment, ctx: Context) -> None:

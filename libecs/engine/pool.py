@@ -105,59 +105,61 @@ class Pool:
             return False
         return not ctx.node_problem(task.node) and ctx.takes_tasks(task.node)
 
-    def add(self, env: Environment, ctx: Context, task: Task) -> None:
-        """Keep a task of an environment."""
-        placed = env.placed[task.role]
-        limits = env.task_class(task.role).wants
-        record = IdleRecord(
-            task=task.id,
-            node=task.node,
-            host=placed.host,
-            class_name=env.class_name(task),
-            digest=env.commands.pop(task.id),
-            mode=int(task.mode),
-            environment=env.id,
-            role=task.path,
-            cpu=limits.cpu,
-            memory_mb=limits.memory_mb,
-            ports=limits.ports,
-            since_ms=ctx.now.unix_ms,
-        )
-        self._put(Idle(record=record, pid=task.pid, as_of=task.as_of))
-        ctx.emit(Persist(IDLE, task.id, pack_value(record)))
-        ctx.event("pool", env.id, name=task.id, role=task.path, state="IDLE", text=f"on node {task.node}")
+    def add(self, env: Environment, ctx: Context, tasks: Iterable[Task]) -> None:
+        """Keep tasks of an environment."""
+        kept = []
+        for task in tasks:
+            limits = env.task_class(task.role).wants
+            record = IdleRecord(
+                task=task.id,
+                node=task.node,
+                host=env.placed[task.role].host,
+                class_name=env.class_name(task),
+                digest=env.commands.pop(task.id),
+                mode=int(task.mode),
+                environment=env.id,
+                role=task.path,
+                cpu=limits.cpu,
+                memory_mb=limits.memory_mb,
+                ports=limits.ports,
+                since_ms=ctx.now.unix_ms,
+            )
+            self._put(Idle(record=record, pid=task.pid, as_of=task.as_of))
+            ctx.emit(Persist(IDLE, task.id, pack_value(record)))
+            kept.append(record)
+        _tell(ctx, env.id, "IDLE", [(record.node, record.role) for record in kept])
 
-    def take(self, ctx: Context, name: str, environment: str, role: str) -> IdleRecord | None:
-        """Let an environment have a task; None if it is not here."""
-        one = self._drop(name)
-        if one is None:
-            return None
-        ctx.emit(Persist(IDLE, name, None))
-        ctx.event("pool", environment, name=name, role=role, state="USED", text=f"on node {one.record.node}")
-        return one.record
+    def take(self, ctx: Context, environment: str, roles: Mapping[str, str]) -> dict[str, IdleRecord]:
+        """Let an environment have those of some tasks that are idle. roles: task to the path of its new role."""
+        taken = {}
+        for name in roles:
+            if (one := self._drop(name)) is not None:
+                ctx.emit(Persist(IDLE, name, None))
+                taken[name] = one.record
+        _tell(ctx, environment, "USED", [(record.node, roles[name]) for name, record in taken.items()])
+        return taken
 
-    def _lose(self, ctx: Context, name: str, why: str) -> None:
-        one = self._drop(name)
-        if one is not None:
-            ctx.emit(Persist(IDLE, name, None))
-            role = one.record.role
-            text = f"on node {one.record.node} {why}"
-            ctx.event("pool", one.record.environment, name=name, role=role, state="GONE", ok=False, text=text)
-
-    def end(self, ctx: Context, names: Iterable[str], why: str = "is ended") -> list[str]:
-        """End idle tasks; return those that were idle."""
-        found = [name for name in names if name in self.idle]
+    def _lose(self, ctx: Context, names: Iterable[str], why: str) -> dict[str, list[str]]:
+        """Forget idle tasks; return them by node."""
         by_node: dict[str, list[str]] = {}
-        for name in found:
-            by_node.setdefault(self.idle[name].record.node, []).append(name)
-            self._lose(ctx, name, why)
-        for node, tasks in by_node.items():
+        lost: dict[str, list[tuple[str, str]]] = {}
+        for name in names:
+            if (one := self._drop(name)) is not None:
+                ctx.emit(Persist(IDLE, name, None))
+                by_node.setdefault(one.record.node, []).append(name)
+                lost.setdefault(one.record.environment, []).append((one.record.node, one.record.role))
+        for environment, places in lost.items():
+            _tell(ctx, environment, "GONE", places, f": {why}", ok=False)
+        return by_node
+
+    def end(self, ctx: Context, names: Iterable[str], why: str = "ended on request") -> None:
+        """End idle tasks."""
+        for node, tasks in self._lose(ctx, names, why).items():
             ctx.condemn(node, tasks)
-        return found
 
     def leave(self, ctx: Context, node: str) -> None:
         """A node takes nothing new any more: what is idle there is of no use."""
-        self.end(ctx, list(self.of(node)), "is ended: the node is drained")
+        self.end(ctx, list(self.of(node)), "ended, the node is drained")
 
     # what nodes say
 
@@ -187,8 +189,21 @@ class Pool:
         """A node does not hold a task any more; tell whether it was idle."""
         one = self.idle.get(name)
         if one is not None and sequence > one.as_of:
-            self._lose(ctx, name, "is not held by its node any more")
+            self._lose(ctx, [name], "not held by its node any more")
         return one is not None
+
+
+def _tell(
+    ctx: Context, environment: str, state: str, places: Iterable[tuple[str, str]], more: str = "", *, ok: bool = True
+) -> None:
+    """Tell of tasks, given as node and role: one event a node."""
+    by_node: dict[str, list[str]] = {}
+    for node, role in places:
+        by_node.setdefault(node, []).append(role)
+    for node, roles in by_node.items():
+        text = f"{len(roles)} task{'s' * (len(roles) != 1)} on node {node}{more}"
+        tasks = tuple((role, TaskState.STANDBY if ok else TaskState.DONE) for role in roles)
+        ctx.event("pool", environment, name=node, state=state, text=text, tasks=tasks, ok=ok)
 
 
 def class_key(name: str) -> str:

@@ -641,5 +641,5 @@ def test_the_death_of_an_excluded_task_in_the_pool_is_told() -> None:
     assert name not in bench.core.pool.idle
     assert bench.nodes["n1"].killed == ["w.its.ro"]
     told_of = [event for event in bench.events if event.kind == "pool" and event.state == "GONE"]
-    assert [event.text for event in told_of] == ["on node n1 killed by signal 9"]
+    assert [event.text for event in told_of] == ["1 task on node n1: killed by signal 9"]
     assert bench.state is EnvState.RUNNING

@@ -58,12 +58,10 @@ def test_tasks_that_are_kept_are_used_again_with_other_channels_and_properties(s
     assert not bench.records.get("idle")
     placed = bench.core.environments[bench.show().environment].placed
     assert {one.reason for one in placed.values()} == {f"idle task {one.task}" for one in placed.values()}
-    assert [(event.state, event.role) for event in bench.events if event.kind == "pool"] == [
-        ("IDLE", "w.a"),
-        ("IDLE", "w.b"),
-        ("USED", "w.a"),
-        ("USED", "w.b"),
+    said = [
+        (event.state, event.name, [role for role, _ in event.tasks]) for event in bench.events if event.kind == "pool"
     ]
+    assert said == [("IDLE", "n1", ["w.a"]), ("IDLE", "n2", ["w.b"]), ("USED", "n1", ["w.a"]), ("USED", "n2", ["w.b"])]
 
 
 def test_another_command_needs_another_process() -> None:
