@@ -277,10 +277,6 @@ class CoreDaemon:
             problems.append("nobody can be let in: the answers to ZAP have ended")
         if options.insecure:
             problems.append(INSECURE)
-        if self.store.set_aside is not None:
-            problems.append(
-                f"the state could not be read; it is kept as {self.store.set_aside}, and this core began anew"
-            )
         self.host.loop.put(Facts(facts=facts, problems=tuple(problems)))
         self._facts_timer = asyncio.get_running_loop().call_later(_FACTS_S, self._tell_facts)
         if self.endpoints:

@@ -23,6 +23,8 @@ from libecs.engine.effects import (
     CancelCall,
     DoWork,
     Expand,
+    Expanded,
+    Input,
     LookUp,
     Publish,
     RecallEvents,
@@ -154,6 +156,8 @@ class CoreHost:
         self._asyncio = asyncio.get_running_loop()
         self._working: set[asyncio.Task[None]] = set()
         self._replaying: dict[str, int] = {}
+        self._brought: dict[str, str] = {}
+        """Expansion that goes on to the repository that was made for it."""
         self.has_room = True
         """Whether the disk has room for new work."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -200,7 +204,7 @@ class CoreHost:
         self.integrations = Integrations(self.loop.put, functions, record=settings.calls)
         templates = TaskOverlay(repositories, settings.tasks) if settings.tasks else repositories
         self.expansion = Expansion(
-            self.loop.put,
+            self._expanded,
             templates,
             blocking,
             tree=settings.tree,
@@ -253,8 +257,14 @@ class CoreHost:
         if effect.files:
             name = f"script-{effect.environment}"
             self._repositories.add(TextRepository(name=name, files=effect.files))
+            self._brought[effect.job] = name
             effect = attrs.evolve(effect, workflow=f"{name}/workflows/{effect.workflow}")
         self.expansion.expand(effect)
+
+    def _expanded(self, input: Input) -> None:
+        if isinstance(input, Expanded) and (name := self._brought.pop(input.job, "")):
+            self._repositories.remove(name)  # whoever expands it again brings the files again
+        self.loop.put(input)
 
     # messages
 

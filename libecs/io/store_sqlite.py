@@ -279,15 +279,17 @@ class SqliteStore:
     def _open(self, path: Path, durable: bool) -> sqlite3.Connection:
         """Open the database; if it is damaged, save what can be saved. Raises sqlite3.Error, OSError, InvalidInput."""
         existed = path.exists() and path.stat().st_size > 0
-        self.began_anew = not existed and self._reserve.exists()
         if existed and not os.access(path, os.R_OK | os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         try:
-            db = _open_database(path, durable)
-            if not existed or is_sound(db, _STATEMENTS):
-                self._last_event = _high_water(db)
+            db, is_new = _open_database(path, durable)
+            if is_new or is_sound(db, _STATEMENTS):
+                # A file without tables that is not new: all of it was in a write-ahead log that is gone.
+                self.began_anew = is_new and self._reserve.exists()
+                self._last_event = _later(0) if self.began_anew else _high_water(db)
                 if self.began_anew:
-                    self._last_event = _later(self._last_event)
+                    self.damaged[path.name] = "its content is gone: the core began anew"
+                    logger.error("%s: %s", path, self.damaged[path.name])
                 return db
             db.close()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: the error itself quotes the damage
@@ -302,7 +304,7 @@ class SqliteStore:
         records = [row for row in records if _is_row(row, (str, str, bytes))]
         events = [row for row in events if _is_row(row, (int, int, str, str, bytes))]
         self.began_anew = not records
-        db = _open_database(path, durable)
+        db, _ = _open_database(path, durable)
         db.execute("BEGIN IMMEDIATE")
         db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", records)
         db.executemany("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
@@ -353,7 +355,8 @@ def _is_damage(error: Exception) -> bool:
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH)
 
 
-def _open_database(path: Path, durable: bool) -> sqlite3.Connection:
+def _open_database(path: Path, durable: bool) -> tuple[sqlite3.Connection, bool]:
+    """Return a database, and whether it had no tables: they are made then."""
     db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
     try:
         db.execute("PRAGMA journal_mode=WAL")
@@ -375,7 +378,7 @@ def _open_database(path: Path, durable: bool) -> sqlite3.Connection:
     except BaseException:
         db.close()
         raise
-    return db
+    return db, version == 0
 
 
 def _is_disk_full(error: sqlite3.Error) -> bool:

@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fieldkit.cluster import Cluster, told_on_failure
+from fieldkit.cluster import Cluster, await_end, told_on_failure
 from fieldkit.watch import connected
 
 import libecs
-from libecs.wire.client import Control, Create, Destroy
+from libecs.client.environment import AsyncEnvironment
+from libecs.wire.client import Control, Create, Destroy, EnvironmentInfo
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(150)
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("mount"), reason="mounting a small disk needs root"
@@ -97,7 +98,7 @@ async def full_disk(cluster: Cluster) -> None:
         await env.control("STOP")
         info = await env.show()
         run = await ecs.run_record(info.last_run_number)
-        assert (info.state.name, run.end_reason, bool(run.end_ms)) == ("CONFIGURED", "USER", True)
+        assert (info.state.name, bool(run.end_ms)) == ("CONFIGURED", True)
         await env.destroy()
 
         filler.unlink()
@@ -138,14 +139,14 @@ async def test_a_damaged_record_is_named_and_costs_its_own_environment_only(clus
         assert [problem for problem in info.problems if bad.id in problem]
         assert [one.id for one in await ecs.environments()] == [good.id]
         same = await ecs.get(good.id)
-        assert (await same.show()).state.name == "RUNNING"
+        assert (await heard(same)).state.name == "RUNNING"
         await same.control("STOP")
         await same.destroy()
         orphans = [one for one in await ecs.tasks("-") if one.orphan]
         assert [one.task for one in orphans] == [task.task]
         assert orphans[0].pid == task.pid
         await ecs.end_tasks(task.task)
-    assert cluster.tasks() == {}
+    await no_task_left(cluster)
 
 
 def spoil(place: Path, damage: str) -> None:
@@ -176,6 +177,7 @@ async def test_without_its_state_the_core_begins_anew_and_shows_what_runs(cluste
 
     async with connected(cluster) as ecs:
         after = await ecs.info()
+        assert [problem for problem in after.problems if "state.sqlite" in problem]
         assert after.epoch > before.epoch
         assert after.sequence > before.sequence
         assert after.instance == before.instance
@@ -188,7 +190,7 @@ async def test_without_its_state_the_core_begins_anew_and_shows_what_runs(cluste
         assert (await another.show()).run_number > info.run_number
         await another.destroy(allow_running=True)
         await ecs.end_tasks(task.task)
-    assert cluster.tasks() == {}
+    await no_task_left(cluster)
 
 
 # F1, F2: at any moment
@@ -207,7 +209,7 @@ async def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(cl
             await ecs.finish(ecs.begin(Control(operation=f"{name}.start", environment=env.id, event="START_ACTIVITY")))
             started = await env.show()
             await killer
-            running = await env.show()
+            running = await heard(env)
             assert (running.state.name, running.run_number) == ("RUNNING", started.run_number)
             assert [task.pid for task in running.tasks] == [task.pid for task in started.tasks]
             killer = asyncio.create_task(blow(cluster, chance.random() * 0.5))
@@ -221,7 +223,22 @@ async def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(cl
     assert sorted(words, key=str) == sorted(
         (["begin", "configure", f"start {n}", f"stop {n}", "reset", "exit", "end"] for n in numbers), key=str
     )
+    await no_task_left(cluster)
+
+
+async def no_task_left(cluster: Cluster) -> None:
+    for pid in cluster.tasks():
+        await asyncio.to_thread(await_end, pid, 30)
     assert cluster.tasks() == {}
+
+
+async def heard(env: AsyncEnvironment) -> EnvironmentInfo:
+    """Return what is known of an environment once its nodes have told what they run."""
+    async with asyncio.timeout(60):
+        while True:
+            info = await env.show()
+            if all(task.pid for task in info.tasks):
+                return info
 
 
 async def blow(cluster: Cluster, after_s: float) -> None:

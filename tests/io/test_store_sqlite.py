@@ -178,12 +178,32 @@ def test_a_file_that_is_no_database_is_set_aside_and_the_numbers_go_on_far_above
     store.close()
 
 
+NEVER_CLOSED = """
+import os, pathlib, sys
+from libecs.engine.effects import Persist
+from libecs.io.store_sqlite import SqliteStore
+SqliteStore(pathlib.Path(sys.argv[1])).commit([Persist('t', 'k', b'v')], [])
+os._exit(0)
+"""
+
+
 def test_a_database_that_was_deleted_is_noticed(tmp_path: Path) -> None:
     SqliteStore(tmp_path).close()
     (tmp_path / "state.sqlite").unlink()
 
     store = SqliteStore(tmp_path)
 
+    assert store.began_anew
+    store.close()
+
+    crashed = tmp_path / "crashed"
+    subprocess.run([sys.executable, "-c", NEVER_CLOSED, str(crashed)], check=True)
+    (crashed / "state.sqlite-wal").unlink()  # all of it was there
+    (crashed / "state.sqlite-shm").unlink(missing_ok=True)
+
+    store = SqliteStore(crashed)
+
+    assert store.load() == {}
     assert store.began_anew
     assert store.last_event > 1_000_000
     store.close()
