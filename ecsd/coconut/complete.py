@@ -152,7 +152,8 @@ control_events = _completer(_events)
 
 
 def _roles(ctx: click.Context) -> Iterator[Proposal]:
-    environment = str(ctx.params.get("environment") or "")
+    # Click leaves the words before an option without its value unread.
+    environment = str(ctx.params.get("environment") or next(iter(ctx.args), ""))
     for word, help_ in names("roles", str(ctx.params.get("context") or "")):
         if not environment or help_.split(" ")[0] == environment or environment in help_.split(" "):
             yield word, help_

@@ -29,6 +29,10 @@ class LazyGroup(click.Group):
         self._entries = entries
         self._names = {alias: name for name, entry in entries.items() for alias in (name, *entry.aliases)}
 
+    def aliases(self, name: str) -> tuple[str, ...]:
+        """Return the other names of a verb."""
+        return self._entries[name].aliases
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs in the order of the table."""
         return list(self._entries)

@@ -129,6 +129,7 @@ async def follow(
     if of is None or environment:
         ecs.watch(telemetry)
     changed: set[str] = set()
+    told: set[str] = set()
     shown: dict[str, EnvironmentInfo] = {}
 
     async def read() -> None:
@@ -147,6 +148,7 @@ async def follow(
                 ended.set()
             if event.environment:
                 changed.add(event.environment)
+                told.add(event.environment)
 
     async def draw() -> None:
         for environment in tuple(changed):
@@ -181,5 +183,6 @@ async def follow(
         if drawing is not None:
             drawing.cancel()
             await asyncio.gather(drawing, return_exceptions=True)
+            changed.update(told)  # it may have been about to draw one
             await draw()
         view.close()

@@ -10,7 +10,7 @@ import pytest
 from libecs.access import Principal, Role
 from libecs.engine.effects import Audit
 from libecs.io.audit import AuditLog, chain_files
-from libecs.io.keys import KeyPair
+from libecs.io.keys import KeyPair, read_key_file, write_key_file
 from libecs.io.token import Invitation
 
 CORE = KeyPair.new()
@@ -73,6 +73,38 @@ def test_a_lobby_that_is_closed_is_told(coconut, home: Path) -> None:
     assert ran.status == 6
     assert "ask for another one" in ran.err
     assert not (home / "config" / "ecs" / "contexts.toml").exists()
+
+
+def test_there_is_no_key_to_rotate_at_a_core_without_keys(coconut, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECS_CORE", "tcp://127.0.0.1:1")
+
+    ran = coconut("key", "rotate")
+
+    assert ran.status == 4
+    assert "--insecure" in ran.err
+
+
+def test_a_key_that_is_not_there_is_not_rotated(coconut, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECS_CORE", "tcp://127.0.0.1:1")
+    monkeypatch.setenv("ECS_CORE_KEY", CORE.public)
+    monkeypatch.setenv("ECS_KEY_FILE", str(home / "nothing.key"))
+
+    ran = coconut("key", "rotate")
+
+    assert ran.status == 3
+    assert "coconut login" in ran.err
+
+
+def test_a_rotation_that_reaches_nobody_keeps_the_key(coconut, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = KeyPair.new()
+    write_key_file(home / "my.key", pair)
+    monkeypatch.setenv("ECS_CORE", "tcp://127.0.0.1:1")
+    monkeypatch.setenv("ECS_CORE_KEY", CORE.public)
+    monkeypatch.setenv("ECS_KEY_FILE", str(home / "my.key"))
+
+    assert coconut("key", "rotate").status == 6
+
+    assert read_key_file(home / "my.key") == pair
 
 
 def test_a_chain_in_order_is_told_with_its_last_hash(coconut, state: Path) -> None:

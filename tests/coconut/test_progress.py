@@ -253,4 +253,4 @@ async def test_tree_is_asked_for_when_something_changed() -> None:
         ecs.reader.put(Event(sequence=1, unix_ms=0, kind="environment.state", environment="e", state="DEPLOYED"))
         await asyncio.wait_for(drawn.wait(), 10)
 
-    assert ecs.shows == 1
+    assert ecs.shows == 2  # when it changed, and at the end
