@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 3.0
 """How long the first connection may take, if the script says nothing."""
+SLOW_S = 10.0
+"""How long it may take while nothing is known to be wrong: on a machine that is busy."""
 NOBODY_S = 1.0
 """How long a machine that is there may refuse it: so long a core takes to be started anew."""
 INFO_S = 1.0
@@ -153,13 +155,15 @@ class Connection(Entered):
     def _patience_s(self, trouble: Trouble | None) -> float:
         if self._timeout_s is not None:
             return self._timeout_s
-        return NOBODY_S if trouble is not None and trouble.refusal is Refusal.REFUSED else TIMEOUT_S
+        if trouble is None:
+            return SLOW_S
+        return NOBODY_S if trouble.refusal is Refusal.REFUSED else TIMEOUT_S
 
     async def _open(self, link: ClientLink, ecs: AsyncEcs) -> None:
         """Let the core tell what there is, and say so if it is of another version."""
         place = link.core.endpoint
         try:
-            async with asyncio.timeout(self._timeout_s or TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s or SLOW_S):
                 await ecs.open()
         except TimeoutError:
             raise Unreachable(
