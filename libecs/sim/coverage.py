@@ -45,6 +45,9 @@ TITLES: Mapping[str, str] = {
     "attached": "starts of attached tasks",
     "orphans": "tasks ended by their shims, without an owner",
     "metrics": "metrics of runs told",
+    "denied": "requests denied, and forged messages dropped",
+    "locks": "locks taken and given back",
+    "autos": "environments that took one run and ended",
 }
 """Names of counts, in the order in which they are shown."""
 
@@ -93,6 +96,7 @@ def count(world: World) -> Counter[str]:
             "attached": sum(place.restarts for place in world.hall.places.values()),
             "orphans": sum(node.orphaned for node in world.nodes),
             "metrics": len(checker.accounts.book.sums),
+            **checker.house.counts,
         }
     )
 
