@@ -16,6 +16,7 @@ import json
 import logging
 import platform
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
@@ -185,9 +186,23 @@ async def run(seed: int, numbers: Sequence[int], jobs: int, folder: Path, *, mod
             await field.close()
             report.totals.update(field.totals)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(jobs, len(numbers))):
-            group.create_task(work())
+    workers = [asyncio.create_task(work()) for _ in range(min(jobs, len(numbers)))]
+
+    def stop() -> None:
+        for worker in workers:
+            worker.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)  # so that clusters are ended, and the table is printed
+    try:
+        ends = await asyncio.gather(*workers, return_exceptions=True)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
     report.seconds = time.monotonic() - begun
     return report
 
