@@ -61,7 +61,7 @@ from libecs.engine.records import (
 )
 from libecs.engine.recovery import Records, recover
 from libecs.engine.requests import Mutation, Requests
-from libecs.engine.runbook import KEEP_RUNS, RunBook
+from libecs.engine.runbook import KEEP_RUNS, RunBook, packed_places
 from libecs.engine.sessions import Sessions
 from libecs.engine.telemetry import KEEP_METRICS, Telemetry
 from libecs.errors import EcsError
@@ -138,6 +138,7 @@ class CoreEngine:
         self.requests = Requests(self)
         self.questions = Questions(self)
         self.no_room = ""
+        self._places: dict[str, tuple[Mapping[int, Placed], bytes]] = {}
         self.dropped: dict[tuple[str, str], int] = {}
         """(who, message) to how often he said what is not his to say."""
         self.quarantine: dict[str, str] = {}
@@ -253,7 +254,7 @@ class CoreEngine:
                 env.publish_moved(self)
             if env.changed:
                 self._save(env)
-        for number in self.runbook.flush(self.emit, keep=[env.record.run_number for env in self.environments.values()]):
+        for number in self.runbook.flush(self.emit, keep=(env.record.run_number for env in self.environments.values())):
             self.telemetry.discard(number)
         if self._events:
             events = tuple(self._events)
@@ -501,8 +502,15 @@ class CoreEngine:
     def run_began(self, environment: Environment, number: int) -> None:
         """A run has its number: what its tasks tell counts for it."""
         self.telemetry.begin(environment, number)
-        places = {environment.role(index).path: placed.node for index, placed in environment.placed.items()}
-        self.runbook.began(number, environment.packed_configuration, places, self.emit)
+        self.runbook.began(number, environment.packed_configuration, self._packed_places(environment), self.emit)
+
+    def _packed_places(self, environment: Environment) -> bytes:
+        """Return where the tasks of an environment are, packed once for all its runs on the same places."""
+        known = self._places.get(environment.id)
+        if known is None or known[0] is not environment.placed:
+            places = {environment.role(index).path: placed.node for index, placed in environment.placed.items()}
+            known = self._places[environment.id] = (environment.placed, packed_places(places))
+        return known[1]
 
     def run_ended(self, environment: Environment, number: int) -> None:
         """A run is over and judged: show and write what is known of it."""
@@ -588,6 +596,7 @@ class CoreEngine:
             self._owners.pop(task, None)
         self.telemetry.forget(environment)
         self.locks.forget(environment.id)
+        self._places.pop(environment.id, None)
         environment.changed = False
         tables = (ENVIRONMENT, WORKFLOW, PLACEMENT, PLAN, CONFIGURATION, RECONFIGURATION, MODIFICATION, LAUNCHED)
         for table in tables:

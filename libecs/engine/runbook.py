@@ -72,16 +72,10 @@ class RunBook:
         """Return a record; an empty one for a number whose record is lost."""
         return self.runs.get(number) or RunInfo(number=number, environment="")
 
-    def began(
-        self, number: int, configuration: bytes, places: Mapping[str, str], emit: Callable[[Effect], None]
-    ) -> None:
+    def began(self, number: int, configuration: bytes, placement: bytes, emit: Callable[[Effect], None]) -> None:
         """Keep what the tasks of a run were configured with, a packed ConfigurationRecord, and where they are."""
         self._configurations[number] = configuration
         emit(Persist(RUN_CONFIGURATION, str(number), configuration))
-        placement = pack_value(ConfigurationRecord(digests=places))
-        if self._placements:
-            last = next(reversed(self._placements.values()))
-            placement = last if last == placement else placement
         self._placements[number] = placement
         emit(Persist(RUN_PLACEMENT, str(number), placement))
 
@@ -128,6 +122,11 @@ class RunBook:
         for records, parts in ((configurations, self._configurations), (placements, self._placements)):
             for key, value in records.items():
                 parts[int(key)] = same.setdefault(value, value)
+
+
+def packed_places(places: Mapping[str, str]) -> bytes:
+    """Return the record of a placement: role path to node."""
+    return pack_value(ConfigurationRecord(digests=places))
 
 
 def _part(parts: dict[int, bytes], number: int) -> Mapping[str, str]:
