@@ -3,18 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fieldkit.cluster import Cluster, told_on_failure
 from fieldkit.network import Network
 
+from libecs.io.procfs import read_stat
+
+
+class Ground:
+    """One cluster for many tests, for as long as they leave it as they found it."""
+
+    def __init__(self) -> None:
+        self._cluster: Cluster | None = None
+
+    def take(self) -> Cluster:
+        """Return a cluster in which nothing runs and nothing is on record."""
+        if self._cluster is None:
+            self._cluster = Cluster(["n1", "n2"])
+            self._cluster.start()
+        for path in self._cluster.records.iterdir():
+            path.unlink()
+        return self._cluster
+
+    def give_back(self) -> None:
+        """Keep it if it is in order, else the next test gets another one."""
+        cluster = self._cluster
+        if cluster is None:
+            return
+        alive = all(daemon.alive and is_running(daemon.pid) for daemon in cluster.daemons)
+        if not alive or cluster.tasks() or cluster.shims():
+            self.close()
+
+    def close(self) -> None:
+        """End it."""
+        if self._cluster is not None:
+            self._cluster.close()
+        self._cluster = None
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is neither stopped nor dead."""
+    found = read_stat(pid)
+    return found is not None and found[0] not in "TZ"
+
+
+@pytest.fixture(scope="session")
+def ground() -> Iterator[Ground]:
+    """Where clusters stand."""
+    ground = Ground()
+    yield ground
+    ground.close()
+
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A core and two nodes on this machine."""
-    with Cluster(["n1", "n2"]) as cluster, told_on_failure(cluster):
+def cluster(ground: Ground) -> Iterator[Cluster]:
+    """A core and two nodes on this machine, in which nothing runs."""
+    cluster = ground.take()
+    with told_on_failure(cluster):
         yield cluster
+    ground.give_back()
 
 
 @pytest.fixture
@@ -31,9 +79,3 @@ def field(network: Network) -> Iterator[Cluster]:
     """A core and two nodes, each on a host of its own."""
     with Cluster(["n1", "n2"], network=network) as cluster, told_on_failure(cluster):
         yield cluster
-
-
-@pytest.fixture(scope="session")
-def spare_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for what tests of the harness itself write."""
-    return tmp_path_factory.mktemp("field")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from fieldkit.cluster import Cluster, told_on_failure
+from fieldkit.cluster import Cluster
 from fieldkit.watch import Watch, connected
 
 import libecs
@@ -228,9 +228,3 @@ async def test_run_is_repeated_as_it_was_or_says_what_differs(cluster) -> None:
         difference = cluster.coconut("run", "diff", str(first.number), str(third.number))
         assert "value" in difference.stdout
         assert difference.returncode == 0
-
-
-@pytest.fixture
-def cluster():
-    with Cluster(["n1", "n2"]) as cluster, told_on_failure(cluster):
-        yield cluster
