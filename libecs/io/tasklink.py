@@ -13,6 +13,9 @@ from libecs.wire.task import TASK
 
 logger = logging.getLogger(__name__)
 
+RECEIVE_HIGH_WATER = 2000
+"""Messages of one task that may wait for us; who sends more is held up."""
+
 
 class TaskLinks:
     """Control links to tasks, by task id.
@@ -30,7 +33,7 @@ class TaskLinks:
         """
         self._put = put
         self._identity = identity
-        self._router = Router(context, self._take, on_link=self._watch)
+        self._router = Router(context, self._take, on_link=self._watch, receive_high_water=RECEIVE_HIGH_WATER)
         self._routes: dict[str, tuple[bytes, str]] = {}
         self._tasks: dict[bytes, str] = {}
         self._by_endpoint: dict[str, str] = {}

@@ -217,3 +217,38 @@ def test_a_context_allows_many_sockets() -> None:
     context = new_context()
     assert context.get(zmq.MAX_SOCKETS) > 10_000
     context.term()
+
+
+async def test_messages_that_wait_to_be_received_take_no_more_room_than_they_need(
+    context: Context, folder: Path
+) -> None:
+    def most_kb() -> int:
+        """Return the most memory that this process had since the last look."""
+        with open("/proc/self/status", encoding="ascii") as file:
+            most = int(file.read().partition("VmHWM:")[2].split()[0])
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+        return most
+
+    busy = context.socket(zmq.ROUTER)
+    busy.setsockopt(zmq.RCVHWM, 100_000)
+    busy.bind(f"ipc://{folder}/busy")
+    other = zmq.Context()
+    peers = [other.socket(zmq.DEALER) for _ in range(20)]
+    for peer in peers:
+        peer.connect(f"ipc://{folder}/busy")
+    most_kb()
+    before = most_kb()
+
+    for _ in range(200):
+        for peer in peers:
+            peer.send_multipart([b"\x01", b"x" * 120])
+        await asyncio.sleep(0.001)  # so that each is read by itself
+    other.destroy(linger=30_000)
+    for _ in range(4000):  # all were there before the first is taken
+        assert busy.poll(30_000)
+        busy.recv_multipart()
+
+    grown = most_kb() - before
+    assert grown < 16_000, f"4000 messages of 120 bytes take {grown} kB"
+    busy.close(linger=0)

@@ -11,6 +11,9 @@ from libecs.errors import InvalidInput
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
+_ZERO_COPY_RECV = 10
+"""Option of a context, in libzmq since 4.3.2; pyzmq has no name for it."""
+
 
 def raise_limits() -> None:
     """Allow this process as many files as it may have: a node of 1000 tasks needs a few per task."""
@@ -23,6 +26,9 @@ def new_context() -> Context:
     """Make a context for many sockets. Whoever makes it ends it by `close_context`."""
     context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, min(65535, context.get(zmq.SOCKET_LIMIT)))
+    # Else a message that waits to be received keeps all of the 8 KiB alive that it was read with: 250 tasks that told
+    # a hundred small things each while we were busy took half a gigabyte.
+    context.set(_ZERO_COPY_RECV, 0)
     return context
 
 
