@@ -202,7 +202,13 @@ def examples_of(group: LazyGroup, *path: str) -> list[str]:
     return sorted(set(found))
 
 
-@pytest.mark.parametrize("example", examples_of(command))
+ALONE = re.compile(r"coconut (demo|about|completion bash|run (list|show)\b)|.* --repo ")
+"""Examples that need no core, and leave nothing: the others are tried in tests/coconut."""
+
+
+@pytest.mark.parametrize(
+    "example", [text for text in examples_of(command) if ALONE.match(text) and "--local" not in text]
+)
 def test_example_of_a_help_text_works(place, examples, left, project, example) -> None:
     words = shlex.split(example)[1:]
     keep_run(place, 12)
