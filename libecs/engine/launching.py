@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import attrs
 
@@ -10,7 +10,7 @@ from libecs.engine import payload
 from libecs.engine.context import Context
 from libecs.engine.effects import Persist
 from libecs.engine.environment import Environment
-from libecs.engine.placement import NodeOffer, Placed, place, runnable, unsatisfied
+from libecs.engine.placement import IDLE_TASK, NodeOffer, Placed, place, runnable, unsatisfied
 from libecs.engine.plan import Step
 from libecs.engine.pool import Idle
 from libecs.engine.records import LAUNCHED, PLACEMENT, LaunchedRecord, PlacementRecord
@@ -192,6 +192,7 @@ def launch(env: Environment, ctx: Context, step: Step) -> None:
     """
     assert env.workflow is not None
     roles = set(step.roles)
+    _replace_spent(env, ctx, roles)
     for task in env.runners():
         if roles and task.role not in roles:
             continue
@@ -200,6 +201,25 @@ def launch(env: Environment, ctx: Context, step: Step) -> None:
         longest = max(payload.start_s(env, env.tasks[name]) for name in env.waiting) + GRACE_S
         env.wait(ctx.now, payload.duration(env, "deploy_timeout", max(DEPLOY_S, longest)))
         send(env, ctx)
+
+
+def _replace_spent(env: Environment, ctx: Context, roles: Set[int]) -> None:
+    """Idle tasks that have died between being chosen and being used are nobody's fault: others are launched instead."""
+    spent = {
+        task.role: task
+        for task in env.runners()
+        if task.dead and (not roles or task.role in roles) and env.placed[task.role].reason.startswith(IDLE_TASK)
+    }
+    if not spent:
+        return
+    placed = []
+    for index, one in env.placed.items():
+        if index in spent:
+            ctx.condemn(one.node, [one.task])
+            fresh = f"{env.id}t{index}n{env.record.plan_number}"
+            one = attrs.evolve(one, task=fresh, reason=f"as {IDLE_TASK}{one.task}, which has died")
+        placed.append(one)
+    set_placed(env, ctx, tuple(placed))
 
 
 def judge(env: Environment, task: Task, first: bool = False) -> None:

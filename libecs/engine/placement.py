@@ -16,6 +16,8 @@ from libecs.errors import Unplaceable
 from libecs.wire.node import Limits
 from libecs.workflow.role import Channel, Constraint, RoleKind, Workflow
 
+IDLE_TASK = "idle task "
+"""How the reason begins of a task that was there already."""
 FIRST_PORT = 9000
 """Data channels take the lowest free ports from here on."""
 
@@ -181,7 +183,7 @@ def place(
         if idle is not None:
             name, task = idle
             load[name] += 1
-            placed.append(_placed(index, task, rooms[name], inbound, tcp, wants, before, f"idle task {task}"))
+            placed.append(_placed(index, task, rooms[name], inbound, tcp, wants, before, f"{IDLE_TASK}{task}"))
             continue
         chosen = before.node if before is not None and _is_free(rooms, asked, before) else None
         chosen = chosen or demand.choose(rooms, load, methodcaller("refuses", *asked[:3]))

@@ -136,7 +136,7 @@ def annotate(desk: Desk, message: client.Annotate) -> str:
         raise UsageError("there is nothing to write: neither a note nor tags")
     desk.runbook.save(attrs.evolve(run, notes=notes, tags=tags))
     desk.event("run.note", run.environment, run_number=run.number, text=message.note[:MAX_REASON])
-    if run.end_completion_ms:
+    if run.end_completion_ms and run.end_reason:  # else it is not judged yet: its file is written then
         desk.told_late(run.number)
     return json.dumps({"run": run.number, "notes": len(notes), "tags": tags})
 

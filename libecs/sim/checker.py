@@ -417,6 +417,9 @@ class Checker:
             self._excuse(process.spec.environment, f"{process.spec.role} has ended", process.spec)
         if process.told_to_end or process.spec.mode not in CONTROLLED:
             return
+        user = self.modifications.user_of(process.spec.task)
+        if user not in ("", process.spec.environment):  # it was to be used, and has not heard of it
+            self._excuse(user, f"{process.spec.role} of {process.spec.environment} has died")
         if process.spec.attached:
             self._excuse(process.spec.environment, f"{process.spec.role} was ended by somebody", process.spec)
             return

@@ -163,6 +163,10 @@ class Modifications:
 
     # what others ask
 
+    def user_of(self, task: str) -> str:
+        """Return the environment that a task is placed in, "" if there is none."""
+        return next((name for name, known in self.kept.items() if task in known.tasks), "")
+
     def counts(self, spec: TaskSpec) -> bool:
         """Whether a task is one of its environment's, and not excluded, on its way, or idle."""
         if spec.task in self.idle:

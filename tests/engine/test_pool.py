@@ -5,13 +5,14 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from libecs.engine.effects import Call, CallDone
 from libecs.engine.pool import class_key
 from libecs.fsm import EnvState, Mode, TaskState
 from libecs.wire import client
 from libecs.wire.node import Phase
 from libecs.workflow.role import Channel, Workflow
 from tests.engine.bench import Bench
-from tests.engine.flows import task, workflow
+from tests.engine.flows import call, task, workflow
 from tests.engine.test_modify import configured, detectors, up
 
 
@@ -242,6 +243,24 @@ def test_a_task_that_has_not_heard_of_its_new_use_is_told_again() -> None:
     bench.wait(3.0)
     assert bench.answers["c"].code == ""
     assert one.tasks[name].use == bench.show().environment
+
+
+def test_an_idle_task_that_dies_before_it_is_used_is_replaced() -> None:
+    held: list[Call] = []
+    bench = Bench(workflow(task("a"), call("c", "x.Slow()", "before_DEPLOY")), integrations={"x.Slow": held.append})
+    bench.create()
+    bench.queue.append(CallDone(call=held[0].call, ok=True))
+    bench.run()
+    keep(bench)
+    bench.create()  # placed; its hook goes on
+    bench.kill("w.a", signal=9)
+    bench.queue.append(CallDone(call=held[1].call, ok=True))
+    bench.run()
+    assert bench.state is EnvState.CONFIGURED
+    assert bench.nodes["n1"].launched == ["w.a", "w.a"]
+    assert bench.nodes["n1"].killed == ["w.a"]
+    bench.restart()
+    assert bench.state is EnvState.CONFIGURED
 
 
 def test_tasks_go_from_one_environment_to_another() -> None:
