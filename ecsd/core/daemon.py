@@ -153,6 +153,8 @@ class CoreDaemon:
         host.start()
         await self._begun(host.loop)
         self.endpoints = tuple(self.hub.bind(one) for one in options.listen)
+        self._facts_timer.cancel()
+        self._tell_facts()  # where we listen is known now
         core_key = "" if pair is None else pair.public
         write_client_file(options.state, endpoint=_near(self.endpoints[0]), core_key=core_key)
         watchdog = Watchdog(self._notifier, host.loop)

@@ -357,6 +357,7 @@ def _is_damage(error: Exception) -> bool:
 
 def _open_database(path: Path, durable: bool) -> tuple[sqlite3.Connection, bool]:
     """Return a database, and whether it had no tables: they are made then."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # the folder may be open to others
     db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
     try:
         db.execute("PRAGMA journal_mode=WAL")

@@ -53,6 +53,7 @@ def test_records_and_events_are_found_again_by_the_next_owner(tmp_path: Path) ->
 
 def test_the_folder_is_private_and_commits_are_synchronous(store: SqliteStore) -> None:
     assert store.folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in store.folder.iterdir()} == {0o600}
     assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
