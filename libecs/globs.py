@@ -31,9 +31,18 @@ def role_pattern(glob: str) -> re.Pattern[str]:
             raise UsageError(
                 f"{glob!r} is no pattern of role paths", hint="elements are joined by '.', and '**' is a whole element"
             )
-        text = "".join({"*": "[^.]*", "?": "[^.]"}.get(character, re.escape(character)) for character in element)
-        parts.append(text if last else text + r"\.")
+        parts.append(_element(element) if last else _element(element) + r"\.")
     return re.compile("".join(parts))
+
+
+def _element(element: str) -> str:
+    """Return the regular expression of one element. What stands between two stars is looked for once, at the first
+    place where it fits: to try all of them would cost time without end for patterns with many stars.
+    """
+    first, *others = ["".join("[^.]" if one == "?" else re.escape(one) for one in text) for text in element.split("*")]
+    if not others:
+        return first
+    return "".join([first, *(f"(?>[^.]*?{text})" for text in others[:-1]), "[^.]*", others[-1]])
 
 
 def matches(pattern: re.Pattern[str], path: str) -> bool:

@@ -60,7 +60,7 @@ def read_list(text: str) -> tuple[str, ...]:
     if text.startswith("["):
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = text.strip("[]").split(",")
         parts = [part if isinstance(part, str) else "" for part in found]
     else:

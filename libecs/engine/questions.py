@@ -32,6 +32,8 @@ READ_S = 5.0
 """Seconds that a node has to read a task's output."""
 MAX_READ = 1024 * 1024
 MAX_READINGS = 1000
+MAX_SEQUENCE = 2**62
+"""Numbers of events above are none, and more than a journal takes."""
 
 Question = (
     client.Show
@@ -175,16 +177,19 @@ class Questions:
         self._subscribers[peer] = None
         desk.emit(Send(peer, client.Environments(request=message.request, sequence=desk.sequence, environments=())))
         if message.since > 0:
-            desk.emit(Replay(peer=peer, since=message.since))
+            desk.emit(Replay(peer=peer, since=min(message.since, MAX_SEQUENCE)))
 
     def _watch(self, peer: str, message: client.Watch, who: Principal) -> None:
         desk = self._desk
+        if (message.metrics or message.lines) and message.environment and message.environment not in desk.environments:
+            raise NotFound(f"no environment {quoted(message.environment)} is known: there is nothing to watch")
         desk.telemetry.watch(peer, message)
         desk.emit(Send(peer, client.Environments(request=message.request, sequence=desk.sequence, environments=())))
 
     def _show_events(self, peer: str, message: client.ShowEvents, who: Principal) -> None:
         limit = min(max(message.limit, 1), MAX_EVENTS)
-        self._desk.emit(RecallEvents(peer=peer, question=attrs.evolve(message, limit=limit)))
+        since = min(max(message.since, 0), MAX_SEQUENCE)
+        self._desk.emit(RecallEvents(peer=peer, question=attrs.evolve(message, limit=limit, since=since)))
 
     def publish(self, events: tuple[Event, ...]) -> None:
         """Tell all subscribers."""

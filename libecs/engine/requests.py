@@ -17,7 +17,7 @@ from libecs.engine.effects import Persist, Send, WorkDone
 from libecs.engine.environment import Environment
 from libecs.engine.locks import Locks
 from libecs.engine.records import OPERATION, OperationRecord
-from libecs.errors import Conflict, Denied, EcsError, quoted
+from libecs.errors import Conflict, Denied, EcsError, NotFound, quoted
 from libecs.fsm import EnvState
 from libecs.wire import client
 from libecs.wire.client import Finished
@@ -28,7 +28,9 @@ KEEP_OPERATIONS = 1000
 KEEP_DENIED = 1000
 """Denied requests that are remembered in this life: they are on no record."""
 MAX_ID = 200
-"""Characters of an operation's id."""
+"""Characters of an operation's id, and of an environment's."""
+MAX_MESSAGE = 10_000
+"""Characters of a refusal: it may repeat what was asked for, and is kept."""
 
 AtOnce = client.Lock | client.Unlock | client.Drain | client.EndTasks | client.Annotate
 """Requests that are done as soon as they are accepted."""
@@ -71,6 +73,9 @@ class Requests:
         """Take a request that changes something."""
         desk = self._desk
         message = rules.asked_by(message, who)
+        if (error := _misnamed(message)) is not None:  # first of all: what is remembered has a size
+            self._turn_away(peer, message, who, error, "refused")
+            return
         if (before := self._denied.get((who.name, message.operation))) is not None:
             desk.emit(Send(peer, before))
             return
@@ -84,9 +89,6 @@ class Requests:
         denied = rules.trespass(desk.locks, desk.environments, desk.owners, message, who)
         if denied is not None:
             self._turn_away(peer, message, who, denied, "denied")
-            return
-        if not 0 < len(message.operation) <= MAX_ID:
-            self._turn_away(peer, message, who, Conflict("an operation has an id of 1 to 200 characters"), "refused")
             return
         if desk.no_room and not _ends_something(message):
             full = EcsError(desk.no_room, hint="free space on the core's disk; STOP and DESTROY still work")
@@ -109,12 +111,13 @@ class Requests:
     def _error(self, message: Mutation, error: EcsError) -> Finished:
         environment = getattr(message, "environment", "")
         env = self._desk.environments.get(environment)
+        text = error.message
         return Finished(
-            operation=message.operation,
-            environment=environment,
+            operation=message.operation[:MAX_ID],
+            environment=environment[:MAX_ID],
             state=env.state if env is not None else EnvState.DONE,
             code=error.code,
-            message=error.message,
+            message=text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}…",
             hint=error.hint,
         )
 
@@ -270,6 +273,16 @@ class Requests:
         """A client is gone; its operations go on."""
         for peers in self._waiting.values():
             peers.discard(peer)
+
+
+def _misnamed(message: Mutation) -> EcsError | None:
+    """Return what is wrong with the ids in a request, None if nothing is."""
+    if not 0 < len(message.operation) <= MAX_ID:
+        return Conflict("an operation has an id of 1 to 200 characters")
+    for name in ("environment", "take_from"):
+        if len(value := getattr(message, name, "")) > MAX_ID:
+            return NotFound(f"no environment {quoted(value)}: an id has at most {MAX_ID} characters")
+    return None
 
 
 def _ends_something(message: Mutation) -> bool:

@@ -276,6 +276,7 @@ def with_vars(role: WorkflowRole, **variables: str) -> WorkflowRole:
         ("['its','tpc']", ("its", "tpc")),
         ("[1, null]", ()),
         ("[", ()),
+        ("[" * 100_000, ()),
     ],
 )
 def test_a_list_is_json_or_has_commas(text: str, names: tuple[str, ...]) -> None:
@@ -305,3 +306,36 @@ def test_detectors_are_what_the_root_says_else_what_tasks_and_calls_see() -> Non
 def test_a_time_is_shown_in_words_even_if_it_is_none() -> None:
     assert when(1_700_000_000_000) == "2023-11-14 22:13:20 UTC"
     assert when(2**62) == f"{2**62} ms"
+
+
+def test_what_is_put_back_is_judged_by_who_asks_for_it() -> None:
+    flow = workflow(with_vars(task("a"), detector="its"), with_vars(task("b"), detector="tpc"))
+    bench = Bench(flow)
+    bench.ask(client.Create(operation="1", workflow="t", requester="x"), "c", BERT)
+    (environment,) = bench.core.environments
+    bench.ask(client.Modify(operation="2", environment=environment, exclude=("w.b",)), "c", BERT)
+    lock(bench, "3", "tpc", who=ANNA)
+    scoped = attrs.evolve(ANNA, detectors=frozenset({"its"}))
+    back = client.Modify(operation="4", environment=environment, include=("w.b",))
+
+    told = [
+        bench.ask(attrs.evolve(back, operation=f"x{n}"), "c", who)[-1] for n, who in enumerate((BERT, scoped, ANNA))
+    ]
+
+    assert [one.code for one in told if isinstance(one, Finished)] == ["E_DENIED", "E_DENIED", ""]
+    assert bench.core.locks.of(bench.core.environments[environment]) == {"its", "tpc"}
+
+
+def test_a_detector_that_was_given_up_is_not_taken_back_from_another_environment() -> None:
+    bench = Bench(workflow(with_vars(task("a"), detector="its"), with_vars(task("b"), detector="tpc")))
+    first = bench.create()
+    bench.ask(client.Modify(operation="1", environment=first, exclude=("w.b",)), "c", ANNA)
+    bench.workflow = workflow(with_vars(task("c"), detector="tpc"))
+    second = bench.create()
+    assert bench.answers["op2"].code == ""
+
+    told = bench.ask(client.Modify(operation="2", environment=first, include=("w.b",)), "c", ANNA)
+
+    assert isinstance(told[-1], Finished)
+    assert told[-1].code == "E_CONFLICT"
+    assert f"detector tpc in use by environment {second}" in told[-1].message

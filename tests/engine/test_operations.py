@@ -188,3 +188,16 @@ def test_two_that_race_come_one_after_the_other_and_the_loser_hears_of_whom(
         assert lines in (["accepted", "done"], ["accepted", "failed"], ["refused"], ["denied"])
         ends = [event for event in bench.events if event.kind == "operation.end" and event.name == name]
         assert len(ends) == (0 if lines == ["denied"] else 1)
+
+
+def test_what_is_remembered_of_a_denied_request_has_a_size() -> None:
+    bench, environment = a_bench(EnvState.CONFIGURED)
+    viewer = Principal(name="eve", role=Role.VIEWER)
+
+    (long,) = bench.ask(client.Destroy(operation="x" * 1_000_000, environment=environment), "c", viewer)
+    (far,) = bench.ask(client.Destroy(operation="far", environment="e" * 1_000_000), "c", ANNA)
+    (odd,) = bench.ask(client.Control(operation="odd", environment=environment, event="E" * 1_000_000), "c", ANNA)
+
+    assert (long.code, far.code, odd.code) == ("E_CONFLICT", "E_NOT_FOUND", "E_USAGE")
+    assert max(len(str(told)) for told in (long, far, odd)) < 12_000
+    assert len(str(bench.core.requests.operations)) < 20_000

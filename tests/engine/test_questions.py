@@ -169,6 +169,28 @@ def test_events_of_the_past_are_asked_of_the_journal() -> None:
     assert (recall.peer, recall.question.since, recall.question.limit) == ("c", 5, 10_000)
 
 
+@pytest.mark.parametrize("since", [-(2**63), 2**64 - 1])
+def test_numbers_of_events_that_no_journal_has_are_none_for_it(since: int) -> None:
+    bench = bench_of_two()
+
+    bench.ask(client.ShowEvents(request="e", since=since), "c")
+    bench.ask(client.Subscribe(request="s", since=since), "c")
+
+    asked = [one.question.since if isinstance(one, RecallEvents) else one.since for one in bench.asked]
+    assert asked
+    assert all(0 <= number < 2**63 - 1 for number in asked)
+
+
+def test_only_what_is_there_is_watched() -> None:
+    bench = bench_of_two()
+
+    told = one(bench.ask(client.Watch(request="w", environment="x" * 1000, metrics=True), "c"))
+
+    assert (type(told), told.code) == (client.Refused, "E_NOT_FOUND")
+    assert len(told.message) < 300
+    assert isinstance(one(bench.ask(client.Watch(request="w", environment="gone"), "c")), client.Environments)
+
+
 def test_the_core_says_what_it_is_and_who_asks() -> None:
     bench = Bench(workflow(task("a")), settings=CoreSettings(instance="test", version="1.2"))
     bench.create()

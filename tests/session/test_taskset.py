@@ -28,6 +28,11 @@ from libecs.globs import below_root, matches, role_pattern
         ("a.flp*.x", "a.flp12.x", True),
         ("a.flp*.x", "a.flp12.b.x", False),
         ("a+b", "aab", False),
+        ("*a*b", "aaxab", True),
+        ("*a*b*", "xayyb", True),
+        ("*a*b*", "bxa", False),
+        ("a*b.c", "axbxb.c", True),
+        ("?*?", "x", False),
     ],
 )
 def test_pattern(glob: str, path: str, expected: bool) -> None:
@@ -63,3 +68,9 @@ def test_pattern_of_many_stars_is_quick() -> None:
 def test_wrong_pattern_is_a_usage_error(glob: str) -> None:
     with pytest.raises(UsageError, match="no pattern of role paths"):
         role_pattern(glob)
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("element", ["*a" * 20 + "x", "*?" * 20 + "x"])
+def test_element_of_many_stars_is_quick(element: str) -> None:
+    assert not matches(role_pattern(element), "w." + "a" * 60)
