@@ -24,6 +24,7 @@ import attrs
 
 from libecs.engine.metrics import TaskMetrics
 from libecs.engine.records import RUN, RUN_CONFIGURATION, RUN_METRICS, ConfigurationRecord
+from libecs.engine.rules import masked
 from libecs.errors import DecodeError, EcsError, InvalidInput, NotFound
 from libecs.wire.client import MetricInfo, Note, RunCondition, RunInfo, RunSpan
 from libecs.wire.codec import unpack_value
@@ -73,10 +74,10 @@ def run_document(run: RunInfo) -> dict[str, Any]:
         "dropped": run.dropped,
         "folder": run.folder,
         "files": list(run.files),
-        "variables": dict(sorted(run.variables.items())),
+        "variables": dict(sorted(masked(run.variables).items())),
         "configuration": dict(sorted(run.configuration.items())),
         "request": run.request,
-        "user_variables": dict(sorted(run.user_variables.items())),
+        "user_variables": dict(sorted(masked(run.user_variables).items())),
         "placement": dict(sorted(run.placement.items())),
         "notes": [{"unix_ms": note.unix_ms, "author": note.author, "text": note.text} for note in run.notes],
         "tags": dict(sorted(run.tags.items())),

@@ -15,7 +15,7 @@ from libecs.io.link import ClientCurve, Context, Dialer, Trouble
 from libecs.wire.client import CLIENT, Accepted
 from libecs.wire.codec import VERSION_FRAME, Table
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class Caller:

@@ -138,9 +138,11 @@ def test_no_file_holds_a_secret_but_the_file_of_the_key(told: Told) -> None:
         for name, secret in told.secrets.items():
             if secret in data and not (SECRET_FILES.fullmatch(path.name) and str(path) == name):
                 found.append(f"{name} in {path}")
-    allowed = ("value of a secret variable",)
-    # What a user says of an environment is in its record: the state folder is as secret as that.
-    assert [one for one in found if not one.startswith(allowed)] == []
+    # What a user says of an environment is in its records: the state folder is as secret as that. And its task gets it.
+    state, task = told.cluster.state / "state.sqlite", told.cluster.nodes["n1"].state
+    allowed = [f"value of a secret variable in {place}" for place in (state, task)]
+    assert [one for one in found if not one.startswith(tuple(allowed))] == []
+    assert list((told.cluster.base / "runs").rglob("run.json"))
     audit = b"".join(path.read_bytes() for path in told.cluster.state.joinpath("audit").iterdir())
     assert b"hunter2" not in audit
     assert b"db_password" in audit

@@ -391,12 +391,12 @@ async def test_what_somebody_writes_counts_soon(folder: Path) -> None:
     keyring.watch()  # once is enough
     try:
         add(Keyring(folder), "alice", ALICE)
-        await asyncio.wait_for(changed.wait(), 20)
+        await asyncio.wait_for(changed.wait(), 60)
         assert keyring.principal(ALICE.public) is not None
 
         changed.clear()
         (folder / "alice.toml").unlink()
-        await asyncio.wait_for(changed.wait(), 20)
+        await asyncio.wait_for(changed.wait(), 60)
         assert keyring.principal(ALICE.public) is None
     finally:
         keyring.close()

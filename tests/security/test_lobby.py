@@ -189,7 +189,7 @@ async def test_the_socket_is_there_only_while_an_invitation_is_open(
     invitation = core.invite()
     during = core.lobby.is_open
     await enrol(context, invitation, ALICE)
-    await asyncio.wait_for(closed.wait(), 20)
+    await asyncio.wait_for(closed.wait(), 60)
 
     assert (before, during, core.lobby.is_open) == (False, True, False)
     with pytest.raises(Unreachable, match="nobody answers") as caught:
@@ -320,7 +320,7 @@ async def test_what_is_no_join_is_dropped_without_an_answer(context: Context, co
 
     curve = ClientCurve(public=ALICE.public, secret=ALICE.secret, server=invitation.core_key)
     dialer = Dialer(context, invitation.lobby, heard.append, channel=b"lobby", curve=curve, on_link=changed)
-    await asyncio.wait_for(down.wait(), 20)  # it was hung up
+    await asyncio.wait_for(down.wait(), 60)  # it was hung up
     dialer.close()
 
     assert not heard

@@ -66,12 +66,12 @@ class Server:
             self.context, endpoint, lambda frames: None, channel=b"c", curve=curve, on_link=changed, on_trouble=failed
         )
         self.dialers.append(dialer)
-        return await asyncio.wait_for(done, 20) or dialer
+        return await asyncio.wait_for(done, 60) or dialer
 
     async def until_heard(self, count: int) -> None:
         while len(self.heard) < count:
             self.changed.clear()
-            await asyncio.wait_for(self.changed.wait(), 20)
+            await asyncio.wait_for(self.changed.wait(), 60)
 
     def close(self) -> None:
         for dialer in self.dialers:
@@ -180,7 +180,7 @@ async def test_whatever_is_asked_is_answered_with_no_unless_it_is_known(
     asker.connect(ENDPOINT, b"zap", identity=b"asker")
     asker.send(b"zap", question)
 
-    await asyncio.wait_for(told.wait(), 20)
+    await asyncio.wait_for(told.wait(), 60)
     asker.close()
 
     assert answers[0][:4] == [*question[:3], code]
