@@ -11,6 +11,7 @@ from libecs.errors import EcsError
 from libecs.wire.client import Finished, RunInfo
 
 if TYPE_CHECKING:
+    from libecs.access import Principal
     from libecs.engine.environment import Environment
     from libecs.engine.pool import Pool
 
@@ -98,8 +99,13 @@ class Context(Protocol):
     def detectors(self, environment: Environment) -> tuple[str, ...]:
         """Return the detectors that take part in an environment."""
 
-    def detectors_problem(self, environment: Environment, excluded: Iterable[str]) -> EcsError | None:
-        """Return why an environment may not go on with what is left when these roles are excluded, None if it may."""
+    def detectors_problem(
+        self, environment: Environment, excluded: Iterable[str], requester: str = "", who: Principal | None = None
+    ) -> EcsError | None:
+        """Return why an environment may not go on with what is left when these roles are excluded, None if it may.
+
+        `who` asks, as `requester`; without, it is who asked for what goes on.
+        """
 
     def idempotent(self, function: str) -> bool:
         """Whether a call may be repeated when nobody knows how it ended."""

@@ -471,12 +471,18 @@ class CoreEngine:
             problems=(*problems, *([self.no_room] if self.no_room else []), *self._problems),
         )
 
-    def detectors_problem(self, environment: Environment, excluded: Iterable[str]) -> EcsError | None:
+    def detectors_problem(
+        self, environment: Environment, excluded: Iterable[str], requester: str = "", who: Principal | None = None
+    ) -> EcsError | None:
         """Return why an environment may not go on with what is left when these roles are excluded, None if it may."""
         assert environment.workflow is not None
         record = environment.record
         scope = None if record.scope is None else frozenset(record.scope)
-        return self.locks.obstacle(environment, detectors_of(environment.workflow, excluded), record.requester, scope)
+        if who is not None:
+            scope = who.detectors
+        else:
+            requester = record.requester
+        return self.locks.obstacle(environment, detectors_of(environment.workflow, excluded), requester, scope)
 
     def take_over(self, epoch: int) -> bool:
         """Go on as epoch `epoch` if our own records are lost; False if they are not, and another core is newer."""

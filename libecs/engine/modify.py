@@ -16,6 +16,7 @@ from functools import partial
 
 import attrs
 
+from libecs.access import Principal
 from libecs.engine import launching, members, spans, transits
 from libecs.engine import plan as plans
 from libecs.engine.context import Context
@@ -42,8 +43,8 @@ STATES = (EnvState.CONFIGURED, EnvState.RUNNING)
 # what is asked for
 
 
-def check(env: Environment, ctx: Context, message: client.Modify) -> None:
-    """Refuse what can't be done.
+def check(env: Environment, ctx: Context, message: client.Modify, who: Principal | None = None) -> None:
+    """Refuse what can't be done. `who` asks; None = who asked for what goes on.
 
     Raises:
         IllegalTransition: the environment is neither CONFIGURED nor RUNNING.
@@ -52,7 +53,7 @@ def check(env: Environment, ctx: Context, message: client.Modify) -> None:
         NotFound: `take_from` is no environment.
         Conflict: it is busy, or a detector of what is put back is held elsewhere.
     """
-    _resolve(env, ctx, message)
+    _resolve(env, ctx, message, who)
 
 
 def prepare(env: Environment, ctx: Context, message: client.Modify) -> None:
@@ -72,7 +73,9 @@ def _keep(env: Environment, ctx: Context, record: ModificationRecord | None) -> 
     ctx.emit(Persist(MODIFICATION, env.id, None if record is None else pack_value(record)))
 
 
-def _resolve(env: Environment, ctx: Context, message: client.Modify) -> ModificationRecord:
+def _resolve(
+    env: Environment, ctx: Context, message: client.Modify, who: Principal | None = None
+) -> ModificationRecord:
     if env.state not in STATES:
         raise IllegalTransition(env.state.name, plans.MODIFY, (event.name for event in allowed_env(env.state)))
     workflow, _ = env.expanded
@@ -90,7 +93,8 @@ def _resolve(env: Environment, ctx: Context, message: client.Modify) -> Modifica
     _check_min(env, workflow, away, leaving)
     if message.take_from and not joining:
         raise InvalidInput("take_from says where included roles get their tasks from; nothing is included")
-    if joining and (problem := ctx.detectors_problem(env, members.topmost(workflow, (away | leaving) - joining))):
+    after = members.topmost(workflow, (away | leaving) - joining)
+    if joining and (problem := ctx.detectors_problem(env, after, message.requester, who)):
         raise problem
     taken = _taken(env, ctx, joining, message.take_from) if message.take_from else ()
     return ModificationRecord(

@@ -73,7 +73,7 @@ def check(desk: Desk, message: Operation, who: Principal, going: Operations) -> 
         return
     if isinstance(message, Modify):
         _check_idle(env, going)
-        modify.check(env, desk, message)
+        modify.check(env, desk, message, who)
         return
     event = EnvEvent.__members__.get(message.event)
     if event not in CONTROLLABLE:

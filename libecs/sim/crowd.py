@@ -265,7 +265,8 @@ class Crowd:
         evil = Principal(name="evil", role=random.choice((Role.NODE, Role.VIEWER, Role.SERVICE)), key="evil")
         victim = random.choice(world.nodes)
         engine: Any = world.core.engine
-        known = engine.sessions.nodes.get(victim.name) if engine is not None else None
+        sessions = getattr(getattr(engine, "engine", engine), "sessions", None)  # of an engine in a wrapper, too
+        known = sessions.nodes.get(victim.name) if sessions is not None else None
         session, sequence = (known.session or 0, known.sequence + 1) if known is not None else (0, 1)
         lies = tuple(
             TaskStatus(task=process.spec.task, phase=Phase.EXITED, state=TaskState.ERROR) for process in victim.living()
