@@ -134,6 +134,8 @@ class CoreDaemon:
                 functions=functions,
                 defaults=defaults(),
                 keep_events_days=options.keep_events_days,
+                keep_runs=options.keep_runs,
+                keep_metrics=options.keep_metrics,
                 version=version(),
                 allow_scripts=options.allow_scripts or options.insecure,
             ),

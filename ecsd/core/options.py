@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from ecsd import logs
-from ecsd.settings import Environment, Program, flag, number, one_of, path, setting, version
+from ecsd.settings import Environment, Program, flag, number, one_of, path, setting, version, whole
 from libecs.errors import InvalidInput, UsageError, quoted
 from libecs.io.contexts import core_state_folder
 
@@ -114,6 +114,10 @@ class CoreOptions:
     keep_events_days: float = setting(
         90.0, "Older events are forgotten, but for the last 10 000.", read=number, metavar="DAYS"
     )
+    keep_runs: int = setting(
+        10_000, "Records of older runs are forgotten by the core; their folders stay.", read=whole, metavar="N"
+    )
+    keep_metrics: int = setting(1_000, "Metrics of older runs are forgotten by the core.", read=whole, metavar="N")
     allow_scripts: bool = setting(
         False, "Operators too, not only admins, may bring workflows that are in no repository.", read=flag
     )

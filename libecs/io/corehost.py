@@ -37,7 +37,7 @@ from libecs.engine.effects import (
     WorkDone,
 )
 from libecs.engine.records import CORE
-from libecs.errors import DecodeError, EcsError, NotFound, quoted
+from libecs.errors import DecodeError, EcsError, NotFound, Unreachable, quoted
 from libecs.io.blocking import BlockingCalls
 from libecs.io.consult import Consultant, Place
 from libecs.io.expander import TaskOverlay
@@ -63,6 +63,10 @@ FIRST_EPOCH_MS = 1_577_836_800_000
 KEEP_EVENTS = 10_000
 """The last ones stay, however old."""
 _FULL = "the disk that holds the core's state is full: nothing new is begun"
+LOOK_UPS = 4
+"""Questions that are looked up at a time: threads are left for what goes on."""
+MAX_LOOK_UPS = 200
+"""Those that may wait in all; with more, who asks is told so."""
 _LOOK_S = 1.0
 _REPLAY_WAIT_S = 0.05
 _DAY_MS = 86_400_000
@@ -105,6 +109,10 @@ class HostSettings:
     """The weakest variables of every workflow."""
     keep_events_days: float = 90.0
     """Older events go, but for the last 10 000."""
+    keep_runs: int = 10_000
+    """Records of older runs go; at least one is kept."""
+    keep_metrics: int = 1_000
+    """Metrics of older runs go."""
     version: str = ""
     """Of the program, for who asks."""
     allow_scripts: bool = True
@@ -155,6 +163,8 @@ class CoreHost:
         self._works = dict(works or {})
         self._asyncio = asyncio.get_running_loop()
         self._working: set[asyncio.Task[None]] = set()
+        self._looking = asyncio.Semaphore(LOOK_UPS)
+        self._look_ups = 0
         self._replaying: dict[str, int] = {}
         self._brought: dict[str, str] = {}
         """Expansion that goes on to the repository that was made for it."""
@@ -168,6 +178,8 @@ class CoreHost:
                 runs_folder=str(settings.runs_folder),
                 version=settings.version,
                 detectors=_detectors(settings.tree),
+                keep_runs=settings.keep_runs,
+                keep_metrics=settings.keep_metrics,
                 allow_scripts=settings.allow_scripts,
             ),
             load_records(store),
@@ -315,6 +327,13 @@ class CoreHost:
     # work
 
     def _look_up(self, effect: LookUp) -> None:
+        if self._look_ups >= MAX_LOOK_UPS:
+            busy = Unreachable("the core is asked to look up too much at a time", hint="try again in a few seconds")
+            request = effect.question.request
+            answer = Document(request=request, code=busy.code, message=busy.message, hint=busy.hint)
+            self._peers.send(effect.peer, answer)
+            return
+        self._look_ups += 1
         self._begin(self._answer(effect), f"look up {effect.question.subject}")
 
     def _do_work(self, effect: DoWork) -> None:
@@ -328,10 +347,13 @@ class CoreHost:
     async def _answer(self, effect: LookUp) -> None:
         request, subject = effect.question.request, effect.question.subject
         try:
-            answer = Document(request=request, json=await self._consult(effect))
+            async with self._looking:
+                answer = Document(request=request, json=await self._consult(effect))
         except Exception as error:  # at the border to what the host does
             code, message, hint = _told(error, subject)
             answer = Document(request=request, code=code, message=message, hint=hint)
+        finally:
+            self._look_ups -= 1
         self._peers.send(effect.peer, answer)
 
     async def _ask_consultant(self, effect: LookUp) -> str:
