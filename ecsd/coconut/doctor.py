@@ -25,6 +25,7 @@ SKEW_MS = 200
 DISK_MB = 1000
 """Less room than this is too little for records and output."""
 OPEN_FILES = 4096
+CONNECT_S = 2.0
 PACKAGES = ("msgspec", "msgpack", "pyzmq", "attrs", "click", "rich", "pygit2")
 OTHER_LIBZMQ = (
     "import ctypes, ctypes.util as u; l = ctypes.CDLL(u.find_library('zmq') or 'libzmq.so.5'); "
@@ -166,6 +167,25 @@ def of_context(name: str | None) -> Iterator[Check]:
         name="context", ok=True, text=f"{context.name or context.endpoint}: {context.endpoint}, from {context.source}"
     )
     yield _key(context)
+    yield from _port(context.endpoint)
+
+
+def _port(endpoint: str) -> Iterator[Check]:
+    """Look whether the core's port is open. What speaks there, the check `core` says."""
+    import socket
+
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    if not endpoint.startswith("tcp://") or not port.isdecimal():
+        return
+    begin = time.perf_counter()
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        text = error.strerror or str(error) or type(error).__name__
+        fix = f"is ecsd running on {host}? does a firewall let TCP {port} through?"
+        yield Check(name=f"port {port}", ok=False, text=f"{host}: {text}", fix=fix)
+        return
+    yield Check(name=f"port {port}", ok=True, text=f"{host} is open, in {(time.perf_counter() - begin) * 1000:.1f} ms")
 
 
 def _key(context: Context) -> Check:

@@ -326,6 +326,51 @@ def test_killing_a_task_of_an_environment_needs_force(at_core) -> None:
     assert at_core("environment", "recover", "shift", "-q", "--json").document["state"] == "DEPLOYED"
 
 
+def test_auto_takes_a_run_and_ends_by_itself(at_core) -> None:
+    ran = at_core(*SINGLE, "--auto", "-e", "auto_stop_enabled=true", "-e", "auto_stop_timeout=300ms", "--json")
+
+    assert ran.status == 0, ran.out
+    run = at_core("run", "show", str(ran.document["run_number"]), "--json").document
+    assert (run["condition"], run["end_reason"]) == ("GOOD", "TIMER")
+    assert at_core("environment", "list", "--json").document["environments"] == []
+
+
+def test_viewer_may_look_and_do_nothing(at_core, cluster, monkeypatch) -> None:
+    from libecs.access import Role
+
+    make(at_core, "--name", "shift")
+    cluster.add_key("vera", Role.VIEWER)
+    for name, value in cluster.variables("vera").items():
+        if name.startswith("ECS_"):
+            monkeypatch.setenv(name, value)
+    wait_for(lambda: at_core("info").status == 0)
+
+    looked = at_core("environment", "list")
+    statuses = {
+        words: at_core(*words).status
+        for words in (
+            ("environment", "create", "single", "-q"),
+            ("environment", "control", "shift", "START", "-q"),
+            ("environment", "destroy", "shift", "-q"),
+            ("node", "drain", "n1"),
+            ("lock", "take", "its"),
+            ("run", "annotate", "1", "x"),
+            ("task", "clean"),
+            ("repository", "remove", "x"),
+        )
+    }
+    denied = at_core("environment", "control", "shift", "START", "--json").document["error"]
+    for name, value in cluster.variables().items():
+        if name.startswith("ECS_"):
+            monkeypatch.setenv(name, value)
+
+    assert "shift" in looked.out
+    # where nothing is to be cleaned, nothing is asked for
+    assert {words: status for words, status in statuses.items() if status != 5} == {("task", "clean"): 0}
+    assert denied["code"] == "E_DENIED"
+    assert "viewer" in denied["message"].lower()
+
+
 # runs
 
 
@@ -528,7 +573,7 @@ def test_info_doctor_and_top_tell_how_it_is(at_core) -> None:
 
     assert (info["you"], info["role"].lower(), info["nodes"]) == ("owner", "admin", 2)
     names = {check["name"] for check in doctor.document["checks"]}
-    assert {"python", "libzmq", "key", "core", "clock of the core", "node n1", "node n2"} <= names
+    assert {"python", "libzmq", "key", "port 47102", "core", "clock of the core", "node n1", "node n2"} <= names
     wrong = [check for check in doctor.document["checks"] if not check["ok"]]
     assert doctor.status == (1 if wrong else 0)
     assert all(check["fix"] for check in wrong)
@@ -553,6 +598,7 @@ def test_nobody_there_is_exit_6(at_core) -> None:
     assert "127.0.0.1:9" in ran.err
     assert doctor.status == 1
     assert "✗ core: " in doctor.out
+    assert "✗ port 9: 127.0.0.1: " in doctor.out
 
 
 def test_event_documents_leave_out_what_says_nothing() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 
 import pytest
 from fieldkit import recorder
@@ -28,6 +31,8 @@ def local(coconut, tmp_path, monkeypatch):
     for row in json.loads(run("environment", "list", "--json").out)["environments"]:
         run("environment", "destroy", row["environment"], "--force", "-q")
     run("task", "clean")
+    digest = hashlib.sha256(os.fsencode(tmp_path / "lab")).hexdigest()[:12]
+    shutil.rmtree(f"/tmp/ecs-{os.geteuid()}-{digest}", ignore_errors=True)  # sockets lie where paths are short
 
 
 def test_an_environment_lives_on_between_commands(local, coconut, tmp_path) -> None:
