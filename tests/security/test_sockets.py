@@ -434,7 +434,8 @@ async def inside(tmp_path: Path) -> AsyncIterator[Inside]:
     alice = KeyPair.new()
     keyring = Keyring(state / "keys" / "principals")
     keyring.add("alice", Role.OPERATOR, alice.public, state=KeyState.APPROVED, by="", now_ms=0)
-    daemon = CoreDaemon(CoreOptions(state=state, listen=("tcp://127.0.0.1:0",), lobby="tcp://127.0.0.1:0"), {})
+    options = CoreOptions(state=state, listen=("tcp://127.0.0.1:0",), lobby="tcp://127.0.0.1:0")
+    daemon = CoreDaemon(options, {}, FolderLock(state))
     running = asyncio.create_task(daemon.run())
     context = new_context()
     try:
