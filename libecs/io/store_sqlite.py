@@ -65,6 +65,8 @@ _APPEND = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
 _ALL_RECORDS = "SELECT tbl, key, value, crc FROM records ORDER BY tbl, key"
 _EVENTS = "SELECT seq, unix_ms, environment, kind, body, crc FROM events"
 _DELETE = "DELETE FROM records WHERE tbl = ? AND key = ?"
+_OLDEST_TO_STAY = "SELECT seq FROM events WHERE unix_ms >= ? ORDER BY seq LIMIT 1"
+_FORGET = "DELETE FROM events WHERE seq < ?"
 _MARK = "UPDATE high_water SET value = ? WHERE name = 'event'"
 _STATEMENTS = ((_UPSERT, 4), (_APPEND, 6), (_ALL_RECORDS, 0), (_EVENTS, 0), (_DELETE, 2), (_MARK, 1))
 
@@ -198,12 +200,21 @@ class SqliteStore:
         return [LoadedEvent(*row) for row in rows][::-1]
 
     def retain(self, *, since_ms: int, at_least: int = 0) -> int:
-        """Forget events older than `since_ms` (unix), except the last `at_least`. Return how many went."""
-        with self._transaction():
-            gone = self._db.execute(
-                "DELETE FROM events WHERE unix_ms < ? AND seq <= ?", (since_ms, self._last_event - at_least)
-            ).rowcount
-        self.refill_reserve()
+        """Forget events older than `since_ms` (unix), except the last `at_least`. Return how many went.
+
+        It looks from the oldest on as far as the first that stays: a large journal is not read for that.
+
+        Raises:
+            EcsError: it could not be written; nothing went.
+        """
+        try:
+            row = self._db.execute(_OLDEST_TO_STAY, (since_ms,)).fetchone()
+            end = self._last_event - at_least + 1
+            with self._transaction():
+                gone = self._db.execute(_FORGET, (end if row is None else min(end, row[0]),)).rowcount
+        except sqlite3.Error as error:
+            raise EcsError(f"state in {self.folder} cannot be written: {error}") from error
+        self.has_room()
         return gone
 
     def refill_reserve(self) -> bool:
@@ -225,7 +236,13 @@ class SqliteStore:
 
     def has_room(self) -> bool:
         """Whether the disk has room for new work: the reserve is there, or can be had again. Without one: True."""
-        return not self._reserve_bytes or self.refill_reserve()
+        if not self._reserve_bytes:
+            return True
+        try:
+            return self.refill_reserve()
+        except OSError as error:  # no inode is left, or nothing can be written at all
+            logger.warning("no reserve can be made in %s: %s", self.folder, error.strerror)
+            return False
 
     def free_reserve(self) -> bool:
         """Give up the reserve. Return whether there was one."""

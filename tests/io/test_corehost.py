@@ -400,3 +400,33 @@ async def test_a_lost_epoch_is_replaced_by_a_higher_one_and_the_journal_knows_it
     assert bench.host.engine.sequence >= last
     await bench.lock("tpc")
     assert not bench.failures
+
+
+async def test_questions_to_the_host_are_bounded_and_leave_threads_free(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corehost, "MAX_LOOK_UPS", corehost.LOOK_UPS + 1)
+    going, most = 0, 0
+    go_on = asyncio.Event()
+
+    async def slow(effect: LookUp) -> str:
+        nonlocal going, most
+        going += 1
+        most = max(most, going)
+        await go_on.wait()
+        going -= 1
+        return "{}"
+
+    bench.host._consult = slow
+    for number in range(corehost.MAX_LOOK_UPS + 1):
+        bench.ask(Consult(request=f"q{number}", subject="template.list"))
+
+    busy = await bench.peers.answer(Document)
+    assert isinstance(busy, Document)
+    assert (busy.request, busy.code) == (f"q{corehost.MAX_LOOK_UPS}", "E_UNREACHABLE")
+    go_on.set()
+    for _ in range(corehost.MAX_LOOK_UPS):
+        answered = await bench.peers.answer(Document)
+        assert isinstance(answered, Document)
+        assert answered.json == "{}"
+    assert most == corehost.LOOK_UPS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sqlite3
@@ -359,3 +360,31 @@ def test_on_a_really_full_disk_the_reserve_lets_the_last_commits_through(tmp_pat
         pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
 
     assert done.stdout == "8 False\nTrue\n", done.stderr
+
+
+def test_a_reserve_that_cannot_be_made_is_no_room_and_no_exception(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "state", durable=False)
+    assert store.free_reserve()
+
+    def no_inode(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "open", no_inode)
+        assert not store.has_room()
+        assert store.retain(since_ms=0) == 0
+    assert store.has_room()
+    store.close()
+
+
+def test_retention_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state", durable=False)
+    store.commit([], [event(unix_ms=1)])
+    store._db.execute("PRAGMA query_only = 1")
+
+    with pytest.raises(EcsError, match="cannot be written"):
+        store.retain(since_ms=2)
+
+    store.close()
