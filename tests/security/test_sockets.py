@@ -20,6 +20,7 @@ from fieldkit.cluster import LOBBY_PORT, Cluster, told_on_failure
 from ecsd.core.daemon import CoreDaemon
 from ecsd.core.options import CoreOptions
 from libecs.access import Role
+from libecs.io.folderlock import FolderLock
 from libecs.io.keys import KeyPair, Keyring, KeyState, read_key_file, write_key_file
 from libecs.io.link import Context, Refusal, close_context, new_context
 from libecs.io.token import new_secret, proof_of
