@@ -116,8 +116,15 @@ class Sessions:
 
     @property
     def away(self) -> list[str]:
-        """Names of nodes that have not come to this life of the core, and came to one a short time ago."""
-        return [name for name in self.known if name not in self.nodes]
+        """Names of nodes that have not come to this life of the core, or have come and not told yet what they hold, and
+        came to one a short time ago.
+        """
+        nodes = self.nodes
+        return [
+            name
+            for name in self.known
+            if (one := nodes.get(name)) is None or (one.session is not None and not one.announced)
+        ]
 
     def send(self, name: str, message: Callable[[int, int], object]) -> bool:
         """Send what `message(session, epoch)` makes, if the node is there; tell whether it was."""
