@@ -10,13 +10,18 @@ import re
 
 from libecs.errors import UsageError
 
+MAX_PATTERN = 2000
+"""Characters of a pattern: what compiles it takes a time that grows with them, and all wait."""
+
 
 def role_pattern(glob: str) -> re.Pattern[str]:
     """Return the regular expression of a pattern, for `fullmatch` with a path, or better for `matches`.
 
     Raises:
-        UsageError: an element is empty, or `**` is only a part of one.
+        UsageError: an element is empty, `**` is only a part of one, or it is longer than any path.
     """
+    if len(glob) > MAX_PATTERN:
+        raise UsageError(f"a pattern of {len(glob)} characters; {MAX_PATTERN} are allowed")
     parts = []
     elements = glob.split(".")
     for i, element in enumerate(elements):

@@ -126,7 +126,7 @@ class CoreEngine:
         records = records or {}
         core = records.get(CORE, {})
         self.is_fresh = not core or FRESH in core
-        self.epoch = int(core.get("epoch", b"0")) + 1
+        self.epoch = _number(core, "epoch") + 1
         self.now = Now(0.0, 0)
         self.environments: dict[str, Environment] = {}
         self.sessions = Sessions(self, settings.instance, settings.suspect_s, settings.lost_s)
@@ -134,7 +134,8 @@ class CoreEngine:
         self.runbook = RunBook(settings.keep_runs)
         self.telemetry = Telemetry(self, settings.keep_metrics)
         self.locks = Locks(self)
-        self.locks.fence = int(core.get(FENCE, b"0"))
+        self.locks.fence = _number(core, FENCE)
+        self._fence_lost = FENCE in core and not core[FENCE].isdigit()
         self.requests = Requests(self)
         self.questions = Questions(self)
         self.no_room = ""
@@ -145,7 +146,7 @@ class CoreEngine:
         """Records that can't be read, and why."""
         self._ids = IdSource(settings.instance, self.epoch)
         self._functions = settings.functions or late_functions()
-        self._sequence = int(core.get("sequence", b"0"))
+        self._sequence = _number(core, "sequence")
         self._owners: dict[str, Environment] = {}
         self._events: list[Event] = []
         self._out: list[Effect] = []
@@ -189,6 +190,7 @@ class CoreEngine:
             self.emit(Persist(CORE, FRESH, b"1"))
             # the records of earlier lives may be lost, and nodes hold what had their ids: fewer than 100 a second
             self._ids.counter = now.unix_ms // 10
+        if self.is_fresh or self._fence_lost:
             self.locks.fence = max(self.locks.fence, now.unix_ms // 1000)
         for name, reason in self.quarantine.items():
             self.event("quarantine", name=name, ok=False, text=reason)
@@ -724,3 +726,9 @@ class CoreEngine:
                 env.deadline += lost_s
             if env.telling is not None and env.telling.again_at is not None:
                 env.telling.again_at += lost_s
+
+
+def _number(records: Mapping[str, bytes], name: str) -> int:
+    """Return a number of an earlier life; 0 if there is none, or its record is damaged."""
+    data = records.get(name, b"")
+    return int(data) if data.isdigit() else 0

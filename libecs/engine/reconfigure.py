@@ -78,7 +78,10 @@ def check(env: Environment, message: client.Reconfigure) -> None:
         raise InvalidInput("there is nothing to change: no values are given")
     unknown = [key for key in message.values if not any(_meaning(env, task, key) for task in chosen)]
     if unknown:
-        raise InvalidInput("; ".join(_complaint(env, chosen, key) for key in unknown), hint=_hint(env, chosen, unknown))
+        told = unknown[:SUGGESTED]
+        text = "; ".join(_complaint(env, chosen, key) for key in told)
+        more = f"; and {len(unknown) - len(told)} others" if len(unknown) > len(told) else ""
+        raise InvalidInput(text + more, hint=_hint(env, chosen, told))
 
 
 def _chosen(env: Environment, glob: str) -> list[Task]:

@@ -78,7 +78,7 @@ class Life(Protocol):
 def recover(life: Life, records: Records) -> None:
     """Take over all records."""
     for task, where in records.get(CONDEMNED, {}).items():
-        life.sessions.condemned.add(where.decode(), [task])
+        _guard(life, f"{CONDEMNED}/{task}", partial(_condemned, life, task, where))
     for detector, value in records.get(LOCK, {}).items():
         _guard(life, f"{LOCK}/{detector}", partial(life.locks.load, detector, value))
     for name, value in records.get(NODE, {}).items():
@@ -88,6 +88,7 @@ def recover(life: Life, records: Records) -> None:
         _guard(life, f"{DRAIN}/{name}", partial(_drain, life, name, value))
     for key, value in records.get(OPERATION, {}).items():
         _guard(life, f"{OPERATION}/{key}", partial(_operation, life, key, value))
+    life.requests.in_order()
     for key, value in records.get(RUN, {}).items():
         _guard(life, f"{RUN}/{key}", partial(life.runbook.load_run, value))
     life.runbook.load_parts(records.get(RUN_CONFIGURATION, {}), records.get(RUN_PLACEMENT, {}))
@@ -103,6 +104,12 @@ def _guard(life: Life, name: str, load: Callable[[], None]) -> None:
         load()
     except DecodeError as error:
         life.quarantine[name] = error.message
+
+
+def _condemned(life: Life, task: str, where: bytes) -> None:
+    if not where:
+        raise DecodeError("nobody knows on which node it is; it is shown as an orphan")
+    life.sessions.condemned.add(where.decode("utf-8", "replace"), [task])
 
 
 def _operation(life: Life, key: str, value: bytes) -> None:

@@ -239,6 +239,10 @@ class Requests:
             Finished(operation="", code=done.code, message=done.message, hint=done.hint),
         )
 
+    def in_order(self) -> None:
+        """Have the oldest operation first: records come in the order of their ids, and the oldest are forgotten."""
+        self.operations = dict(sorted(self.operations.items(), key=lambda item: item[1].begun_ms))
+
     def recover(self) -> None:
         """After a restart: nobody does the work any more that was going on, and what no environment goes on with is
         over.

@@ -120,7 +120,7 @@ class RunBook:
         """Take over how the runs of earlier lives were configured and placed; equal ones are kept once."""
         same: dict[bytes, bytes] = {}
         for records, parts in ((configurations, self._configurations), (placements, self._placements)):
-            for key, value in records.items():
+            for key, value in ((key, value) for key, value in records.items() if key.isdecimal()):
                 parts[int(key)] = same.setdefault(value, value)
 
 

@@ -369,7 +369,10 @@ class Telemetry:
     def load(self, records: Mapping[str, bytes]) -> None:
         """Take over the records of earlier lives."""
         for key, value in records.items():
-            table = self._saved.setdefault(int(key.partition("/")[0]), {})
+            number = key.partition("/")[0]
+            if not number.isdecimal():
+                continue
+            table = self._saved.setdefault(int(number), {})
             table[key] = value
             self._saved_bytes += len(value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from libecs.engine import requests
 from libecs.engine.core import CoreSettings
 from libecs.engine.effects import Call, CallDone, Received, Send
 from libecs.fsm import EnvState
@@ -200,6 +201,42 @@ def test_a_record_that_cant_be_read_costs_what_it_says_and_is_named(table: str) 
     assert bool(bench.core.environments) is (table in ("operation", "run", "configuration"))
     if table != "run":  # the run goes on: its record is written anew
         assert bench.records[table][key] == b"\xc1"
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("core", "fence"),
+        ("core", "sequence"),
+        ("core", "epoch"),
+        ("condemned", "a task"),
+        ("run.metrics", "\ufffd/w.a"),
+        ("run.configuration", "\ufffd"),
+        ("run.placement", "\ufffd"),
+    ],
+)
+def test_no_damaged_record_keeps_a_core_from_starting(table: str, key: str) -> None:
+    bench = Bench(workflow(task("a")))
+    bench.create()
+    bench.records.setdefault(table, {})[key] = b""  # as the store gives what is damaged
+
+    bench.restart()
+
+    assert bench.state is EnvState.CONFIGURED
+    assert (f"{table}/{key}" in bench.core.quarantine) is (table == "condemned")
+
+
+def test_the_oldest_operations_are_forgotten_first_after_a_restart_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(workflow(task("a")))
+    for id in ("z", "m", "a"):
+        bench.unix += 1000
+        bench.ask(client.Lock(operation=id, detectors=("its",)))
+    bench.restart()
+    monkeypatch.setattr(requests, "KEEP_OPERATIONS", 3)
+
+    bench.ask(client.Lock(operation="b", detectors=("its",)))
+
+    assert list(bench.core.requests.operations) == ["m", "a", "b"]
 
 
 def test_a_node_that_has_seen_an_epoch_that_cannot_be_is_refused() -> None:

@@ -74,3 +74,8 @@ def test_wrong_pattern_is_a_usage_error(glob: str) -> None:
 @pytest.mark.parametrize("element", ["*a" * 20 + "x", "*?" * 20 + "x"])
 def test_element_of_many_stars_is_quick(element: str) -> None:
     assert not matches(role_pattern(element), "w." + "a" * 60)
+
+
+def test_pattern_that_is_longer_than_any_path_is_refused() -> None:
+    with pytest.raises(UsageError, match="2000 are allowed"):
+        role_pattern("a" * 2001)
