@@ -72,7 +72,7 @@ class Source:
 
 def local_consultant(inputs: Inputs) -> Consultant:
     """Return who answers from files. Raises NotFound, InvalidInput."""
-    from ecsd.coconut.installation import defaults
+    from ecsd.installation import defaults
     from libecs.config.tree import Tree
     from libecs.io.consult import Consultant
     from libecs.io.git import open_location

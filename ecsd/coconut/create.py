@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from libecs.wire.client import Create
 
 TARGETS = ("STANDBY", "DEPLOYED", "CONFIGURED")
+REMARK_S = 3.0
+"""How long a core may take to compare variables with the form of a workflow, before it is asked to make it."""
 DISCARD_S = 30.0
 """How long the rest of a failed creation may take to end."""
 
@@ -109,6 +112,8 @@ def create(
     )
 
     async def work(ecs: AsyncEcs) -> int:
+        if variables and not where.local:
+            await _remark(ecs, output, expression, variables)
         return tell(output, "create", await begin(ecs, output, where, create, waiting, keep=keep))
 
     return where.run(work)
@@ -133,6 +138,17 @@ async def begin(
             elif await _discarded(ecs, made) and isinstance(error, TransitionFailed):
                 error.hint = "it was ended again; --keep keeps it for a look"
         raise
+
+
+async def _remark(ecs: AsyncEcs, output: Output, workflow: str, variables: dict[str, str]) -> None:
+    """Say which variables the workflow does not know, or would take for something else: often they are misspelt."""
+    import asyncio
+
+    with contextlib.suppress(EcsError, TimeoutError):
+        async with asyncio.timeout(REMARK_S):
+            found = await ecs.consult("template.form", workflow=workflow, check="1", variables=json.dumps(variables))
+        for one in found["findings"]:
+            output.say(f"note: {one['message']}" + (f"; {one['hint']}" if one["hint"] else ""))
 
 
 async def _discarded(ecs: AsyncEcs, environment: str) -> bool:

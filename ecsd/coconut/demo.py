@@ -56,10 +56,10 @@ class BooksDiffer(EcsError):
 @verb
 def demo(output: Output, duration: str, rate: int, victim: str | None) -> int:
     """Run the example experiment."""
-    from ecsd.coconut.installation import examples
     from ecsd.coconut.options import Inputs
     from ecsd.coconut.take import check
     from ecsd.coconut.taking import run_embedded
+    from ecsd.installation import examples
     from libecs.client.run import seconds
 
     repository = examples() / "demo"

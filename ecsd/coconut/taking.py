@@ -153,8 +153,8 @@ async def _embedded(
     logs: bool,
 ) -> int:
     import libecs
-    from ecsd.coconut.installation import defaults
     from ecsd.coconut.progress import follow, make_view
+    from ecsd.installation import defaults
 
     task = asyncio.current_task()
     assert task is not None

@@ -100,7 +100,7 @@ class Target:
 
         if not self.local:
             return libecs.connect(self.context or "")
-        from ecsd.coconut.installation import defaults
+        from ecsd.installation import defaults
 
         folder, inputs, nodes = self._remembered()
         return libecs.local(

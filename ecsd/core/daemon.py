@@ -20,10 +20,10 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from ecsd.coconut.installation import defaults
 from ecsd.core.metrics import families
 from ecsd.core.options import CoreOptions
 from ecsd.core.repositories import KnownRepositories
+from ecsd.installation import defaults
 from ecsd.notify import Notifier, Watchdog
 from ecsd.prometheus import MetricsServer
 from libecs.access import Principal

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
+import ipaddress
 import logging
 import os
 from collections.abc import Callable
@@ -191,8 +192,13 @@ class Connection(Entered):
 
 def is_loopback(endpoint: str) -> bool:
     """Return whether an address is one of this machine that nobody else can take."""
-    host = endpoint.partition("://")[2].rpartition(":")[0]
-    return endpoint.startswith("ipc://") or host in ("localhost", "[::1]") or host.startswith("127.")
+    if endpoint.startswith("ipc://"):
+        return True
+    host = endpoint.partition("://")[2].rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, perhaps one that begins with 127
+        return False
 
 
 def _version() -> str:

@@ -74,9 +74,14 @@ class AsyncLock:
     async def release(self) -> None:
         """Give back what `take` took. What somebody took away by force meanwhile is his."""
         ours, self._ours = self._ours, ()
-        if ours:
-            with contextlib.suppress(Conflict, Denied, NotFound):
-                await self._ecs.unlock(*ours)
+        if not ours:
+            return
+        try:
+            await self._ecs.unlock(*ours)
+        except (Conflict, Denied, NotFound):  # the core gives back all or none: one is not ours any more
+            for detector in ours if len(ours) > 1 else ():
+                with contextlib.suppress(Conflict, Denied, NotFound):
+                    await self._ecs.unlock(detector)
 
     def __await__(self) -> Generator[Any, None, AsyncLock]:
         return self.take().__await__()

@@ -200,6 +200,16 @@ def _answer(desk: Desk, held: HeldTask, going: Going, reason: str | None) -> Non
         desk.outbox.touch(held)
 
 
+def _lie(source: int, message: task.Result) -> str:
+    """Return what is wrong with the answer of an OCC task that says it has done what it was told; "" = nothing."""
+    event = TaskEvent(message.event)
+    if message.state == next_task(TaskState(source), event):
+        return ""
+    known = message.state in TaskState.__members__.values()
+    state = TaskState(message.state).name if known else f"a state {message.state} that does not exist"
+    return f"says that it has done {event.name}, and is in {state}"
+
+
 def result(desk: Desk, held: HeldTask, message: task.Result) -> None:
     """Take a task's answer to the event that it was told. The state that came with it is taken over already."""
     going = held.going
@@ -208,7 +218,7 @@ def result(desk: Desk, held: HeldTask, message: task.Result) -> None:
     source, going.told = going.source, 0
     if message.ok:
         if held.spec.mode is Mode.DIRECT or going.failed:
-            finish(desk, held, going.failed or None)
+            finish(desk, held, going.failed or _lie(source, message) or None)
         else:
             step(desk, held)
         return

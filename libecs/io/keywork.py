@@ -127,7 +127,9 @@ class KeyWork:
         """
         name, key = arguments.get("name", ""), arguments.get("key", "")
         invited = self._lobby is not None and any(one.name == name for one in self._lobby.invitations)
-        if name not in self._keyring.entries and invited and self._lobby is not None:
+        known = self._keyring.entries.get(name)
+        lives = known is not None and any(one.state is not KeyState.REVOKED for one in known.keys)
+        if not lives and invited and self._lobby is not None:
             self._lobby.withdraw(name)
             return {"name": name, "keys": []}
         self._check_admins(name, key)

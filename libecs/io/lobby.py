@@ -224,7 +224,10 @@ class Lobby:
         kept = {proof: one for proof, one in self._open.items() if one.expires_ms > now}
         if kept != self._open:
             self._open = kept
-            self._save()
+            try:
+                self._save()
+            except OSError as error:  # those that are over are over, in the file too
+                logger.warning("%s cannot be written: %s", self._file, error.strerror)
 
     def _heard(self, peer: bytes, frames: list[bytes], origin: Origin) -> None:
         address, key = origin.address, origin.key
@@ -277,6 +280,8 @@ class Lobby:
             )
             self._audit([line], now_ms)
 
+        unwritable = TurnedAway(code=EcsError.code, message="the core cannot write its keys now")
+
         try:
             if one is None or one.expires_ms <= now_ms or one.name != message.name or one.key not in ("", key):
                 raise Denied(
@@ -302,11 +307,15 @@ class Lobby:
             self._set_timer()
             return self._joined(one.name, key)
         except EcsError as error:
-            note("denied", f"key {shown(key)} from {address}: {error.message}")
+            try:
+                note("denied", f"key {shown(key)} from {address}: {error.message}")
+            except OSError as full:
+                logger.error("the audit log cannot be written: %s", full)
+                return unwritable
             return TurnedAway(code=error.code, message=error.message, hint=error.hint)
         except OSError as error:
             logger.error("nobody can join: %s", error)
-            return TurnedAway(code=EcsError.code, message="the core cannot write its keys now")
+            return unwritable
 
     def _joined(self, name: str, key: str) -> Joined | TurnedAway:
         entry = self._keyring.entries.get(name)

@@ -81,6 +81,14 @@ def test_people_get_lines_on_stdout_and_progress_on_stderr(at_core) -> None:
     assert "\x1b" not in ran.out + ran.err
 
 
+def test_misspelt_variable_is_noted(at_core) -> None:
+    ran = at_core(*SINGLE[:-1], "-e", "valeu=3")
+
+    assert ran.status == 0
+    assert "valeu" in ran.err
+    assert "did you mean value" in ran.err
+
+
 def test_no_wait_gives_an_operation_that_can_be_followed(at_core) -> None:
     ran = at_core(*SINGLE, "--no-wait", "--json")
 

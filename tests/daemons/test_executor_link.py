@@ -111,23 +111,13 @@ async def test_without_keys_on_both_sides_it_works() -> None:
         await plain.close()
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "text"),
-    [
-        (["--core", "47102"], 9, "is no endpoint such as tcp://head:47102"),
-        (["--core-key", "short"], 9, "40 characters of z85"),
-        (["--ports", "90000"], 9, "is no range of ports"),
-        (["--node", "a/b"], 9, "is no name"),
-        (["--nod", "x"], 2, "--node"),
-    ],
-)
-async def test_settings_that_are_wrong_are_told(site: Site, words: list[str], status: int, text: str) -> None:
-    executor = site.executor(*words)
+async def test_settings_that_are_wrong_are_told(site: Site) -> None:
+    executor = site.executor("--nod", "x")
 
     executor.start()
 
-    assert await executor.ended() == status
-    assert text in executor.log_text()
+    assert await executor.ended() == 2
+    assert "--node" in executor.log_text()
 
 
 async def test_who_was_told_nothing_is_told_to_join(site: Site) -> None:

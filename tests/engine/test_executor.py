@@ -270,6 +270,19 @@ def test_a_command_is_done_when_the_task_says_so_and_is_answered_again_when_repe
     assert rig.took(task.Transition) == []
 
 
+@pytest.mark.parametrize(("state", "name"), [(TaskState.STANDBY, "STANDBY"), (99, "a state 99 that does not exist")])
+def test_a_task_that_says_done_and_is_elsewhere_has_failed(state: int, name: str) -> None:
+    rig = Rig()
+    rig.launch()
+    rig.transit(TaskEvent.CONFIGURE)
+
+    rig.task(result("c1", TaskEvent.CONFIGURE, state))
+
+    (answer,) = rig.took(node.Answer)
+    assert answer.done == ()
+    assert answer.failed[0].reason == f"says that it has done CONFIGURE, and is in {name}"
+
+
 def test_a_fairmq_command_is_a_walk_whose_events_have_ids_of_their_own() -> None:
     rig = Rig()
     rig.launch(Mode.FAIRMQ)

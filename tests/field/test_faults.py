@@ -7,6 +7,8 @@ import itertools
 import os
 import select
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 from fieldkit.cluster import is_alive
@@ -240,6 +242,45 @@ async def test_answer_after_the_deadline_changes_nothing(cluster) -> None:
         assert (await env.show()).state.name == "ERROR"
         assert not [event for event in watch.of("environment.state", seen) if event.state != "ERROR"]
         await env.destroy(force=True)
+
+
+# F14: tasks that lie
+
+
+@pytest.fixture
+def lies(cluster):
+    """Name of a workflow with a task that lies; `lie` says how."""
+    program = Path(__file__).with_name("liar.py")
+    (cluster.repository / "workflows" / "lies.yaml").write_text(
+        "name: lies\ndefaults: {lie: answer}\nroles:\n  - name: liar\n    task: {load: liar}\n"
+    )
+    (cluster.repository / "tasks" / "liar.yaml").write_text(
+        "name: liar\ncontrol: {mode: direct}\ntimeouts: {CONFIGURE: 2s, START: 2s}\ncommand:\n"
+        f'  value: {sys.executable}\n  arguments: ["{program}", "{{{{ lie }}}}"]\n'
+    )
+    return "lies"
+
+
+async def test_task_that_says_done_and_is_elsewhere_does_not_configure_its_environment(cluster, lies) -> None:
+    async with connected(cluster) as ecs:
+        env = await ecs.environment(lies, target="DEPLOYED")
+        with pytest.raises(libecs.TransitionFailed) as caught:
+            await env.control("CONFIGURE")
+
+        assert "lies.liar" in str(caught.value)
+        assert (await env.show()).state.name == "ERROR"
+        await env.destroy(force=True)
+
+
+@pytest.mark.parametrize("lie", ["jump", "strange"])
+async def test_task_that_leaves_its_state_by_itself_is_seen(cluster, lies, lie) -> None:
+    async with connected(cluster) as ecs, Watch(ecs) as watch:
+        env = await ecs.environment(lies, {"lie": lie})
+        await env.control("START")
+        event = await watch.until(lambda event: event.kind == "tasks" and "STANDBY" in str(event.tasks))
+        info = await env.show()
+        print(event, info)
+        await env.destroy(force=True, allow_running=True)
 
 
 # F22, F23, F26: orders come twice, at once, and after a pause

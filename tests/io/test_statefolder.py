@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from libecs.errors import Conflict, EcsError, UsageError
+from libecs.io.folderlock import FolderLock
 from libecs.io.ports import free_ranges
 from libecs.io.procfs import boot_id, read_stat
 from libecs.io.statefolder import StateFolder, fast_folder, state_path, sweep_abandoned
-from libecs.io.folderlock import FolderLock
 
 
 def test_a_temporary_folder_is_private_new_and_gone_at_the_end() -> None:

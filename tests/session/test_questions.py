@@ -240,6 +240,29 @@ async def test_a_lock_is_taken_and_what_was_taken_given_back(echo, client) -> No
     assert repr(lock_) == "<lock on its, tpc, not taken by this>"
 
 
+async def test_what_was_taken_by_force_meanwhile_does_not_keep_the_others_locked(echo, client) -> None:
+    held: dict[str, LockInfo] = {}
+
+    def lock(message: Lock) -> list[object]:
+        held.update({name: LockInfo(detector=name, owner="me", since_ms=2, fence=9) for name in message.detectors})
+        return [Finished(operation=message.operation)]
+
+    def unlock(message: Unlock) -> list[object]:
+        code = "E_DENIED" if any(held[name].owner != "me" for name in message.detectors) else ""
+        for name in message.detectors if not code else ():
+            del held[name]
+        return [Finished(operation=message.operation, code=code)]
+
+    echo.answers[Lock] = lock
+    echo.answers[Unlock] = unlock
+    echo.answers[ShowLocks] = lambda message: [Locks(request=message.request, locks=tuple(held.values()))]
+
+    async with client.lock("its", "tpc"):
+        held["tpc"] = LockInfo(detector="tpc", owner="ron", since_ms=3, fence=10)
+
+    assert [lock.owner for lock in held.values()] == ["ron"]
+
+
 async def test_somebody_elses_lock_is_a_conflict(echo, client) -> None:
     echo.answers[ShowLocks] = lambda message: [Locks(request=message.request, locks=())]
     echo.finish(Lock, code="E_CONFLICT", message="its is ron's since 12:00: noise scan")

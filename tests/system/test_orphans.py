@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(180)
 HOLD = """
 import json, sys, time
 import libecs
-from ecsd.coconut.installation import defaults, examples
+from ecsd.installation import defaults, examples
 state, orphans, reports = sys.argv[1:]
 with libecs.local(state or None, orphans=orphans, nodes=3, repo=examples() / "demo", defaults=defaults()) as ecs:
     env = ecs.environment("demo", {"report_dir": reports, "rate": 100})
@@ -28,7 +28,7 @@ with libecs.local(state or None, orphans=orphans, nodes=3, repo=examples() / "de
 TAKE_OVER = """
 import json, sys
 import libecs
-from ecsd.coconut.installation import defaults, examples
+from ecsd.installation import defaults, examples
 with libecs.local(sys.argv[1], orphans="adopt", nodes=3, repo=examples() / "demo", defaults=defaults()) as ecs:
     (env,) = ecs.environments()
     tasks = env.tasks()

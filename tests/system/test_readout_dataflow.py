@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import libecs
-from ecsd.coconut.installation import defaults
+from ecsd.installation import defaults
 from libecs.client.sync import Ecs
 
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import libecs
-from ecsd.coconut.installation import defaults, examples
+from ecsd.installation import defaults, examples
 
 pytestmark = pytest.mark.timeout(120)
 

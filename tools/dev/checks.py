@@ -45,6 +45,9 @@ CHECKS: Mapping[str, Callable[[], Sequence[str]]] = {
     "spelling": lambda: [program("codespell"), "."],
     "generated-header": lambda: [sys.executable, "tools/generate_header.py", "--check"],
     "generated-protocol": lambda: [sys.executable, "tools/generate_protocol.py", "--check"],
+    "generated-roles": lambda: [sys.executable, "tools/generate_roles.py", "--check"],
+    "generated-settings": lambda: [sys.executable, "tools/generate_settings.py", "--check"],
+    "generated-cli": lambda: [sys.executable, "tools/generate_cli.py", "--check"],
 }
 
 
