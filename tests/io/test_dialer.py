@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from typing import TypeVar
 
 import pytest
 import pytest_asyncio
+import zmq
 
 from libecs.errors import Conflict, Denied, InvalidInput, Unreachable
 from libecs.io.link import (
@@ -184,6 +186,29 @@ async def test_a_message_comes_with_key_and_address_of_its_sender_behind_the_cha
     assert client.messages == [[b"\x01", b"hello"]]
     assert (client.links, client.troubles) == ([True], [])
     assert client.dialer.local_address == "127.0.0.1"
+
+
+async def test_a_dialer_without_descriptors_dials_again_later(
+    hall: Hall, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = dial(hall.endpoint, known(), random=lambda: 0.0)
+    await up(client)
+    tried: list[int] = []
+    make = Context.socket
+
+    def none_left(context: Context, kind: int) -> object:
+        if kind == zmq.DEALER and len(tried) < 2:
+            tried.append(kind)
+            raise zmq.ZMQError(errno.EMFILE)
+        return make(context, kind)
+
+    monkeypatch.setattr(zmq.Context, "socket", none_left)
+    hall.stop()
+    await client.until(lambda: not client.dialer.up)
+    hall.start_again()
+
+    await up(client)
+    assert len(tried) == 2
 
 
 async def test_what_is_sent_while_the_link_is_down_is_refused_and_never_comes_later(hall: Hall, dial: Dial) -> None:

@@ -475,6 +475,45 @@ async def test_an_invitation_that_nobody_used_can_be_revoked(context: Context, c
         await enrol(context, invitation, ALICE)
 
 
+async def test_an_invitation_of_somebody_whose_keys_were_revoked_can_be_revoked(context: Context, core: Core) -> None:
+    core.keyring.add("owner", Role.ADMIN, KeyPair.new().public, state=KeyState.APPROVED, by="", now_ms=0)
+    await enrol(context, core.invite(auto="1"), ALICE)
+    core.work.revoke({"name": "alice"}, "owner")
+    again = core.invite(auto="1")
+
+    assert core.work.revoke({"name": "alice"}, "owner") == {"name": "alice", "keys": []}
+
+    with pytest.raises(Denied):
+        await enrol(context, again, BOB)
+
+
+async def test_an_audit_log_that_cannot_be_written_is_an_error_for_who_is_turned_away(
+    context: Context, core: Core
+) -> None:
+    invitation = core.invite()
+
+    def full(lines: Sequence[Audit], unix_ms: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    core.lobby._audit = full
+
+    with pytest.raises(EcsError, match="cannot write its keys"):
+        await enrol(context, attrs.evolve(invitation, name="bob"), BOB)
+
+
+async def test_invitations_end_though_their_file_cannot_be_written(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    core.invite()
+    core.now += lobbies.LIFETIME_MS + 1
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lobbies, "write_private", full)
+    core.lobby._end()
+
+    assert not core.lobby.is_open
+
+
 async def test_to_revoke_a_key_ends_the_invitation_for_a_second_one(context: Context, core: Core) -> None:
     await enrol(context, core.invite(auto="1"), ALICE)
     second = core.invite(rotate="1", auto="1")

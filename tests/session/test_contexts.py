@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from libecs.client.connection import is_loopback
 from libecs.errors import EcsError, InvalidInput, NotFound, UsageError
 from libecs.io.contexts import (
     Context,
@@ -232,3 +233,20 @@ def test_to_look_up_names_needs_neither_sockets_nor_event_loops() -> None:
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 
     assert told.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_ours"),
+    [
+        ("tcp://127.0.0.1:47102", True),
+        ("tcp://127.8.9.10:47102", True),
+        ("tcp://[::1]:47102", True),
+        ("tcp://localhost:47102", True),
+        ("ipc:///run/ecs", True),
+        ("tcp://127.evil.example:47102", False),
+        ("tcp://localhost.evil.example:47102", False),
+        ("tcp://10.0.0.1:47102", False),
+    ],
+)
+def test_only_addresses_of_this_machine_may_be_talked_to_without_keys(endpoint: str, is_ours: bool) -> None:
+    assert is_loopback(endpoint) is is_ours

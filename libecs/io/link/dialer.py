@@ -11,6 +11,7 @@ arrives late.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random as random_
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ from libecs.io.link.probe import probe
 from libecs.io.link.pump import Pump
 from libecs.io.link.trouble import SHOWN_KEY, Refusal, Trouble
 from libecs.wire.codec import MAX_FRAME_BYTES
+
+logger = logging.getLogger(__name__)
 
 HIGH_WATER = 10_000
 MAX_QUEUED = 10_000
@@ -192,6 +195,14 @@ class Dialer:
         self._wire.pump.schedule()
         self._timer = self._loop.call_later(SLOW_S, self._slow)
 
+    def _dial_again(self) -> None:
+        """Dial what could be dialled before: what hinders us passes, if only no descriptors were left."""
+        try:
+            self._dial()
+        except (InvalidInput, zmq.ZMQError) as error:
+            logger.warning("%s cannot be dialled now: %s", self.endpoint, error)
+            self._dial_later(MAX_REFUSED_PAUSE_S)
+
     def _happened(self, event: zmq.Event, value: int, _endpoint: str) -> None:
         if event is zmq.Event.CONNECTED:
             self.local_address = local_address(value)
@@ -287,7 +298,7 @@ class Dialer:
         if self._closed:
             return
         self._stop_timer()
-        self._timer = self._loop.call_later(pause_s(self._attempts, max_s, self._random()), self._dial)
+        self._timer = self._loop.call_later(pause_s(self._attempts, max_s, self._random()), self._dial_again)
         self._attempts += 1
 
     def _stop_timer(self) -> None:
