@@ -35,6 +35,8 @@ SILENT_S: Final = 10.0
 MAX_BEHIND: Final = 500
 """Messages that wait for a client; with more, it gets no events until it has caught up, and sees a gap."""
 MAX_TELEMETRY_BEHIND: Final = 100
+MAX_ANSWERS_BEHIND: Final = 1000
+"""With so many waiting, a client that asks and does not listen gets no answers either: they would fill our memory."""
 HIGH_WATER: Final = 1000
 """Messages per peer in ZeroMQ's queues; more wait in ours, where they are counted."""
 MAX_PER_ADDRESS: Final = 2000
@@ -141,7 +143,11 @@ class Hub:
             return
         data = self._encode(known.table, message)
         if len(data) > MAX_FRAME_BYTES:
-            data = self._too_large(known, message, len(data))
+            self.dropped["too large"] += 1
+            logger.error("a %s of %d bytes is too large for %s", type(message).__name__, len(data), known.name)
+            if known.table is not CLIENT:
+                return  # it is asked for again, or its step fails in time
+            data = _too_large(message, len(data))
         self.router.send(known.routing_id, (VERSION_FRAME, data))
 
     def is_behind(self, peer: str) -> bool:
@@ -159,9 +165,11 @@ class Hub:
 
     def _may_have(self, peer: Peer, message: object) -> bool:
         kind = type(message)
-        if kind is not Events and kind is not Metrics and kind is not Lines:
-            return True
         waiting = self.router.waiting(peer.routing_id)
+        if kind is not Events and kind is not Metrics and kind is not Lines:
+            if waiting > MAX_ANSWERS_BEHIND:
+                self.dropped["client that does not listen"] += 1
+            return waiting <= MAX_ANSWERS_BEHIND
         if kind is not Events:
             return waiting <= MAX_TELEMETRY_BEHIND
         if peer.behind:
@@ -179,20 +187,6 @@ class Hub:
         if self._last_events[0] is not message.events:  # the same ones go to each subscriber
             self._last_events = (message.events, table.encode(message))
         return self._last_events[1]
-
-    def _too_large(self, peer: Peer, message: object, size: int) -> bytes:
-        """Return what is sent in place of a message that no peer would take."""
-        self.dropped["too large"] += 1
-        logger.error("a %s of %d bytes is too large for %s", type(message).__name__, size, peer.name)
-        hint = "ask for one environment, or without its tasks" if isinstance(message, Environments) else "ask for less"
-        return CLIENT.encode(
-            Refused(
-                request=str(getattr(message, "request", "")),
-                code=EcsError.code,
-                message=f"the answer has {size >> 20} MiB, and a message at most {MAX_FRAME_BYTES >> 20}",
-                hint=hint,
-            )
-        )
 
     # from peers
 
@@ -293,3 +287,16 @@ class Hub:
             self._complained_at = now
             logger.warning("%d messages were dropped; the last: %s: %s", self._complaints, reason, text)
             self._complaints = 0
+
+
+def _too_large(message: object, size: int) -> bytes:
+    """Return what is sent to a client in place of an answer that it would not take."""
+    hint = "ask for one environment, or without its tasks" if isinstance(message, Environments) else "ask for less"
+    return CLIENT.encode(
+        Refused(
+            request=str(getattr(message, "request", "")),
+            code=EcsError.code,
+            message=f"the answer has {size >> 20} MiB, and a message at most {MAX_FRAME_BYTES >> 20}",
+            hint=hint,
+        )
+    )

@@ -331,6 +331,38 @@ async def test_a_slow_client_gets_no_more_events_and_no_telemetry_but_its_answer
     assert door.hub.dropped["slow subscriber"] == 2
 
 
+async def test_a_client_that_asks_and_does_not_listen_gets_no_answers_either(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = door.dial(b"client", ALICE)
+    await alice.say(Ping(request="1"))
+    (received,) = await door.until(Received)
+    assert isinstance(received, Received)
+    waiting = hub_module.MAX_ANSWERS_BEHIND + 1
+    monkeypatch.setattr(door.hub.router, "waiting", lambda peer: waiting)
+
+    door.hub.send(received.peer, Finished(operation="dropped"))
+    waiting = 0
+    door.hub.send(received.peer, Finished(operation="heard"))
+
+    assert await alice.hear() == Finished(operation="heard")
+    assert door.hub.dropped["client that does not listen"] == 1
+
+
+async def test_a_message_that_is_too_large_for_a_node_is_dropped(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = door.dial(b"node", N1)
+    await node.say(hello("n1"))
+    (received,) = await door.until(Received)
+    assert isinstance(received, Received)
+    monkeypatch.setattr(hub_module, "MAX_FRAME_BYTES", 1024)
+
+    door.hub.send(received.peer, NodeRefused(epoch=1, reason="r" * 2000))
+    door.hub.send(received.peer, NodeRefused(epoch=2, reason="short"))
+
+    assert await node.hear() == NodeRefused(epoch=2, reason="short")
+    assert door.hub.dropped["too large"] == 1
+
+
 async def test_an_answer_that_no_message_can_hold_is_refused_with_a_hint(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
