@@ -17,6 +17,8 @@ from libecs.io.procfs import boot_id, read_stat
 from libecs.wire.node import ExitCause, Phase
 from tests.daemons.executors import Executor, Site, Stopwatch, gone, is_alive, occ_task, program, uid_of
 
+pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may switch users")
 
 

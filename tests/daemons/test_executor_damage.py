@@ -14,6 +14,8 @@ from libecs.fsm import TaskEvent, TaskState
 from libecs.wire.node import Phase
 from tests.daemons.executors import Executor, Site, occ_task
 
+pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
+
 
 @pytest_asyncio.fixture
 async def site() -> AsyncIterator[Site]:

@@ -16,6 +16,8 @@ from libecs.fsm import TaskEvent, TaskState
 from libecs.wire.node import ExitCause, Phase
 from tests.daemons.executors import Executor, Site, occ_task, program
 
+pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
+
 MIB = 1024 * 1024
 
 

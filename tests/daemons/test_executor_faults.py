@@ -10,11 +10,14 @@ import os
 import signal
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from libecs.fsm import TaskEvent, TaskState
 from libecs.wire.node import ExitCause, Phase
 from tests.daemons.executors import Executor, Site, Stopwatch, gone, is_alive, occ_task, parent_of, program
+
+pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
 
 
 @pytest_asyncio.fixture

@@ -19,6 +19,8 @@ from libecs.errors import EcsError, InvalidInput, UsageError
 from libecs.io.keys import read_key_file
 from tests.daemons.executors import Executor, shim_program
 
+pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
+
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
@@ -120,5 +122,4 @@ def test_help_and_version_tell_of_both_uses(tmp_path: Path) -> None:
         return done.stdout
 
     assert "ecs-executord join TOKEN" in said("--help")
-    assert "--allow-user" in said("join", "--help")
     assert said("--version").startswith("ecs-executord ")

@@ -11,6 +11,8 @@ import pytest_asyncio
 from libecs.io.keys import KeyPair, read_key_file
 from tests.daemons.executors import Executor, Site, Stopwatch
 
+pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
+
 
 @pytest_asyncio.fixture
 async def site() -> AsyncIterator[Site]:
