@@ -1,0 +1,56 @@
+"""A task that lies, for tests: it speaks the task link by itself.
+
+python liar.py answer       CONFIGURE is said to be done, and the state stays STANDBY
+python liar.py jump         in RUNNING it says that it is in STANDBY, where nobody told it to go
+python liar.py strange      in RUNNING it says that it is in a state that does not exist
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import zmq
+
+from libecs.fsm import TaskEvent, TaskState
+from libecs.wire.codec import VERSION_FRAME
+from libecs.wire.task import TASK, Hello, Machine, Ping, Pong, Result, StateChanged, Transition, Welcome
+
+AFTER = {
+    TaskEvent.CONFIGURE: TaskState.CONFIGURED,
+    TaskEvent.RESET: TaskState.STANDBY,
+    TaskEvent.START: TaskState.RUNNING,
+    TaskEvent.STOP: TaskState.CONFIGURED,
+    TaskEvent.EXIT: TaskState.DONE,
+}
+
+
+def main(lie: str) -> None:
+    router = zmq.Context().socket(zmq.ROUTER)
+    router.bind(os.environ["OCC_CONTROL_ENDPOINT"])
+    state, sequence = TaskState.STANDBY, 1
+    while state is not TaskState.DONE:
+        peer, _, payload = router.recv_multipart()
+
+        def say(message: object, peer: bytes = peer) -> None:
+            router.send_multipart([peer, VERSION_FRAME, TASK.encode(message)])
+
+        message = TASK.decode(payload)
+        if isinstance(message, Hello):
+            marker = os.environ["ECS_TASK_ID"]
+            say(Welcome(version=1, machine=Machine.OCC, state=state, sequence=sequence, pid=os.getpid(), task=marker))
+        elif isinstance(message, Ping):
+            say(Pong(number=message.number, state=state, sequence=sequence))
+        elif isinstance(message, Transition):
+            if not (lie == "answer" and message.event == TaskEvent.CONFIGURE):
+                state = AFTER.get(TaskEvent(message.event), state)
+            sequence += 1
+            say(Result(id=message.id, ok=True, state=state, event=message.event, sequence=sequence))
+            if state is TaskState.RUNNING and lie != "answer":
+                sequence += 1
+                state = TaskState.STANDBY if lie == "jump" else state
+                say(StateChanged(state=99 if lie == "strange" else state, sequence=sequence))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
