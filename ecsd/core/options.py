@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from pathlib import Path
@@ -14,7 +13,7 @@ import attrs
 from ecsd import logs
 from ecsd.settings import Environment, Program, flag, number, one_of, path, setting, version, whole
 from libecs.errors import InvalidInput, UsageError, quoted
-from libecs.io.contexts import core_state_folder
+from libecs.io.contexts import core_state_folder, is_loopback
 
 PORT = 47102
 LOBBY_PORT = 47103
@@ -40,17 +39,6 @@ def endpoint(value: str) -> str:
     if found is None or (found[2] != "*" and int(found[2]) > 65535):
         raise InvalidInput(f"{quoted(value)} is no endpoint such as tcp://*:{PORT}")
     return value
-
-
-def is_loopback(endpoint: str) -> bool:
-    """Whether an endpoint can be reached from this machine only."""
-    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def repository(value: str) -> tuple[str, str]:

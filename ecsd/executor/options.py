@@ -30,6 +30,7 @@ from ecsd.settings import (
     version,
 )
 from libecs.errors import EcsError, InvalidInput, UsageError, quoted
+from libecs.io.contexts import is_loopback
 from libecs.io.enrolment import CORE_FILE, NODE_KEY
 from libecs.io.keys import KeyPair, check_key, check_name, read_key_file
 from libecs.io.link import ClientCurve
@@ -191,6 +192,12 @@ def curve_of(options: ExecutorOptions) -> ClientCurve | None:
     """
     if not options.core:
         raise UsageError("no core is named", hint="ecs-executord join TOKEN, with a token of: coconut node invite NAME")
+    if options.insecure and not is_loopback(options.core):
+        raise UsageError(
+            f"--insecure is for a core on this machine, and {options.core} may be another one: whoever answers there "
+            "would run what he likes here",
+            hint="ecs-executord join TOKEN, with a token of: coconut node invite NAME",
+        )
     if options.insecure:
         return None
     if not options.core_key:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
-import ipaddress
 import logging
 import os
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from libecs.client.operation import requester
 from libecs.client.pulse import Pulse
 from libecs.errors import Denied, EcsError, Unreachable, UsageError
 from libecs.io.clientlink import ClientLink
-from libecs.io.contexts import Context, choose
+from libecs.io.contexts import Context, choose, is_loopback
 from libecs.io.link import Refusal, Trouble
 
 logger = logging.getLogger(__name__)
@@ -188,17 +187,6 @@ class Connection(Entered):
         if self._pulse is not None:
             self._pulse.trouble(trouble.sentence)
         self._news.set()
-
-
-def is_loopback(endpoint: str) -> bool:
-    """Return whether an address is one of this machine that nobody else can take."""
-    if endpoint.startswith("ipc://"):
-        return True
-    host = endpoint.partition("://")[2].rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, perhaps one that begins with 127
-        return False
 
 
 def _version() -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import ipaddress
 import json
 import os
 import re
@@ -72,6 +73,17 @@ def default_key_file(context: str) -> Path:
 def core_state_folder() -> Path:
     """Return where a core keeps its state if it is told nothing: `/var/lib/ecs/core`, or the user's own."""
     return Path("/var/lib/ecs/core") if os.geteuid() == 0 else _xdg("XDG_STATE_HOME", ".local/state") / "ecs" / "core"
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Return whether an address is one of this machine that nobody else can take."""
+    if endpoint.startswith("ipc://"):
+        return True
+    host = endpoint.partition("://")[2].rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, perhaps one that begins with 127
+        return False
 
 
 def read_contexts() -> Contexts:

@@ -85,7 +85,9 @@ def test_the_keys_are_those_of_the_state_or_those_that_were_named(tmp_path: Path
     assert named is not None
     assert (found.public, found.secret, found.server) == (one.public, one.secret, CORE_KEY)
     assert named.public == two.public
-    assert curve_of(loaded(tmp_path, "--core", "tcp://head:1", "--insecure").settings) is None
+    assert curve_of(loaded(tmp_path, "--core", "tcp://127.0.0.1:1", "--insecure").settings) is None
+    with pytest.raises(UsageError, match="for a core on this machine"):
+        curve_of(loaded(tmp_path, "--core", "tcp://head:1", "--insecure").settings)
 
 
 def test_values_are_what_they_must_be(tmp_path: Path) -> None:

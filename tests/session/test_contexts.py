@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from libecs.client.connection import is_loopback
 from libecs.errors import EcsError, InvalidInput, NotFound, UsageError
 from libecs.io.contexts import (
     Context,
@@ -17,6 +16,7 @@ from libecs.io.contexts import (
     contexts_path,
     core_state_folder,
     default_key_file,
+    is_loopback,
     read_contexts,
     remove_context,
     save_context,
