@@ -397,3 +397,17 @@ def test_a_subscriber_gets_what_he_missed() -> None:
     bench.queue.append(Received("c", client.Subscribe(request="s")))
     bench.run()
     assert len(bench.asked) == 1
+
+
+def test_without_keys_a_link_for_telemetry_is_heard_though_it_has_said_no_name() -> None:
+    bench = Bench(workflow(task("a")))
+    bench.create()
+    session = bench.nodes["n1"].session
+    nameless = Principal(name="", role=Role.NODE, via="node")
+    lines = len(bench.audit)
+
+    bench.core.handle(Received("node:2", node.Telemetry(session=session, tasks=()), nameless), bench.now)
+    bench.run()
+
+    assert len(bench.audit) == lines
+    assert bench.core.dropped == {}
