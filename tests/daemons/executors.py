@@ -254,6 +254,8 @@ class Site:
         self.folder = Path(tempfile.mkdtemp(prefix="ex", dir="/tmp"))
         self.core = PlayedCore(KeyPair.new() if secure else None)
         self.executors: list[Executor] = []
+        self.mounts: list[Path] = []
+        """Disks to be given back when nothing runs any more."""
 
     def executor(
         self,
@@ -322,6 +324,8 @@ class Site:
                         os.kill(pid, 9)
                     await gone(pid)
             shutil.rmtree(_sockets(executor.state), ignore_errors=True)
+        for path in self.mounts:
+            await (await asyncio.create_subprocess_exec("umount", "-l", path)).wait()
         self.core.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,7 @@ async def site() -> AsyncIterator[Site]:
 
 
 @pytest.fixture
-def disk(site: Site) -> Iterator[Path]:
+def disk(site: Site) -> Path:
     """A disk of 24 MiB, where the state of n1 is."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root may mount a small disk")
@@ -40,8 +40,8 @@ def disk(site: Site) -> Iterator[Path]:
     )
     if mounted.returncode != 0:
         pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
-    yield path
-    subprocess.run(["umount", "-l", path], check=False)
+    site.mounts.append(path)
+    return path
 
 
 def fill(disk: Path, name: str = "filler") -> Path:
