@@ -239,8 +239,9 @@ class Create:
     force: bool = False
     """With `repeat`: make it though configuration or placement differ from those of the run."""
     files: Mapping[str, str] = attrs.field(factory=dict)
-    """A workflow that the client brings along: "workflows/x.yaml" and "tasks/y.yaml" to texts, 1 MiB in all. `workflow` is
-    then `x`. Refused where the core takes workflows from its repositories only."""
+    """A workflow that the client brings along: "workflows/x.yaml" and "tasks/y.yaml" to texts, 1 MiB in all.
+    `workflow` is then `x`. Refused where the core takes workflows from its repositories only.
+    """
 
 
 @CLIENT.message(2)
