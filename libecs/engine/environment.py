@@ -587,8 +587,6 @@ class Environment:
         """Return a critical task that can't go on, if the environment holds one."""
         if self.state in (EnvState.STANDBY, EnvState.ERROR, EnvState.DONE):
             return None
-        if self.tree is not None and self.tree.root is not TaskState.ERROR:
-            return None
         return next((task for task in self.runners() if task.critical and task.dead and self.matters(task)), None)
 
     def _cause(self, task: Task) -> str:

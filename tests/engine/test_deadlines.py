@@ -9,7 +9,7 @@ import pytest
 
 from libecs.engine import launching, steps, transits
 from libecs.fsm import EnvState, Mode, TaskEvent, TaskState
-from libecs.wire import node
+from libecs.wire import client, node
 from libecs.wire.node import Phase
 from libecs.workflow.role import TaskClass, Workflow
 from tests.engine.bench import Bench
@@ -198,3 +198,23 @@ def test_properties_that_cant_be_made_fail_the_transition_at_once() -> None:
     assert "CONFIGURE failed" in bench.answers["op1"].cause
     assert not bench.nodes["n1"].commands
     assert next(iter(bench.nodes["n1"].tasks.values())).phase is Phase.ACTIVE
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_critical_task_that_dies_while_others_are_launched_fails_the_launch(lost: bool) -> None:
+    """Also when its node is silent by the time that the others are there: what was told of it before still holds."""
+    bench = Bench(workflow(task("a", node="n1"), task("b", node="n2")), nodes=("n1", "n2"))
+    bench.nodes["n2"].deaf = True
+    bench.operation += 1
+    bench.ask(client.Create(operation="c", workflow="w", target=EnvState.DEPLOYED))
+    bench.kill("w.a", signal=9)
+    assert bench.show().transition == "DEPLOY"
+    if lost:
+        bench.nodes["n1"].silent = True
+        bench.wait(3.0)
+
+    bench.nodes["n2"].deaf = False
+    bench.wait(8.0)  # it is told again
+
+    assert bench.state is EnvState.ERROR
+    assert "w.a" in bench.show().cause
