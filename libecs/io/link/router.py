@@ -236,6 +236,7 @@ class Router:
                 raise
             self.dropped += 1
             self._unreachable(peer)
+            self._pump.schedule()  # it has eaten the edge all the same
             return False
         self.sent += 1
         self._pump.schedule()
