@@ -9,6 +9,7 @@ from libecs.engine.core import CoreSettings
 from libecs.engine.effects import Call, CallDone, Received, Send
 from libecs.fsm import EnvState
 from libecs.wire import client, node
+from libecs.wire.telemetry import MetricSpan
 from tests.engine.bench import Bench
 from tests.engine.flows import call, task, workflow
 
@@ -295,3 +296,24 @@ def nodes(bench: Bench) -> tuple[client.NodeInfo, ...]:
     (told,) = bench.ask(client.ShowNodes(request="n"))
     assert isinstance(told, client.Nodes)
     return told.nodes
+
+
+def test_a_pause_of_our_own_is_forgiven_once_however_much_has_come_meanwhile() -> None:
+    bench = Bench(workflow(task("a", node="n1"), task("b", node="n2")), ("n1", "n2"))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    span = MetricSpan(name="rate", unit="", n=1, sum=1.0, min=1.0, max=1.0, last=1.0, unix_ms=1)
+    bench.tell("w.a", run=1, spans=(span,))  # to be told on within a second: that is overdue, too, and is not put off
+    bench.ask(client.Watch(request="w", metrics=True))
+
+    bench.mono += 5.0
+    one = bench.nodes["n1"]
+    for _ in range(50):
+        bench.queue.append(Received("n1", node.NodeKeepalive(session=one.session, sequence=one.sequence)))
+    bench.run()
+    for silent in bench.nodes.values():
+        silent.silent = True
+    bench.wait(4)
+
+    lost = [event.name for event in bench.events if event.kind == "node" and event.state == "LOST"]
+    assert sorted(lost) == ["n1", "n2"]
