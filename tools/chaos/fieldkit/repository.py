@@ -118,7 +118,8 @@ def write_repository(folder: Path, recorder: Path, *, examples: Path | None = No
             name="recorder",
             program=recorder,
             more="reconfigure: live",
-            properties='  value: "{{ value }}"\n  role_path: "{{ task_parent_role }}"',
+            # Hundreds of them shall leave the machine to whom is measured.
+            properties='  value: "{{ value }}"\n  role_path: "{{ task_parent_role }}"\n  turn_ms: "1000"',
         ),
     }
     hasty = "timeouts: {CONFIGURE: 1s, START: 1s, STOP: 1s, RESET: 1s}"
