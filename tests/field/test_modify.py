@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from fieldkit.cluster import Cluster
-from fieldkit.watch import Watch, connected
+from fieldkit.watch import Watch, connected, known
 
 import libecs
 from libecs.access import Role
@@ -143,6 +143,8 @@ async def test_fifty_points_of_a_scan_change_no_pid_and_an_unknown_key_changes_n
 async def test_locks_survive_a_killed_core_and_bind_every_client(cluster) -> None:
     cluster.add_key("anna", Role.OPERATOR)
     cluster.add_key("bert", Role.OPERATOR)
+    async with connected(cluster) as owner:
+        await known(owner, "anna", "bert")
     async with connected(cluster, "anna") as anna, connected(cluster, "bert") as bert, connected(cluster) as owner:
         env = await anna.environment("detectors", {"detectors": '["its", "tpc"]'})
         await anna.take_locks(("its",), reason="calibration")
@@ -222,7 +224,9 @@ async def test_run_is_repeated_as_it_was_or_says_what_differs(cluster) -> None:
         async with other.run() as third:
             pass
         await other.destroy()
-        cluster.nodes["n2"].stop()
+        async with Watch(ecs) as watch:
+            cluster.nodes["n2"].stop()
+            await watch.node("n2", "LOST")  # before, tasks would be sent there, and waited for
         with pytest.raises(libecs.EcsError, match="n2"):
             await ecs.repeat(first.number)
         difference = cluster.coconut("run", "diff", str(first.number), str(third.number))

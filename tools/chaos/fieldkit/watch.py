@@ -23,6 +23,13 @@ async def connected(cluster: Cluster, who: str = "owner") -> AsyncIterator[Any]:
         await session.__aexit__(None, None, None)
 
 
+async def known(ecs: Any, *names: str, timeout_s: float = 30) -> None:
+    """Wait until the core has read the keys of these people: files that are added are noticed a little later."""
+    async with asyncio.timeout(timeout_s):
+        while not set(names) <= {key["name"] for key in (await ecs.consult("key.list"))["keys"]}:
+            pass
+
+
 async def calm(ecs: Any, cluster: Cluster, timeout_s: float = 60) -> None:
     """Wait until the core knows how everything is: all nodes are UP, and all tasks are known."""
     async with Watch(ecs) as watch, asyncio.timeout(timeout_s):
