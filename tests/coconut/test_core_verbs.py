@@ -468,7 +468,6 @@ def test_lock_of_somebody_else_is_exit_4_and_names_him(at_core, cluster, monkeyp
     for name, value in cluster.variables("olga").items():
         if name.startswith("ECS_"):
             monkeypatch.setenv(name, value)
-    wait_for(lambda: at_core("info").status == 0)
 
     wait_for(lambda: at_core("info").status == 0)
     ran = at_core("lock", "request", "tpc")

@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     "await-dropped-at-error",
     "command-run-twice",
+    "detector-free-in-error",
     "epoch-less-for-less-or-equal",
     "late-reply-taken-as-state",
     "lost-shown-as-healthy",

@@ -22,7 +22,7 @@ from tests.operations.wheels import make_environment, repack
 from tests.units.machine import Machine, enter, why_not
 
 pytestmark = [
-    pytest.mark.skipif(bool(why_not() or Network.problem()), reason=why_not() or Network.problem() or "-"),
+    pytest.mark.skipif(bool(Network.problem()), reason=Network.problem() or "-"),
     pytest.mark.skipif(not (Path(sys.prefix) / "bin" / "ecsd").exists(), reason="the package is not installed"),
     pytest.mark.timeout(300),
 ]
@@ -114,6 +114,7 @@ def install(machine: Machine, environment: Path, wheelhouse: Path) -> None:
     (there / "pip.conf").write_text(settings.replace(str(wheelhouse), "/opt/ecs/wheels"))
 
 
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 def test_with_systemd(project, installation, wheelhouse) -> None:
     with machines(installation, wheelhouse) as (_network, found):
         head = found["head"]

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,8 @@ def why_not() -> str:
     """Return why no such machine can be had here, "" if it can."""
     if os.geteuid() != 0:
         return "a container needs root"
+    if Path(sys.prefix).is_relative_to("/tmp"):
+        return "the package is installed below /tmp, which services with a /tmp of their own don't see"
     missing = [name for name in ("systemd-nspawn", "nsenter") if shutil.which(name) is None]
     return f"{', '.join(missing)} not installed (Debian package systemd-container)" if missing else ""
 
