@@ -53,6 +53,8 @@ class Hall:
             """
             (env,) = ecs.environments()
             seen = env.show()
+            while not all(task.pid for task in seen.tasks):  # until the node has told the core what it holds
+                seen = env.show()
             print(json.dumps({"state": seen.state.name, "run": seen.run_number,
                               "pids": {task.role: task.pid for task in seen.tasks}}))
             """
