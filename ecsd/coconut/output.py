@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NamedTuple, TypeVar
 
 import click
@@ -83,7 +83,7 @@ class Output:
                         f"there is no field {field!r}{meant(field, known)}", hint=f"fields are {', '.join(known)}"
                     )
             rows = [{field: row.get(field) for field in self._fields} for row in rows]
-            columns = [Column(field, lambda row, field=field: plain(row[field])) for field in self._fields]  # type: ignore[misc]
+            columns = [Column(field, partial(_plain_field, field)) for field in self._fields]
         if self.form == "name":
             for row in document[key]:
                 click.echo(plain(row[name]))
@@ -146,6 +146,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _plain_field(field: str, row: Row) -> str:
+    return plain(row[field])
 
 
 def plain(value: Any) -> str:

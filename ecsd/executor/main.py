@@ -23,6 +23,7 @@ from libecs.io.enrolment import join_node
 class JoinOptions:
     """What `ecs-executord join` is told, beside the token."""
 
+    # `setting` makes a field, as attrs.field does
     state: Path = setting(None, "Folder of the state.", read=path, metavar="DIR", computed=state_folder)  # noqa: RUF009
     node: str = setting("", "Name that the token must be for.", read=node_name, metavar="NAME")
 

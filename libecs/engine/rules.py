@@ -55,6 +55,7 @@ def verb_of(message: object) -> str:
 def asked_by(message: M, principal: Principal) -> M:
     """Return a request with the name of who really asks."""
     if principal.name and getattr(message, "requester", principal.name) != principal.name:
+        # mypy does not know that each message is an attrs class: a table of the codec takes no other
         named: M = attrs.evolve(message, requester=principal.name)  # type: ignore[misc]
         return named
     return message
@@ -147,7 +148,7 @@ def object_of(message: object, environment: str = "") -> str:
 def arguments_of(message: object) -> str:
     """Return the arguments of a request, for the audit log. Secrets are masked, long texts are cut."""
     told: list[str] = []
-    for field in attrs.fields(type(message)):  # type: ignore[arg-type]
+    for field in attrs.fields(type(message)):  # type: ignore[arg-type] # each message is an attrs class
         value: Any = getattr(message, field.name)
         if field.name in ("operation", "request", "requester", "environment", "files") or value == field.default:
             continue

@@ -48,7 +48,7 @@ def wait_for(true, timeout_s: float = 30.0) -> None:
     end = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < end
-        time.sleep(0.05)
+        time.sleep(0.05)  # what is waited for is a whole command line of its own: nothing tells of its outcome before
 
 
 # a life

@@ -291,7 +291,7 @@ class Site:
 
     async def start(self, *options: str, **kwargs: object) -> Executor:
         """Return an executor that is there, and is known to the core."""
-        executor = self.executor(*options, **kwargs)  # type: ignore[arg-type]
+        executor = self.executor(*options, **kwargs)  # type: ignore[arg-type] # passed on as they came
         executor.start()
         await executor.ready()
         await self.core.until(lambda: self.core.hellos)

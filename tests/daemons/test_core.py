@@ -30,7 +30,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Daemon] = []
 
     def begin(*options: str, **more: object) -> Daemon:
-        core = make_core(tmp_path, *options, **more)  # type: ignore[arg-type]
+        core = make_core(tmp_path, *options, **more)  # type: ignore[arg-type] # passed on as they came
         made.append(core)
         core.start()
         core.wait_ready()
@@ -196,13 +196,13 @@ async def test_sighup_reads_the_keys_anew(make: Make, tmp_path: Path) -> None:
 def test_keys_epoch_and_instance_survive_a_kill(make: Make) -> None:
     core = make("--listen", "tcp://127.0.0.1:0")
     first, instance = client_file(core), (core.state / "instance").read_text()
-    epochs = [int(re.search(r"epoch (\d+)", core.statuses[0])[1])]  # type: ignore[index]
+    epochs = [int(re.search(r"epoch (\d+)", core.statuses[0])[1])]  # type: ignore[index] # None fails the test
 
     core.kill()
     core.start()
     core.wait_ready()
 
-    epochs.append(int(re.search(r"epoch (\d+)", core.statuses[0])[1]))  # type: ignore[index]
+    epochs.append(int(re.search(r"epoch (\d+)", core.statuses[0])[1]))  # type: ignore[index] # None fails the test
     assert client_file(core)["core_key"] == first["core_key"]
     assert (core.state / "instance").read_text() == instance
     assert epochs[1] == epochs[0] + 1
@@ -240,7 +240,7 @@ def test_the_watchdog_is_fed_while_it_works_and_not_while_it_is_stopped(tmp_path
 
 async def test_metrics_are_those_of_this_core(make: Make) -> None:
     core = make("--metrics", "127.0.0.1:0", "--log-format", "text")
-    url = re.search(r"metrics at (\S+)", core.log.read_text())[1]  # type: ignore[index]
+    url = re.search(r"metrics at (\S+)", core.log.read_text())[1]  # type: ignore[index] # None fails the test
 
     async with connect(core) as ecs:
         info = await ecs.info()
@@ -291,7 +291,7 @@ async def test_repositories_that_are_added_are_there_in_the_next_life(make: Make
 def libecs_error(name: str) -> type[Exception]:
     import libecs
 
-    return getattr(libecs, name)  # type: ignore[no-any-return]
+    return getattr(libecs, name)  # type: ignore[no-any-return] # the errors of libecs are exceptions
 
 
 def test_a_signal_while_it_starts_ends_it(tmp_path: Path) -> None:

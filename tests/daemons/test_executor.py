@@ -83,7 +83,7 @@ async def test_the_watchdog_is_fed(site: Site) -> None:
     await executor.says("connected")
 
     while "WATCHDOG=1" not in executor.told:
-        executor._hear(executor._notify.recv(4096))  # type: ignore[union-attr]
+        executor._hear(executor._notify.recv(4096))  # type: ignore[union-attr] # None fails the test
 
 
 async def test_told_to_end_it_ends_and_its_tasks_go_on_for_the_next_one(site: Site) -> None:
@@ -250,7 +250,7 @@ async def test_the_processes_of_before_a_restart_of_the_machine_are_nobodys(site
     folder = executor.state / "run" / "tasks" / "t1"
     (folder / "exit.json").unlink(missing_ok=True)
     process = await asyncio.create_subprocess_exec("sleep", "1000")
-    stranger, start = process.pid, read_stat(process.pid)[1]  # type: ignore[index]
+    stranger, start = process.pid, read_stat(process.pid)[1]  # type: ignore[index] # None fails the test
     try:
         (folder / "pid").write_text(
             f'{{"shim_pid": {stranger}, "shim_start": {start}, "task_pid": {stranger}, "task_start": {start}, '

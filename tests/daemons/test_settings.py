@@ -32,6 +32,7 @@ from libecs.errors import EcsError, InvalidInput, NotFound, UsageError
 
 @attrs.frozen(kw_only=True)
 class Options:
+    # `setting` makes a field, as attrs.field does
     place: Path = setting(Path("/default"), "Where.", read=path, metavar="DIR")  # noqa: RUF009
     level: str = setting("info", "How much.", read=one_of("info", "debug"))
     port: tuple[int, ...] = setting((), "Which.", read=whole, many=True)

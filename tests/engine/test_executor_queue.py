@@ -36,7 +36,7 @@ def test_stop_waits_for_the_start_that_goes_on() -> None:
 
     rig.task(result("start", TaskEvent.START, TaskState.RUNNING, sequence=3))
     (told,) = [one for one in rig.out if getattr(getattr(one, "message", None), "event", None) == TaskEvent.STOP]
-    assert told.message.id == "stop"  # type: ignore[union-attr]
+    assert told.message.id == "stop"  # type: ignore[union-attr] # it was chosen for having a message
     assert answers(rig) == [("start", ("t",), [])]
     rig.task(result("stop", TaskEvent.STOP, TaskState.CONFIGURED, sequence=4))
     assert answers(rig) == [("stop", ("t",), [])]
@@ -131,13 +131,13 @@ def test_a_device_that_runs_before_it_has_said_so_is_stopped() -> None:
 
 def idle(**fields: object) -> Rig:
     rig = Rig()
-    rig.launch(**fields)  # type: ignore[arg-type]
+    rig.launch(**fields)  # type: ignore[arg-type] # fields of a test, by name
     return rig
 
 
 def use(rig: Rig, **fields: object) -> None:
     given = {"environment": "f", "role": "w.other", "liveness": True, "exit_s": 3.0, **fields}
-    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(**given),)))  # type: ignore[arg-type]
+    rig.core(node.Launch(session=9, epoch=5, tasks=(spec(**given),)))  # type: ignore[arg-type] # fields of a test, by name
 
 
 def test_a_task_that_is_held_takes_another_use_in_its_process() -> None:
@@ -200,7 +200,7 @@ def test_a_use_is_forgotten_with_its_task() -> None:
 
 def read(rig: Rig, **fields: object) -> None:
     asked = {"session": 9, "epoch": 5, "id": "r1", "task": "t", "stream": "stdout", "bytes": 100, **fields}
-    rig.core(node.ReadOutput(**asked))  # type: ignore[arg-type]
+    rig.core(node.ReadOutput(**asked))  # type: ignore[arg-type] # fields of a test, by name
 
 
 def test_the_end_of_an_output_is_read_and_told() -> None:
