@@ -47,9 +47,7 @@ def names(kind: str, context: str) -> list[Proposal]:
         _refresh(context)
         end = time.monotonic() + (FIRST_S if not known else WAIT_S)
         while age_s > FRESH_S and time.monotonic() < end:
-            time.sleep(
-                _STEP_S
-            )  # a process of its own writes the file; to watch it would cost more imports than the wait
+            time.sleep(_STEP_S)  # another process writes the file; to watch it would cost more imports than the wait
             known, age_s = _read(path)
     return [(word, help_) for word, help_ in known.get(kind, ())]
 

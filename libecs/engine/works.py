@@ -86,7 +86,7 @@ def end_tasks(desk: Desk, message: client.EndTasks) -> str:
 
     Raises:
         NotFound: nobody knows one of the tasks; then none is ended.
-        Conflict: one belongs to an environment, and `force` is not there; then none is ended.
+        Conflict: one belongs to an environment that is busy, or `force` is not there; then none is ended.
     """
     idle = {info.task for info in desk.idle_tasks()}
     orphans = {task: one.name for one in desk.sessions.nodes.values() for task in one.orphans}
@@ -102,6 +102,11 @@ def end_tasks(desk: Desk, message: client.EndTasks) -> str:
             raise Conflict(
                 f"task {name} is {env.tasks[name].path} of environment {env.id} ({env.state.name})",
                 hint="exclude its role, or end it by force: its environment takes that for a death",
+            )
+        if env.busy:
+            raise Conflict(
+                f"task {name} is one of environment {env.id}, which is busy: it may be launched or told something now",
+                hint="wait for that to end, or destroy the environment by force",
             )
         owned[name] = env.tasks[name].node
     desk.end_idle([name for name in names if name in idle])

@@ -81,6 +81,8 @@ class House:
         elif line.verb == "EndTasks":
             self.ends_orphans = True
             for task in line.object.split(",") if "force" in line.text else ():
+                if task in self.world.checker.modifications.idle:
+                    continue  # it is nobody's now, whoever launched it
                 environment = task.partition("t")[0]
                 self.shot.add(environment)
                 self._touched(line, environment)

@@ -309,3 +309,17 @@ def test_a_run_that_no_answer_can_hold_leaves_out_what_is_longest() -> None:
     assert (len(fits.configuration), fits.placement) == (len(big), {})
     huge = fitting(attrs.evolve(run, configuration={**big, **{f"{name}x": text for name, text in big.items()}}))
     assert (huge.configuration, huge.placement) == ({}, {})
+
+
+def test_a_task_of_a_busy_environment_is_not_ended_by_force() -> None:
+    """It may be launched just now: the next life of the core would go on with that."""
+    bench = Bench(workflow(task("a")))
+    bench.nodes["n1"].deaf = True
+    bench.ask(client.Create(operation="1", workflow="w"))
+    name = bench.task("w.a").task
+
+    answers = bench.ask(client.EndTasks(operation="2", tasks=(name,), force=True))
+
+    (refused,) = [one for one in answers if isinstance(one, client.Finished)]
+    assert refused.code == "E_CONFLICT"
+    assert "busy" in refused.message
