@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from libecs.engine.effects import Effect, Now
@@ -80,6 +80,9 @@ class Context(Protocol):
 
     def is_awaited(self, node: str) -> bool:
         """Return whether a node has not told what it holds since the core began its life, and may do so still."""
+
+    def nodes_away(self) -> Mapping[str, float]:
+        """Return the nodes that would take tasks and are not connected, to when they were heard last."""
 
     def takes_tasks(self, node: str) -> bool:
         """Return whether anything new may be placed on a node."""

@@ -156,7 +156,8 @@ class CoreEngine:
         self._facts: Mapping[str, str] = {}
         self._problems: tuple[str, ...] = ()
         self._started_ms = 0
-        self._patient_until = 0.0
+        self._began = 0.0
+        """Monotonic time of the start."""
         self._early: list[Expanded] = []
         """What was expanded before the nodes of the last life have come back."""
         recover(self, records)
@@ -183,7 +184,7 @@ class CoreEngine:
         """Begin a life: take the epoch, and go on with what the last one left."""
         self._begin(now)
         self._started_ms = now.unix_ms
-        self._patient_until = now.mono_s + PATIENCE_S
+        self._began = now.mono_s
         self.sessions.forget_old()
         self.emit(Persist(CORE, "epoch", str(self.epoch).encode()))
         if self.is_fresh:
@@ -557,8 +558,12 @@ class CoreEngine:
         """Return whether a node has not told what it holds since this life began, and may do so still."""
         one = self.sessions.nodes.get(name)
         if one is None:
-            return self.now.mono_s < self._patient_until - PATIENCE_S + launching.NODES_S
+            return self.now.mono_s < self._began + launching.NODES_S
         return one.session is not None and not one.announced
+
+    def nodes_away(self) -> Mapping[str, float]:
+        """Return the nodes that would take tasks and are not connected, to when they were heard last."""
+        return self.sessions.absent(self._began)
 
     def takes_tasks(self, name: str) -> bool:
         """Return whether anything new may be placed on a node."""
@@ -624,7 +629,7 @@ class CoreEngine:
         env = self.environments.get(input.job)
         if env is None or env.workflow is not None:
             return
-        if self.now.mono_s < self._patient_until and self.sessions.away:
+        if self.now.mono_s < self._began + PATIENCE_S and self.sessions.away:
             self._early.append(input)  # else it would be placed on the nodes that happen to be the first
             return
         if input.workflow is None:

@@ -11,7 +11,7 @@ from libecs.engine.context import Context
 from libecs.engine.effects import Persist
 from libecs.engine.environment import Environment
 from libecs.engine.placement import IDLE_TASK, NodeOffer, Placed, place, runnable, unsatisfied
-from libecs.engine.plan import Step
+from libecs.engine.plan import Step, StepKind
 from libecs.engine.pool import Idle
 from libecs.engine.records import LAUNCHED, PLACEMENT, LaunchedRecord, PlacementRecord
 from libecs.engine.task import Task
@@ -28,7 +28,7 @@ DEPLOY_S = 90.0
 GRACE_S = 2.0
 """What an executor may be late by before the core gives up on it."""
 NODES_S = 10.0
-"""Seconds that RECOVER waits for nodes that have not told what they hold."""
+"""Seconds after which a node that has gone is not waited for any more, when tasks are placed or recovered."""
 NODE = "node "
 """What a step waits for besides tasks, hooks and calls."""
 _NEVER: Mapping[int, Placed] = {}
@@ -75,12 +75,24 @@ def find_places(
     try:
         placed = place(workflow, offers, ids, keep, spare=spare, former=former, tolerates=tolerates)
     except Unplaceable as error:
-        for path, reason in error.reasons.items():
-            env.note_failure(path, True, reason)
+        _cannot_place(env, ctx, error)
         return None
     for path, reason in left_out.items():
         env.note_failure(path, False, reason)
     return _without_taken(env, ctx, placed)
+
+
+def _cannot_place(env: Environment, ctx: Context, error: Unplaceable) -> None:
+    """Wait for nodes that were here a moment ago, and place again then; without such the present step has failed."""
+    away = ctx.nodes_away()
+    until = {name: heard + NODES_S for name, heard in away.items() if heard + NODES_S > ctx.now.mono_s}
+    if until:
+        env.waiting.update(f"{NODE}{name}" for name in until)
+        env.deadline = max(until.values())
+        return
+    absent = f"; not connected: {', '.join(sorted(away)[:5])}{', ...' * (len(away) > 5)}" if away else ""
+    for path, reason in error.reasons.items():
+        env.note_failure(path, True, f"{reason}{absent}")
 
 
 def _without_own(offer: NodeOffer, former: Iterable[Placed]) -> NodeOffer:
@@ -294,6 +306,18 @@ def node_announced(env: Environment, name: str) -> None:
     step = env.step
     if step is not None and step.action in ("await_nodes", "await_former"):
         env.waiting.discard(f"{NODE}{name}")
+    else:
+        place_again(env, name)
+
+
+def place_again(env: Environment, name: str = "") -> None:
+    """A node that placing waits for has come, or all have had their time: `advance` enters the step anew."""
+    step = env.step
+    if step is None or not (step.kind is StepKind.PLACE or step.action in ("admit", "revive")):
+        return
+    if not name or f"{NODE}{name}" in env.waiting:
+        env.waiting.clear()
+        env.entered = False
 
 
 def revive(env: Environment, ctx: Context) -> None:

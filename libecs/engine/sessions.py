@@ -126,6 +126,17 @@ class Sessions:
             if (one := nodes.get(name)) is None or (one.session is not None and not one.announced)
         ]
 
+    def absent(self, began: float) -> dict[str, float]:
+        """Return the nodes that are known and not connected, to the monotonic time when they were heard last, or to
+        `began` if never in this life; those that take nothing new anyway are left out.
+        """
+        offers = self.offers()
+        return {
+            name: one.heard if (one := self.nodes.get(name)) is not None else began
+            for name in self.known
+            if name not in offers and name not in self.drained
+        }
+
     def send(self, name: str, message: Callable[[int, int], object]) -> bool:
         """Send what `message(session, epoch)` makes, if the node is there; tell whether it was."""
         one = self.nodes.get(name)

@@ -57,6 +57,7 @@ def expire(env: Environment, ctx: Context) -> None:
     step = env.step
     if step is None:
         return
+    launching.place_again(env)
     env.unsettle(sorted(env.waiting))
     for name in sorted(env.waiting):
         if name in env.tasks:

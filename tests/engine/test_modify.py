@@ -349,7 +349,7 @@ def test_what_finds_no_node_stays_excluded() -> None:
     bench.modify(exclude=("tpc",))
     bench.core.pool.end(bench.core, list(bench.core.pool.idle))
     bench.nodes["n2"].silent = True
-    bench.wait(4.0)
+    bench.wait(11.0)
     answer = bench.modify(include=("tpc",))
     assert answer is not None
     assert answer.code == "E_TRANSITION"

@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libecs.engine.effects import Disconnected, Received
 from libecs.engine.placement import NodeOffer, place, runnable, unsatisfied
 from libecs.errors import Unplaceable
 from libecs.fsm import Mode
+from libecs.wire import client
 from libecs.wire.node import Limits
 from libecs.workflow.role import Channel, Constraint, Workflow
+from tests.engine.bench import Bench
 from tests.engine.flows import task, workflow
 
 
@@ -181,3 +184,54 @@ def test_the_least_loaded_node_that_fits_is_chosen_whatever_was_refused_before(d
         if expected is not None:
             load[expected] += 1
             free[expected] -= cpu
+
+
+# nodes that are away
+
+
+def begin_without(gone: str) -> Bench:
+    """Ask for a task on each of two nodes when the executor of one has just ended."""
+    bench = Bench(workflow(task("a", node="n1"), task("b", node="n2")), nodes=("n1", "n2"))
+    bench.queue.append(Disconnected(gone))
+    bench.run()
+    bench.nodes[gone].silent = True
+    bench.wait(1.0)
+    bench.create()
+    assert "op1" not in bench.answers
+    return bench
+
+
+def test_a_node_that_was_here_a_moment_ago_is_waited_for() -> None:
+    bench = begin_without("n2")
+
+    bench.nodes["n2"].silent = False
+    bench.queue.append(Received("n2", bench.nodes["n2"].hello()))
+    bench.run()
+
+    assert bench.answers["op1"].code == ""
+    assert bench.nodes["n2"].launched == ["w.b"]
+
+
+def test_a_node_that_stays_away_is_named_after_ten_seconds() -> None:
+    bench = begin_without("n2")
+
+    bench.wait(8.0)
+    assert "op1" not in bench.answers
+    bench.wait(1.5)
+
+    answer = bench.answers["op1"]
+    assert answer.code == "E_TRANSITION"
+    assert answer.failures == {
+        "w.b": "no node with machine_id = n2 (n1: machine_id is n1, not n2); not connected: n2",
+    }
+
+
+def test_a_node_that_takes_nothing_new_is_not_waited_for() -> None:
+    bench = Bench(workflow(task("b", node="n2")), nodes=("n1", "n2"))
+    bench.ask(client.Drain(operation="d", node="n2"))
+    bench.queue.append(Disconnected("n2"))
+    bench.run()
+
+    bench.create()
+
+    assert bench.answers["op1"].code == "E_TRANSITION"

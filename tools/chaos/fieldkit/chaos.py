@@ -136,7 +136,10 @@ class Field:
         end = time.monotonic() + LAST_S
         while (left := self._checker.left_behind(expected)) and time.monotonic() < end:
             pid = next(iter((*cluster.tasks(), *cluster.shims().values())), 0)
-            await asyncio.to_thread(await_end, pid, 0.2)
+            if pid:
+                await asyncio.to_thread(await_end, pid, 0.2)
+            else:
+                await self._count.next_or(0.1)
             expected = await self._idle()
         problems = await asyncio.to_thread(self._checker.check, diary, may_hurt=plan.may_hurt)
         return [*problems, *left]

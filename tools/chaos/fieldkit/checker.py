@@ -5,6 +5,7 @@ It reads the journal and the records (state.sqlite), the audit log, and what the
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -98,8 +99,6 @@ class Checker:
                 yield f"run {life.run} of environment {name}, which is DONE, has no end"
         for name in set(records.get(ENVIRONMENT, {})) - set(self.lives):
             yield f"environment {name} has a record, and is not in the journal"
-        for name in records.get(CONDEMNED, {}):
-            yield f"task {name} is still to be ended"
         for number, parts in self.runs.items():
             value = records.get(RUN, {}).get(str(number))
             if value is None:
@@ -265,17 +264,23 @@ class Checker:
                 return
 
     def left_behind(self, expected: frozenset[str]) -> list[str]:
-        """Return tasks and shims that live and should not; `expected`: ids of tasks that may."""
+        """Return tasks and shims that live and should not, and tasks that the core has not heard to be gone.
+
+        `expected`: ids of tasks that may live.
+        """
         found = [
             f"task {marker} (pid {pid}) is left behind"
             for pid, marker in self._cluster.tasks().items()
             if marker.rpartition("/")[2] not in expected
         ]
-        return found + [
+        found += [
             f"the shim of task {task} (pid {pid}) is left behind"
             for task, pid in self._cluster.shims().items()
             if task not in expected
         ]
+        with contextlib.closing(self._open()) as db:
+            rows = db.execute("SELECT key FROM records WHERE tbl = ?", (CONDEMNED,)).fetchall()
+        return found + [f"task {task} is still to be ended" for (task,) in rows]
 
     # errors need a reason
 

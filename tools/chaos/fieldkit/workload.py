@@ -38,6 +38,12 @@ class EventCount:
                 if self.total >= number and not future.done():
                     future.set_result(None)
 
+    async def next_or(self, seconds: float) -> None:
+        """Wait for one more, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.reach(self.total + 1)
+
     async def reach(self, number: int) -> None:
         """Wait until so many have come."""
         if self.total >= number:
