@@ -26,16 +26,19 @@ with libecs.local(state or None, orphans=orphans, nodes=3, repo=examples() / "de
 """
 
 TAKE_OVER = """
-import json, sys
+import itertools, json, sys
 import libecs
 from ecsd.installation import defaults, examples
 with libecs.local(sys.argv[1], orphans="adopt", nodes=3, repo=examples() / "demo", defaults=defaults()) as ecs:
     (env,) = ecs.environments()
     tasks = env.tasks()
     before = {"state": env.state, "number": env.info.run_number, "pids": tasks.pids}
-    before["states"] = sorted(set(tasks.states.values()))
     with env.current_run() as run:
-        run.wait(until=lambda view: view.elapsed_s > 0.5)
+        for times in itertools.count(1):  # a task is UNKNOWN until it has found its new executor and told
+            run.wait(until=lambda view: view.elapsed_s > 0.5 * times)
+            before["states"] = sorted(set(env.tasks().states.values()))
+            if "UNKNOWN" not in before["states"]:
+                break
     with env.run() as second:
         pass
     env.destroy()
