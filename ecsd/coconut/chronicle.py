@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from libecs.wire.client import Event
+from libecs.wire.info import Event
 
 QUIET = ("transition.step", "tasks", "operation.end", "call.begin", "run.start", "pool")
 """Kinds of events that make no progress line of their own."""

@@ -13,7 +13,7 @@ from ecsd.coconut.records import open_records, records_options
 from ecsd.coconut.runs import length
 
 if TYPE_CHECKING:
-    from libecs.wire.client import RunInfo
+    from libecs.wire.info import RunInfo
 
 FACTS = ("workflow", "revision", "condition", "end_reason", "cause", "requester", "comment")
 SETS = ("detectors", "nodes", "excluded")

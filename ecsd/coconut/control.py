@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ecsd.coconut.carrying import Outcome
     from libecs.client.ecs import AsyncEcs
     from libecs.client.operation import Operation
-    from libecs.wire.client import EnvironmentInfo
+    from libecs.wire.info import EnvironmentInfo
 
 Begin = Callable[["AsyncEcs", "EnvironmentInfo"], "Operation"]
 

@@ -6,17 +6,8 @@ from typing import Any
 
 import attrs
 
-from libecs.wire.client import (
-    CoreInfo,
-    EnvironmentInfo,
-    Event,
-    Finished,
-    LockInfo,
-    NodeInfo,
-    OperationInfo,
-    RoleInfo,
-    TaskInfo,
-)
+from libecs.wire.client import CoreInfo, Finished
+from libecs.wire.info import EnvironmentInfo, Event, LockInfo, NodeInfo, OperationInfo, RoleInfo, TaskInfo
 
 
 def environment_document(info: EnvironmentInfo, *, whole: bool) -> dict[str, Any]:

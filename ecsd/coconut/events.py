@@ -13,7 +13,7 @@ from ecsd.coconut.output import Output, lines_option, verb
 if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs
     from libecs.client.logs import Line
-    from libecs.wire.client import Event
+    from libecs.wire.info import Event
 
 LAST = 50
 BYTES = 16_384

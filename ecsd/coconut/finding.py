@@ -10,7 +10,7 @@ from libecs.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs
-    from libecs.wire.client import EnvironmentInfo, TaskInfo
+    from libecs.wire.info import EnvironmentInfo, TaskInfo
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ecsd.coconut.chronicle import counted
 from libecs.client.logs import Line
-from libecs.wire.client import EnvironmentInfo, MetricInfo, RoleInfo, TaskInfo
+from libecs.wire.info import EnvironmentInfo, MetricInfo, RoleInfo, TaskInfo
 
 MARKS = {
     "UNKNOWN": ("?", "dim"),

@@ -14,7 +14,7 @@ from libecs.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs
-    from libecs.wire.client import EnvironmentInfo
+    from libecs.wire.info import EnvironmentInfo
 
 
 @click.command(

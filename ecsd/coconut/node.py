@@ -14,7 +14,7 @@ from ecsd.coconut.watching import show_again, watch_option
 
 if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs
-    from libecs.wire.client import NodeInfo
+    from libecs.wire.info import NodeInfo
 
 
 def _reach(row: Mapping[str, Any]) -> str:

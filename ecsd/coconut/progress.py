@@ -17,7 +17,8 @@ from libecs.client.logs import Line
 from libecs.client.operation import Operation
 from libecs.errors import EcsError, NotFound, Unreachable
 from libecs.fsm import EnvState
-from libecs.wire.client import EnvironmentInfo, Lines, MetricInfo, Metrics
+from libecs.wire.client import Lines, Metrics
+from libecs.wire.info import EnvironmentInfo, MetricInfo
 
 REFRESH_S = 0.2
 """The tree is drawn again at most this often."""

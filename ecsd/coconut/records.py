@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ecsd.coconut.target import Target
     from libecs.client.ecs import AsyncEcs
     from libecs.io.runrecord import Runs
-    from libecs.wire.client import RunInfo
+    from libecs.wire.info import RunInfo
 
 NEAR = 3
 """Runs that an error proposes."""

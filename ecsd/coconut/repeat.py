@@ -54,7 +54,8 @@ def repeat(
     from ecsd.coconut.target import Target
     from libecs.client.run import seconds
     from libecs.errors import UsageError
-    from libecs.wire.client import Create, RunInfo
+    from libecs.wire.client import Create
+    from libecs.wire.info import RunInfo
 
     if duration is not None:
         seconds(duration)

@@ -14,7 +14,7 @@ from ecsd.coconut.output import Column, Output, aligned, json_option, list_optio
 from ecsd.coconut.records import open_records, records_options
 
 if TYPE_CHECKING:
-    from libecs.wire.client import MetricInfo, RunInfo
+    from libecs.wire.info import MetricInfo, RunInfo
 
 LIMIT = 20
 FILES = 20

@@ -16,7 +16,7 @@ from ecsd.coconut.watching import show_again, watch_option
 
 if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs
-    from libecs.wire.client import TaskInfo
+    from libecs.wire.info import TaskInfo
 
 COLUMNS = (
     TASK_COLUMNS[0],

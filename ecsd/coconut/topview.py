@@ -11,7 +11,7 @@ from rich.text import Text
 from ecsd.coconut.chronicle import counted
 from ecsd.coconut.livetree import MARKS, head, tree_lines
 from libecs.fsm import EnvState
-from libecs.wire.client import EnvironmentInfo, Event
+from libecs.wire.info import EnvironmentInfo, Event
 
 SUSPECT_S = 2.0
 """Facts that are older are doubtful: they are marked, and nothing can be done with them."""

@@ -35,20 +35,15 @@ from libecs.wire.client import (
     Document,
     Drain,
     EndTasks,
-    Event,
     EventPage,
     Finished,
     Info,
     Lock,
-    LockInfo,
     Locks,
     Log,
-    NodeInfo,
     Nodes,
-    OperationInfo,
     Operations,
     ReadLog,
-    RunInfo,
     Runs,
     ShowEvents,
     ShowLocks,
@@ -56,11 +51,11 @@ from libecs.wire.client import (
     ShowOperations,
     ShowRuns,
     ShowTasks,
-    TaskInfo,
     Tasks,
     Unlock,
     Work,
 )
+from libecs.wire.info import Event, LockInfo, NodeInfo, OperationInfo, RunInfo, TaskInfo
 from libecs.wire.telemetry import Severity
 
 ACCEPT_S = 5.0

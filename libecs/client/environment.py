@@ -11,7 +11,8 @@ from libecs.client.run import AsyncRun
 from libecs.client.taskset import TaskRequest, TaskSet
 from libecs.errors import NotFound, RunFailed, TransitionFailed, UsageError, WaitTimeout
 from libecs.fsm import EnvState
-from libecs.wire.client import Create, EnvironmentInfo, Event, Log, RunInfo
+from libecs.wire.client import Create, Log
+from libecs.wire.info import EnvironmentInfo, Event, RunInfo
 from libecs.wire.telemetry import Severity
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import attrs
 from libecs.client.reader import Reader
 from libecs.errors import UsageError
 from libecs.globs import below_root, matches, role_pattern
-from libecs.wire.client import Lines, Metrics, TaskLine
+from libecs.wire.client import Lines, Metrics
+from libecs.wire.info import TaskLine
 from libecs.wire.telemetry import Severity
 
 

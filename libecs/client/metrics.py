@@ -10,7 +10,7 @@ import attrs
 
 from libecs.errors import UsageError
 from libecs.globs import below_root, matches, role_pattern
-from libecs.wire.client import MetricInfo
+from libecs.wire.info import MetricInfo
 
 _NAMED = 10
 """How many tasks an error lists."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import attrs
 
 from libecs.fsm import EnvState
-from libecs.wire.client import EnvironmentInfo, Event
+from libecs.wire.info import EnvironmentInfo, Event
 
 KEEP = 4096
 """How many events are kept to bring an older snapshot up to date."""

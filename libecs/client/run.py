@@ -23,7 +23,8 @@ from libecs.errors import (
     WaitTimeout,
 )
 from libecs.language.duration import parse_duration
-from libecs.wire.client import Lines, Metrics, RunInfo
+from libecs.wire.client import Lines, Metrics
+from libecs.wire.info import RunInfo
 
 if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs

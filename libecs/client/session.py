@@ -23,9 +23,7 @@ from libecs.wire.client import (
     Annotate,
     Control,
     Destroy,
-    EnvironmentInfo,
     Environments,
-    Event,
     EventPage,
     Events,
     Lines,
@@ -38,6 +36,7 @@ from libecs.wire.client import (
     Subscribe,
     Watch,
 )
+from libecs.wire.info import EnvironmentInfo, Event
 
 logger = logging.getLogger(__name__)
 

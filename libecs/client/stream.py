@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from libecs.wire.client import Event
+from libecs.wire.info import Event
 
 HELD = 65536
 """Early events that are kept; later ones are in the journal, too."""

@@ -15,17 +15,8 @@ from libecs.client.pulse import LinkState
 from libecs.client.reader import Reader
 from libecs.client.syncenvironment import Environment, Run
 from libecs.script import ScriptWorkflow
-from libecs.wire.client import (
-    CoreInfo,
-    Event,
-    Finished,
-    LockInfo,
-    Log,
-    NodeInfo,
-    OperationInfo,
-    RunInfo,
-    TaskInfo,
-)
+from libecs.wire.client import CoreInfo, Finished, Log
+from libecs.wire.info import Event, LockInfo, NodeInfo, OperationInfo, RunInfo, TaskInfo
 from libecs.wire.telemetry import Severity
 
 

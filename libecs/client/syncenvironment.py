@@ -12,12 +12,8 @@ from libecs.client.metrics import RunMetrics
 from libecs.client.reader import Reader
 from libecs.client.run import BROKEN, LEFT, AsyncRun, RunView
 from libecs.client.taskset import TaskSet
-from libecs.wire.client import (
-    EnvironmentInfo,
-    Event,
-    Log,
-    RunInfo,
-)
+from libecs.wire.client import Log
+from libecs.wire.info import EnvironmentInfo, Event, RunInfo
 from libecs.wire.telemetry import Severity
 
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from libecs.globs import matches, role_pattern
-from libecs.wire.client import TaskInfo
+from libecs.wire.info import TaskInfo
 
 Done = TypeVar("Done", covariant=True)
 """What `reconfigure` gives: None in a plain script, something to await with asyncio."""

@@ -13,7 +13,8 @@ from libecs.engine.context import Context
 from libecs.engine.environment import Environment
 from libecs.engine.plan import DESTROY
 from libecs.fsm import EnvEvent, EnvState
-from libecs.wire.client import Finished, RunCondition
+from libecs.wire.client import Finished
+from libecs.wire.info import RunCondition
 
 AUTO = "AUTO"
 """Who ends such an environment."""

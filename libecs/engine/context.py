@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from libecs.engine.effects import Effect, Now
 from libecs.engine.placement import NodeOffer
 from libecs.errors import EcsError
-from libecs.wire.client import Finished, RunInfo
+from libecs.wire.client import Finished
+from libecs.wire.info import RunInfo
 
 if TYPE_CHECKING:
     from libecs.access import Principal

@@ -69,8 +69,9 @@ from libecs.fsm import EnvState
 from libecs.ids import IdSource
 from libecs.language.functions import FunctionTable
 from libecs.wire import client, node
-from libecs.wire.client import CoreInfo, Event, Finished, RunInfo, TaskInfo
+from libecs.wire.client import CoreInfo, Finished
 from libecs.wire.codec import pack_value
+from libecs.wire.info import Event, RunInfo, TaskInfo
 from libecs.workflow.launch import late_functions
 from libecs.workflow.role import Workflow
 

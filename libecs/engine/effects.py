@@ -34,7 +34,8 @@ import attrs
 
 from libecs.access import OWNER, Principal
 from libecs.engine.placement import NodeOffer
-from libecs.wire.client import Consult, Event, RunInfo, ShowEvents, Work
+from libecs.wire.client import Consult, ShowEvents, Work
+from libecs.wire.info import Event, RunInfo
 from libecs.wire.node import Exit, Phase, TaskSpec
 from libecs.wire.telemetry import LogLine
 from libecs.workflow.role import Workflow

@@ -19,8 +19,8 @@ from libecs.engine.records import CORE, LOCK, LockRecord
 from libecs.errors import Conflict, Denied, EcsError, UsageError, quoted
 from libecs.fsm import EnvState
 from libecs.wire import client
-from libecs.wire.client import LockInfo
 from libecs.wire.codec import pack_value, unpack_value
+from libecs.wire.info import LockInfo
 from libecs.workflow.role import RoleKind, Workflow
 
 FENCE = "fence"

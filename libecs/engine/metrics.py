@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
-from libecs.wire.client import MetricInfo
 from libecs.wire.codec import schema_of
+from libecs.wire.info import MetricInfo
 from libecs.wire.telemetry import MAX_LOST, MetricSpan
 
 MAX_NAMES = 64

@@ -16,7 +16,8 @@ from libecs.engine.records import EnvironmentRecord, OperationRecord
 from libecs.engine.runbook import RunBook
 from libecs.errors import Conflict, Denied, IllegalTransition, InvalidInput, NotFound, UsageError
 from libecs.fsm import EnvEvent, EnvState, allowed_env, next_env
-from libecs.wire.client import Control, Create, Destroy, Finished, Modify, Reconfigure, RunInfo
+from libecs.wire.client import Control, Create, Destroy, Finished, Modify, Reconfigure
+from libecs.wire.info import RunInfo
 
 Operation = Create | Control | Destroy | Reconfigure | Modify
 MAX_FILES = 1024 * 1024

@@ -15,8 +15,8 @@ import attrs
 from libecs.engine.effects import Persist
 from libecs.engine.records import IDLE, IdleRecord
 from libecs.fsm import Mode, TaskState
-from libecs.wire.client import TaskInfo
 from libecs.wire.codec import pack_value, unpack_value
+from libecs.wire.info import TaskInfo
 from libecs.wire.node import Phase, TaskStatus
 
 if TYPE_CHECKING:

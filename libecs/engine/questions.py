@@ -22,7 +22,7 @@ from libecs.engine.views import environment_info, node_infos, operation_info, or
 from libecs.errors import EcsError, NotFound, Unreachable, UsageError, quoted
 from libecs.globs import matches, role_pattern
 from libecs.wire import client, node
-from libecs.wire.client import EnvironmentInfo, Event, RunInfo, TaskInfo
+from libecs.wire.info import EnvironmentInfo, Event, RunInfo, TaskInfo
 
 TASKS_PART = 2000
 """Tasks of one message."""

@@ -22,8 +22,8 @@ from libecs.engine.task import Task
 from libecs.errors import EcsError, InvalidInput, NotFound, Unplaceable, UsageError
 from libecs.fsm import Mode
 from libecs.wire import client
-from libecs.wire.client import RunInfo
 from libecs.wire.codec import pack_value
+from libecs.wire.info import RunInfo
 
 SCRIPT = "script-"
 """How the names of repositories begin that hold what a script has brought along."""

@@ -13,8 +13,8 @@ import attrs
 from libecs.engine.effects import Effect, Persist
 from libecs.engine.records import RUN, RUN_CONFIGURATION, RUN_PLACEMENT, ConfigurationRecord
 from libecs.errors import DecodeError
-from libecs.wire.client import MetricInfo, RunInfo
 from libecs.wire.codec import pack_value, unpack_value
+from libecs.wire.info import MetricInfo, RunInfo
 
 ANSWER_BYTES = 6 * 1024 * 1024
 """About what one answer to a client may hold: a larger one is none, nobody could read it."""

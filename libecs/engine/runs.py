@@ -15,7 +15,7 @@ from libecs.engine import autostop
 from libecs.engine.context import Context
 from libecs.engine.environment import Environment
 from libecs.fsm import EnvEvent
-from libecs.wire.client import RunCondition, RunInfo
+from libecs.wire.info import RunCondition, RunInfo
 
 RUN_DIR = "run_dir"
 CLEANUP_COUNT = "__fmq_cleanup_count"

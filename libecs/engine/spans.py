@@ -12,7 +12,7 @@ import attrs
 
 from libecs.engine.context import Context
 from libecs.engine.environment import Environment
-from libecs.wire.client import RunCondition, RunInfo, RunSpan
+from libecs.wire.info import RunCondition, RunInfo, RunSpan
 
 STALLED = "stalled: "
 UNKNOWN = "unknown: "

@@ -21,8 +21,8 @@ from libecs.engine.metrics import RunMetrics, TaskMetrics
 from libecs.engine.records import RUN_METRICS
 from libecs.errors import DecodeError
 from libecs.wire import client, node
-from libecs.wire.client import TaskLine
 from libecs.wire.codec import pack_value, unpack_value
+from libecs.wire.info import MetricInfo, TaskLine
 from libecs.wire.telemetry import MAX_LOST
 
 FLUSH_S = 1.0
@@ -265,11 +265,11 @@ class Telemetry:
         """Whether the metrics of a run that goes on, or ended just now, are too many to be gathered in passing."""
         return any(run.count > PORTION for (_, known), run in self._runs.items() if known == number)
 
-    def metrics(self, number: int) -> tuple[tuple[client.MetricInfo, ...], int]:
+    def metrics(self, number: int) -> tuple[tuple[MetricInfo, ...], int]:
         """Return the metrics of a run, and what of its tasks was lost on the way."""
         live = next((run for (_, known), run in self._runs.items() if known == number), None)
         records = live.records() if live is not None else self._records(number)
-        found: list[client.MetricInfo] = []
+        found: list[MetricInfo] = []
         dropped = 0
         for record in records:
             found.extend(record.metrics)

@@ -9,8 +9,9 @@ from libecs.engine.nodes import Node
 from libecs.engine.records import DrainRecord, OperationRecord
 from libecs.engine.task import Task
 from libecs.fsm import TaskState
-from libecs.wire.client import EnvironmentInfo, Finished, NodeInfo, OperationInfo, RoleInfo, TaskInfo
+from libecs.wire.client import Finished
 from libecs.wire.codec import unpack_value
+from libecs.wire.info import EnvironmentInfo, NodeInfo, OperationInfo, RoleInfo, TaskInfo
 from libecs.wire.node import Held, Phase
 
 

@@ -16,8 +16,8 @@ from libecs.engine.runbook import RunBook
 from libecs.engine.sessions import Sessions
 from libecs.errors import Conflict, NotFound, UsageError, quoted
 from libecs.wire import client
-from libecs.wire.client import Note, TaskInfo
 from libecs.wire.codec import pack_value
+from libecs.wire.info import Note, TaskInfo
 
 MAX_NOTE = 4096
 """Bytes of one note."""

@@ -50,7 +50,8 @@ from libecs.io.runs import RunCounter
 from libecs.io.store_sqlite import LoadedEvent, SqliteStore
 from libecs.io.testplugin import TestPlugin
 from libecs.io.worker import ExpansionWorker
-from libecs.wire.client import Document, Event, EventPage, Events
+from libecs.wire.client import Document, EventPage, Events
+from libecs.wire.info import Event
 from libecs.workflow.launch import late_functions
 
 logger = logging.getLogger(__name__)

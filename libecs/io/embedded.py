@@ -42,8 +42,9 @@ from libecs.io.statefolder import StateFolder, state_path
 from libecs.io.store_sqlite import RESERVE_BYTES, SqliteStore
 from libecs.io.taskfolder import OUTPUT_CAP_BYTES, ShimOptions
 from libecs.io.version import version
-from libecs.wire.client import CLIENT, Event
+from libecs.wire.client import CLIENT
 from libecs.wire.codec import MAX_RECORD_BYTES
+from libecs.wire.info import Event
 from libecs.wire.node import NODE
 
 PORTS_EACH = 200

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from libecs.engine.effects import Audit, Continue, Effect, Engine, Input, Journal, Now, Persist, Resume, Tick
-from libecs.wire.client import Event
+from libecs.wire.info import Event
 
 logger = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from libecs.engine.metrics import TaskMetrics
 from libecs.engine.records import RUN, RUN_CONFIGURATION, RUN_METRICS, ConfigurationRecord
 from libecs.engine.rules import masked
 from libecs.errors import DecodeError, EcsError, InvalidInput, NotFound
-from libecs.wire.client import MetricInfo, Note, RunCondition, RunInfo, RunSpan
 from libecs.wire.codec import unpack_value
+from libecs.wire.info import MetricInfo, Note, RunCondition, RunInfo, RunSpan
 
 logger = logging.getLogger(__name__)
 

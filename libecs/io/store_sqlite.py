@@ -30,8 +30,8 @@ from libecs.engine.effects import Persist
 from libecs.errors import DecodeError, EcsError, InvalidInput
 from libecs.io.folderlock import FolderLock
 from libecs.io.salvage import is_sound, lenient_text, rows_of, set_aside
-from libecs.wire.client import Event
 from libecs.wire.codec import pack_value, unpack_value
+from libecs.wire.info import Event
 
 logger = logging.getLogger(__name__)
 

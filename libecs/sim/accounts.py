@@ -11,8 +11,9 @@ from libecs.sim.history import History
 from libecs.sim.tasks import ControlledTask
 from libecs.sim.voices import Book, Sum
 from libecs.sim.workflows import GAIN
-from libecs.wire.client import Finished, MetricInfo, Metrics, Reconfigure, RunCondition, RunInfo
+from libecs.wire.client import Finished, Metrics, Reconfigure
 from libecs.wire.codec import unpack_value
+from libecs.wire.info import MetricInfo, RunCondition, RunInfo
 from libecs.wire.task import Metric
 
 if TYPE_CHECKING:

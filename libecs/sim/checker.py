@@ -26,19 +26,9 @@ from libecs.sim.modifications import Modifications
 from libecs.sim.tasks import EXIT_NAMES, START_NAMES, ControlledTask, Effects, Process
 from libecs.sim.workflows import IDEMPOTENT
 from libecs.wire import node as node_wire
-from libecs.wire.client import (
-    Create,
-    EnvironmentInfo,
-    Environments,
-    Event,
-    Finished,
-    Modify,
-    Reconfigure,
-    RunCondition,
-    RunInfo,
-    TaskInfo,
-)
+from libecs.wire.client import Create, Environments, Finished, Modify, Reconfigure
 from libecs.wire.codec import unpack_value
+from libecs.wire.info import EnvironmentInfo, Event, RunCondition, RunInfo, TaskInfo
 from libecs.wire.node import ExitCause, Phase, TaskSpec
 from libecs.wire.task import Metric
 

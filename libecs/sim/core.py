@@ -26,7 +26,8 @@ from libecs.sim.agenda import Agenda
 from libecs.sim.history import History
 from libecs.sim.process import EngineProcess
 from libecs.sim.services import Services
-from libecs.wire.client import Document, Event, EventPage, Events, RunInfo
+from libecs.wire.client import Document, EventPage, Events
+from libecs.wire.info import Event, RunInfo
 
 
 class Watcher(Protocol):

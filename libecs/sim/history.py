@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from libecs.sim.agenda import Agenda
-from libecs.wire.client import Event
+from libecs.wire.info import Event
 
 
 @attrs.frozen

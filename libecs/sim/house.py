@@ -14,8 +14,9 @@ from libecs.engine.locks import detectors_of
 from libecs.engine.records import ENVIRONMENT, LOCK, OPERATION, WORKFLOW, EnvironmentRecord, LockRecord, OperationRecord
 from libecs.fsm import EnvState
 from libecs.sim.history import History
-from libecs.wire.client import Event, Finished
+from libecs.wire.client import Finished
 from libecs.wire.codec import unpack_value
+from libecs.wire.info import Event
 from libecs.workflow.role import Workflow
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from libecs.globs import matches, role_pattern
 from libecs.sim.clients import Operation
 from libecs.sim.history import History
 from libecs.sim.tasks import Process
-from libecs.wire.client import Environments, Event, Finished, Modify
+from libecs.wire.client import Environments, Finished, Modify
 from libecs.wire.codec import unpack_value
+from libecs.wire.info import Event
 from libecs.wire.node import TaskSpec
 from libecs.workflow.role import Workflow
 

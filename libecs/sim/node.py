@@ -40,8 +40,8 @@ from libecs.sim.history import History
 from libecs.sim.network import Network, Pair
 from libecs.sim.process import EngineProcess
 from libecs.sim.tasks import Behaviour, ControlledTask, Process, Program, TaskWatcher
-from libecs.wire.client import Event
 from libecs.wire.codec import unpack_value
+from libecs.wire.info import Event
 from libecs.wire.node import Exit, ExitCause, Phase, TaskSpec
 from libecs.wire.task import TASK
 

@@ -14,7 +14,7 @@ import attrs
 from libecs.engine.effects import Audit, Continue, Effect, Engine, Input, Journal, Persist, Resume, Tick
 from libecs.sim.agenda import Agenda
 from libecs.sim.history import History
-from libecs.wire.client import Event
+from libecs.wire.info import Event
 
 MAX_OVERDUE_TICKS = 1000
 """Ticks in a row at one deadline that does not move: the engine spins."""

@@ -6,7 +6,7 @@ from ecsd.coconut.chronicle import Chronicle, counted
 from ecsd.coconut.documents import task_document
 from libecs.fsm import TaskState
 from libecs.io.runrecord import run_document
-from libecs.wire.client import Event, RunCondition, RunInfo, TaskInfo
+from libecs.wire.info import Event, RunCondition, RunInfo, TaskInfo
 from libecs.wire.node import Exit, ExitCause, Phase
 
 

@@ -612,7 +612,7 @@ def test_nobody_there_is_exit_6(at_core) -> None:
 
 
 def test_event_documents_leave_out_what_says_nothing() -> None:
-    from libecs.wire.client import Event
+    from libecs.wire.info import Event
 
     document = event_document(Event(sequence=1, unix_ms=2, kind="lock", name="tpc", text="taken"))
 

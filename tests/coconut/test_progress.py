@@ -16,7 +16,8 @@ from ecsd.coconut.progress import LineView, Telemetry, follow, make_view
 from libecs.client.logs import Line
 from libecs.client.reader import Reader
 from libecs.fsm import EnvState, Status, TaskState
-from libecs.wire.client import EnvironmentInfo, Event, Lines, MetricInfo, Metrics, RoleInfo, TaskInfo, TaskLine
+from libecs.wire.client import Lines, Metrics
+from libecs.wire.info import EnvironmentInfo, Event, MetricInfo, RoleInfo, TaskInfo, TaskLine
 from libecs.wire.node import Exit, ExitCause, Phase
 from libecs.wire.telemetry import LogLine, Severity
 

@@ -7,7 +7,7 @@ import pytest
 
 from ecsd.coconut.topview import Top, Wish, picture
 from libecs.fsm import EnvState, Status, TaskState
-from libecs.wire.client import EnvironmentInfo, Event, RoleInfo, TaskInfo
+from libecs.wire.info import EnvironmentInfo, Event, RoleInfo, TaskInfo
 from libecs.wire.node import Phase
 
 

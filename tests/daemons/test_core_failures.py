@@ -19,7 +19,8 @@ from fieldkit.watch import connected
 
 import libecs
 from libecs.client.environment import AsyncEnvironment
-from libecs.wire.client import Control, Create, Destroy, EnvironmentInfo
+from libecs.wire.client import Control, Create, Destroy
+from libecs.wire.info import EnvironmentInfo
 
 pytestmark = pytest.mark.timeout(150)
 

@@ -39,8 +39,9 @@ from libecs.engine.effects import (
 )
 from libecs.fsm import EnvState, TaskState, target_of
 from libecs.wire import client, node
-from libecs.wire.client import EnvironmentInfo, Event, Finished, RunInfo, TaskInfo
+from libecs.wire.client import Finished
 from libecs.wire.codec import pack_value, unpack_value
+from libecs.wire.info import EnvironmentInfo, Event, RunInfo, TaskInfo
 from libecs.wire.node import Exit, ExitCause, Phase, TaskSpec, TaskStatus
 from libecs.wire.telemetry import MetricSpan
 from libecs.workflow.role import Workflow

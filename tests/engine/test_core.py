@@ -7,7 +7,7 @@ import pytest
 from libecs.engine.effects import Call, CallDone, Received
 from libecs.fsm import EnvState, Mode, TaskState
 from libecs.wire import client, node
-from libecs.wire.client import RunCondition
+from libecs.wire.info import RunCondition
 from tests.engine.bench import Bench
 from tests.engine.flows import call, group, task, workflow
 

@@ -11,7 +11,8 @@ from libecs.access import OWNER, Principal, Role
 from libecs.engine.locks import detectors_of, read_list, when
 from libecs.fsm import EnvState
 from libecs.wire import client
-from libecs.wire.client import Finished, LockInfo
+from libecs.wire.client import Finished
+from libecs.wire.info import LockInfo
 from libecs.workflow.role import Role as WorkflowRole
 from tests.engine.bench import Bench
 from tests.engine.flows import call, group, task, workflow

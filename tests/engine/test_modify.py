@@ -8,7 +8,7 @@ import pytest
 from libecs.engine.effects import Received
 from libecs.fsm import EnvState, Mode, TaskState
 from libecs.wire import client
-from libecs.wire.client import RunCondition
+from libecs.wire.info import RunCondition
 from libecs.wire.node import Exit, ExitCause, Phase
 from libecs.workflow.role import Channel, Role, TaskTraits, Workflow
 from tests.engine.bench import CLIENT, Bench

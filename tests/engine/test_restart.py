@@ -9,6 +9,7 @@ from libecs.engine.core import CoreSettings
 from libecs.engine.effects import Call, CallDone, Received, Send
 from libecs.fsm import EnvState
 from libecs.wire import client, node
+from libecs.wire.info import NodeInfo
 from libecs.wire.telemetry import MetricSpan
 from tests.engine.bench import Bench
 from tests.engine.flows import call, task, workflow
@@ -291,7 +292,7 @@ def test_a_node_that_has_not_come_for_weeks_is_forgotten() -> None:
     assert list(bench.records["node"]) == ["n1"]
 
 
-def nodes(bench: Bench) -> tuple[client.NodeInfo, ...]:
+def nodes(bench: Bench) -> tuple[NodeInfo, ...]:
     """Return the nodes as clients see them."""
     (told,) = bench.ask(client.ShowNodes(request="n"))
     assert isinstance(told, client.Nodes)

@@ -11,7 +11,8 @@ from libecs.engine import spans
 from libecs.engine.core import CoreSettings
 from libecs.engine.runbook import fitting
 from libecs.fsm import EnvState, Mode, TaskEvent
-from libecs.wire.client import CLIENT, MetricInfo, RunCondition, RunInfo, Runs, ShowRuns
+from libecs.wire.client import CLIENT, Runs, ShowRuns
+from libecs.wire.info import MetricInfo, RunCondition, RunInfo
 from libecs.wire.node import Phase
 from libecs.workflow.role import Workflow
 from tests.engine.bench import Bench

@@ -12,7 +12,8 @@ from libecs.engine.core import CoreSettings
 from libecs.engine.effects import DoWork, WorkDone
 from libecs.fsm import EnvState
 from libecs.wire import client
-from libecs.wire.client import Finished, RunInfo
+from libecs.wire.client import Finished
+from libecs.wire.info import RunInfo
 from tests.engine.bench import Bench
 from tests.engine.flows import task, workflow
 

@@ -14,8 +14,8 @@ from libecs.engine.effects import Audit, Persist
 from libecs.engine.records import CONDEMNED, ENVIRONMENT, RUN
 from libecs.io.audit import AuditLog
 from libecs.io.store_sqlite import SqliteStore
-from libecs.wire.client import Event, RunInfo
 from libecs.wire.codec import pack_value
+from libecs.wire.info import Event, RunInfo
 
 TASK = "a0bt1"
 LIFE = (

@@ -31,18 +31,15 @@ from libecs.wire.client import (
     Control,
     Create,
     Destroy,
-    EnvironmentInfo,
     Environments,
-    Event,
     Events,
     Finished,
-    RunCondition,
-    RunInfo,
     Runs,
     Show,
     ShowRuns,
     Subscribe,
 )
+from libecs.wire.info import EnvironmentInfo, Event, RunCondition, RunInfo
 
 WAIT_S = 30
 HERE = Path(__file__).parent

@@ -15,8 +15,9 @@ from libecs.io.hub import INSECURE, Hub
 from libecs.io.keys import KeyPair
 from libecs.io.link import ClientCurve, Context, Dialer, ServerCurve, close_context, new_context
 from libecs.io.zap import ECS_DOMAIN, ZapResponder
-from libecs.wire.client import CLIENT, Environments, Event, Events, Finished, Lines, Metrics, Ping, Pong, Refused
+from libecs.wire.client import CLIENT, Environments, Events, Finished, Lines, Metrics, Ping, Pong, Refused
 from libecs.wire.codec import VERSION_FRAME
+from libecs.wire.info import Event
 from libecs.wire.node import NODE, NodeHello, NodeKeepalive, NodeRefused
 
 LIMIT_S = 40

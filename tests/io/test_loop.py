@@ -25,7 +25,7 @@ from libecs.engine.effects import (
     Tick,
 )
 from libecs.io.loop import MAX_INPUTS, EngineLoop
-from libecs.wire.client import Event
+from libecs.wire.info import Event
 
 
 class ScriptedEngine:

@@ -27,8 +27,8 @@ from libecs.io.runrecord import (
     save_run,
 )
 from libecs.io.store_sqlite import SqliteStore
-from libecs.wire.client import MetricInfo, RunCondition, RunInfo, RunSpan
 from libecs.wire.codec import pack_value
+from libecs.wire.info import MetricInfo, RunCondition, RunInfo, RunSpan
 
 METRIC = MetricInfo(role="lab.trigger", name="rate", unit="Hz", n=2, sum=3.0, min=1.0, max=2.0, last=2.0, last_ms=9)
 RUN_7 = RunInfo(

@@ -18,7 +18,7 @@ from libecs.engine.effects import Persist
 from libecs.errors import Conflict, DecodeError, EcsError, InvalidInput
 from libecs.fsm import TaskState
 from libecs.io.store_sqlite import SqliteStore
-from libecs.wire.client import Event
+from libecs.wire.info import Event
 
 
 @pytest.fixture

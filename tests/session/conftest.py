@@ -18,27 +18,21 @@ from libecs.wire.client import (
     Control,
     Create,
     Destroy,
-    EnvironmentInfo,
     Environments,
-    Event,
     EventPage,
     Events,
     Finished,
     Lines,
-    MetricInfo,
     Metrics,
     Reconfigure,
-    RunCondition,
-    RunInfo,
     Runs,
     Show,
     ShowEvents,
     ShowRuns,
     Subscribe,
-    TaskInfo,
-    TaskLine,
     Watch,
 )
+from libecs.wire.info import EnvironmentInfo, Event, MetricInfo, RunCondition, RunInfo, TaskInfo, TaskLine
 from libecs.wire.node import Phase
 from libecs.wire.telemetry import LogLine, Severity
 

@@ -17,7 +17,6 @@ from libecs.client.pulse import DOWN, SUSPECT, UP
 from libecs.wire.client import (
     Control,
     Environments,
-    Event,
     EventPage,
     Events,
     Finished,
@@ -28,6 +27,7 @@ from libecs.wire.client import (
     ShowEvents,
     Subscribe,
 )
+from libecs.wire.info import Event
 
 PAGE = 3
 TIMEOUT_S = 30

@@ -25,7 +25,8 @@ from libecs.errors import (
     WaitTimeout,
 )
 from libecs.fsm import EnvState
-from libecs.wire.client import Control, Create, Destroy, Event, Finished, Show, Subscribe
+from libecs.wire.client import Control, Create, Destroy, Finished, Show, Subscribe
+from libecs.wire.info import Event
 
 DIED = Finished(
     operation="",

@@ -10,7 +10,8 @@ import pytest
 from libecs.client.logs import Line, LogReader
 from libecs.client.metrics import MetricView, RunMetrics
 from libecs.errors import RunFailed, UsageError
-from libecs.wire.client import Control, Lines, MetricInfo, Watch
+from libecs.wire.client import Control, Lines, Watch
+from libecs.wire.info import MetricInfo
 from libecs.wire.telemetry import Severity
 
 ROLES = ("lab.trigger", "lab.arm-1.dut", "lab.arm-2.dut", "lab.arm-2.sub.dut")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from libecs.client.mirror import Mirror
 from libecs.fsm import EnvState
-from libecs.wire.client import EnvironmentInfo, Event
+from libecs.wire.info import EnvironmentInfo, Event
 
 STATES = ["STANDBY", "DEPLOYED", "CONFIGURED", "RUNNING", "ERROR"]
 

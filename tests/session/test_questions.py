@@ -23,7 +23,6 @@ from libecs.wire.client import (
     Finished,
     Follow,
     Lock,
-    LockInfo,
     Locks,
     Modify,
     Refused,
@@ -33,11 +32,11 @@ from libecs.wire.client import (
     ShowRuns,
     ShowTasks,
     Subscribe,
-    TaskInfo,
     Tasks,
     Unlock,
     Work,
 )
+from libecs.wire.info import LockInfo, TaskInfo
 from libecs.wire.node import Phase
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libecs.client.stream import EventStream
-from libecs.wire.client import Event
+from libecs.wire.info import Event
 
 
 def event(sequence: int) -> Event:

@@ -20,7 +20,8 @@ from libecs.sim.process import EngineProcess
 from libecs.sim.scenario import draw
 from libecs.sim.tasks import Behaviour, Trouble
 from libecs.sim.world import World
-from libecs.wire.client import Control, Create, Destroy, Event, Modify, Reconfigure
+from libecs.wire.client import Control, Create, Destroy, Modify, Reconfigure
+from libecs.wire.info import Event
 from libecs.wire.node import TaskSpec
 from libecs.workflow.role import Role, RoleKind, TaskClass, TaskTraits, Workflow
 

@@ -16,7 +16,7 @@ import pytest
 from ecsd.coconut.lazy import LazyGroup
 from ecsd.coconut.main import coconut as command
 from libecs.io.runrecord import save_run
-from libecs.wire.client import RunInfo
+from libecs.wire.info import RunInfo
 
 COCONUT = Path(sys.executable).with_name("coconut")
 

@@ -14,6 +14,7 @@ from libecs.errors import DecodeError
 from libecs.fsm import EnvState, TaskEvent, TaskState
 from libecs.wire import client, codec, node, task
 from libecs.wire.codec import Table, pack_value, schema_of, unpack_value
+from libecs.wire.info import Event
 
 TABLES = {"task": task.TASK, "node": node.NODE, "client": client.CLIENT}
 
@@ -56,7 +57,7 @@ def test_an_old_decoder_ignores_what_it_does_not_know() -> None:
             ),
         ),
         client.Finished(operation="o", state=EnvState.ERROR, code="E_RUN", failures={"a": "b"}),
-        client.Events(events=(client.Event(sequence=1, unix_ms=2, kind="tasks", tasks=(("a", TaskState.DONE),)),)),
+        client.Events(events=(Event(sequence=1, unix_ms=2, kind="tasks", tasks=(("a", TaskState.DONE),)),)),
     ],
 )
 def test_a_message_survives_the_way_there_and_back(message: object) -> None:

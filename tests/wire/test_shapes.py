@@ -23,8 +23,9 @@ from libecs.engine.plan import Plan
 from libecs.engine.records import EnvironmentRecord, OperationRecord, PlacementRecord
 from libecs.errors import DecodeError
 from libecs.wire import codec, shapes
-from libecs.wire.client import CLIENT, RunInfo
+from libecs.wire.client import CLIENT
 from libecs.wire.codec import Schemas, Table
+from libecs.wire.info import RunInfo
 from libecs.wire.node import NODE
 from libecs.wire.task import TASK
 from libecs.workflow.role import Workflow

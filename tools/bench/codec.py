@@ -22,6 +22,7 @@ from libecs.engine.placement import Placed
 from libecs.engine.records import EnvironmentRecord, PlacementRecord
 from libecs.fsm import EnvState, Mode, TaskEvent, TaskState
 from libecs.wire import client, codec, node, task
+from libecs.wire.info import Event
 from libecs.workflow.role import Channel, Constraint, Role, RoleKind, TaskClass, TaskTraits, Workflow
 
 REPEATS = 7
@@ -61,9 +62,7 @@ MESSAGES: Mapping[str, tuple[codec.Table, object]] = {
         client.CLIENT,
         client.Events(
             events=tuple(
-                client.Event(
-                    sequence=n, unix_ms=10**12, kind="transition.step", environment="e1", text="hooks", ok=True
-                )
+                Event(sequence=n, unix_ms=10**12, kind="transition.step", environment="e1", text="hooks", ok=True)
                 for n in range(50)
             )
         ),

@@ -20,8 +20,8 @@ from libecs.engine.records import CONDEMNED, ENVIRONMENT, RUN
 from libecs.fsm import ENVIRONMENT as MACHINE
 from libecs.fsm import EnvState
 from libecs.io.audit import verify
-from libecs.wire.client import Event, RunInfo
 from libecs.wire.codec import unpack_value
+from libecs.wire.info import Event, RunInfo
 
 _TASK = re.compile(r"(.+)t\d+(?:[a-z]\d+)*")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from libecs.wire.client import EnvironmentInfo
+from libecs.wire.info import EnvironmentInfo
 
 
 @attrs.define(kw_only=True)

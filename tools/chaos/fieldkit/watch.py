@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fieldkit.cluster import Cluster
-from libecs.wire.client import Event
+from libecs.wire.info import Event
 
 
 @contextlib.asynccontextmanager
