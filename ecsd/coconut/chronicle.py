@@ -57,6 +57,8 @@ class Chronicle:
             return f"  lost {event.role} (not critical) {event.text}"
         if event.kind == "task.stalled":
             return f"  {event.role} {'answers again' if event.ok else 'stalled'}  {event.text}".rstrip()
+        if event.kind == "task.inconsistent":
+            return f"  {event.role} {'came back' if event.ok else 'left by itself'}  {event.text}".rstrip()
         if event.kind == "task.end_of_stream":
             return f"  {event.role} has no more data"
         if event.kind in ("call.end", "hook.end"):

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import attrs
 
 from libecs.access import Principal, Role
-from libecs.engine import auto, autostop, calls, launching, modify, operations, repeat, rules, steps
+from libecs.engine import auto, autostop, calls, launching, modify, operations, repeat, rules, steps, strays
 from libecs.engine.effects import (
     Audit,
     CallDone,
@@ -175,6 +175,8 @@ class CoreEngine:
         for env in self.environments.values():
             if (stop := autostop.deadline(env)) is not None:
                 due.append(stop)
+            if (judged := strays.deadline(env)) is not None:
+                due.append(judged)
             if env.deadline is not None:
                 due.append(env.deadline)
             if env.telling is not None and env.telling.again_at is not None and env.waiting:
@@ -252,6 +254,7 @@ class CoreEngine:
         """Save what changed, and publish the events; by the contract records come first."""
         for env in list(self.environments.values()):
             autostop.consider(env, self)
+            strays.consider(env, self)
             auto.consider(env, self)
             if env.id not in self.environments:
                 continue
@@ -729,6 +732,7 @@ class CoreEngine:
         if self._beat_at is not None:
             self._beat_at += lost_s
         for env in self.environments.values():
+            strays.forgive(env, self)
             if env.deadline is not None:
                 env.deadline += lost_s
             if env.telling is not None and env.telling.again_at is not None:

@@ -25,6 +25,7 @@ from libecs.engine.records import (
     ModificationRecord,
     ReconfigurationRecord,
 )
+from libecs.engine.straying import Straying
 from libecs.engine.streams import Streams
 from libecs.engine.task import Task
 from libecs.engine.telling import Telling
@@ -100,6 +101,8 @@ class Environment:
         """Role path to the number of its open span in the run's record; None = not looked up yet."""
         self.streams: Streams | None = None
         """Whose end the run waits for; None = not looked up yet, or no run."""
+        self.strays: Straying | None = None
+        """Who has left the state of the environment by himself; None = not looked up yet, or something goes on."""
         self.auto_stop_at: float | None = None
         """Monotonic seconds at which the run stops by itself."""
         self._functions = functions
@@ -227,7 +230,7 @@ class Environment:
         assert self.workflow is not None
         old = self.tasks
         self.placed = {one.role: one for one in placed}
-        self.tasks, self.by_role, self.by_node, self.wiring = {}, {}, {}, None
+        self.tasks, self.by_role, self.by_node, self.wiring, self.strays = {}, {}, {}, None, None
         for index, one in self.placed.items():
             role = self.workflow.roles[index]
             assert role.task is not None
@@ -257,7 +260,7 @@ class Environment:
         if out != self.out:
             self.out = out
             self.tree.set_out(out)
-        self.wiring = self.streams = None
+        self.wiring = self.streams = self.strays = None
 
     def matters(self, task: Task) -> bool:
         """Return whether the environment can't go on without a task that is dead."""
@@ -363,6 +366,8 @@ class Environment:
             return
         if self.streams is not None:
             self.streams.changed(task)
+        if self.strays is not None:
+            self.strays.changed(task)
         if self.tree.set(task.role, state, task.status):
             self.moved[task.path] = state
 
@@ -378,6 +383,7 @@ class Environment:
     def begin(self, ctx: Context, event: str) -> None:
         """Make the plan of a transition and start on it."""
         assert self.workflow is not None
+        self.strays = None
         if event == plans.DESTROY:
             self.plan = plans.destruction(self.workflow, self.state, self.record.keep_tasks)
         elif event == plans.RECONFIGURE:

@@ -1,7 +1,7 @@
 """What was missing in a run, from when to when: the spans of its record.
 
-A role has at most one open span. What may come back ends with it: a task that stalls, or of which nobody knows because
-its node is silent. A task that is dead is missing until the end of the run.
+A role has at most one open span. What may come back ends with it: a task that stalls, that has left the run by itself,
+or of which nobody knows because its node is silent. A task that is dead is missing until the end of the run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from libecs.wire.info import RunCondition, RunInfo, RunSpan
 STALLED = "stalled: "
 UNKNOWN = "unknown: "
 EXCLUDED = "excluded: "
+INCONSISTENT = "inconsistent: "
 """How the reasons of spans begin that may end before the run does."""
 MAX_SPANS = 1000
 """Spans of one run that are on record; who sees so many does not read more."""
@@ -88,8 +89,16 @@ def is_open(env: Environment, ctx: Context, path: str, kind: str) -> bool:
     return number is not None and _kind(run.degraded[number].reason) == kind
 
 
+def open_of(env: Environment, ctx: Context, kind: str) -> set[str]:
+    """Return the paths of the parts that are missing now for this reason."""
+    if not env.record.run_number:
+        return set()
+    run = ctx.run(env.record.run_number)
+    return {path for path, number in _open(env, run).items() if _kind(run.degraded[number].reason) == kind}
+
+
 def _kind(reason: str) -> str:
-    return next((kind for kind in (STALLED, UNKNOWN, EXCLUDED) if reason.startswith(kind)), "")
+    return next((kind for kind in (STALLED, UNKNOWN, EXCLUDED, INCONSISTENT) if reason.startswith(kind)), "")
 
 
 def _open(env: Environment, run: RunInfo) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """Whether the data of a run have come to their end: what tasks say of their streams, counted.
 
 The rule is AliECS's: at least one task has said so, every basic task has ended or said so, and the others run. What is
-dead, or was never there and need not be, is waited for by nobody: if it was critical, its death ends the run anyway.
+dead, or was never there and need not be, is waited for by nobody: if it was critical, its death ends the run anyway. A
+controlled task that has said so and has gone back to CONFIGURED by itself has nothing more to give either.
 """
 
 from __future__ import annotations
@@ -44,4 +45,5 @@ def _safe(task: Task) -> bool:
         return True
     if task.mode is Mode.BASIC:
         return task.end_of_stream
-    return task.state is TaskState.RUNNING and not task.lost
+    over = task.end_of_stream and task.state is TaskState.CONFIGURED
+    return (over or task.state is TaskState.RUNNING) and not task.lost

@@ -671,7 +671,7 @@ class Checker:
         wanted = WANTED.get(state)
         if self.environment(environment.environment).transition_before == "RECOVER":
             return ""  # it may have been in the middle of what it was told before, and ends it now
-        if wanted is not None and task.critical and real is not wanted and process.spec.task not in self.robbed:
+        if wanted is not None and task.critical and real is not wanted:
             return f"is {real.name} while its environment is {state.name}"
         return ""
 

@@ -272,14 +272,29 @@ async def test_task_that_says_done_and_is_elsewhere_does_not_configure_its_envir
         await env.destroy(force=True)
 
 
-@pytest.mark.parametrize("lie", ["jump", "strange"])
-async def test_task_that_leaves_its_state_by_itself_is_seen(cluster, lies, lie) -> None:
+async def test_critical_task_that_leaves_its_state_by_itself_takes_the_environment_to_error(cluster, lies) -> None:
     async with connected(cluster) as ecs, Watch(ecs) as watch:
-        env = await ecs.environment(lies, {"lie": lie})
+        env = await ecs.environment(lies, {"lie": "jump"})
         await env.control("START")
-        event = await watch.until(lambda event: event.kind == "tasks" and "STANDBY" in str(event.tasks))
-        info = await env.show()
-        print(event, info)
+        event = await watch.until(lambda event: event.kind == "task.inconsistent")
+        await watch.until(lambda event: event.kind == "environment.state" and event.state == "ERROR")
+
+        assert (event.role, event.state, event.ok) == ("lies.liar", "STANDBY", False)
+        await env.destroy(force=True, allow_running=True)
+
+
+async def test_state_that_does_not_exist_is_refused_and_told(cluster, lies) -> None:
+    async with connected(cluster) as ecs:
+        env = await ecs.environment(lies, {"lie": "strange"})
+        await env.control("START")
+        for _ in range(200):
+            (liar,) = (await env.show()).tasks
+            if liar.error:
+                break
+            await asyncio.sleep(0.05)
+
+        assert "99" in liar.error
+        assert (await env.show()).state.name == "RUNNING"
         await env.destroy(force=True, allow_running=True)
 
 
