@@ -102,6 +102,7 @@ class EngineLoop:
         self._scheduled = False
         self._stopped = False
         self._in_tick = False
+        self._gathering = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._idle_waiters: list[asyncio.Future[None]] = []
@@ -121,7 +122,18 @@ class EngineLoop:
         """Queue one input. Only from the event loop's thread; inside of a tick too. Ignored once stopped."""
         if not self._stopped:
             self._inputs.append(input)
-            self._schedule()
+            if not self._gathering:
+                self._schedule()
+
+    def gather(self, more: bool) -> None:
+        """Take what comes together as one: after `gather(True)` inputs wait for `gather(False)`, which handles them.
+
+        Only from the event loop's thread, not inside of a tick, and both in one turn. A question whose answer leaves in
+        the turn in which it came is answered earlier, and costs one turn less.
+        """
+        self._gathering = more
+        if not more and self._inputs and not self._scheduled:
+            self._run_tick()
 
     def nudge(self) -> None:
         """Make a tick come, if only an empty one: who watches whether the loop lives waits for `ticks` to grow."""

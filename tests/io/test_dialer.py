@@ -21,6 +21,7 @@ import zmq
 
 from libecs.errors import Conflict, Denied, InvalidInput, Unreachable
 from libecs.io.link import (
+    MAX_PUMP_FRAMES,
     ClientCurve,
     Context,
     Dialer,
@@ -186,6 +187,32 @@ async def test_a_message_comes_with_key_and_address_of_its_sender_behind_the_cha
     assert client.messages == [[b"\x01", b"hello"]]
     assert (client.links, client.troubles) == ([True], [])
     assert client.dialer.local_address == "127.0.0.1"
+
+
+async def test_a_flood_both_ways_comes_whole_and_in_order(hall: Hall, dial: Dial) -> None:
+    """Sends and receives interleave: each may eat the other's edge."""
+    client = dial(hall.endpoint, known())
+    await client.until(lambda: client.links == [True])
+    n = 10 * MAX_PUMP_FRAMES
+
+    for i in range(n):
+        assert client.dialer.send([str(i).encode()])
+        if i % 64 == 0:
+            await asyncio.sleep(0)
+    await client.until(lambda: len(client.messages) == n)
+
+    assert [int(frames[0]) for frames in client.messages] == list(range(n))
+
+
+async def test_questions_one_after_the_other_are_all_answered(hall: Hall, dial: Dial) -> None:
+    client = dial(hall.endpoint, known())
+    await client.until(lambda: client.links == [True])
+
+    for i in range(300):
+        client.dialer.send([str(i).encode()])
+        await client.until(lambda: len(client.messages) > i)  # noqa: B023 # is called in this turn
+
+    assert client.messages[-1] == [b"299"]
 
 
 async def test_a_dialer_without_descriptors_dials_again_later(

@@ -90,6 +90,41 @@ async def test_a_flood_arrives_whole_and_in_order_while_both_sides_send(pair: Pa
     assert (dialler.sent, dialler.received, dialler.dropped) == (n, n, 0)
 
 
+async def test_messages_that_come_together_are_gathered_and_answered_together(context: Context, folder: Path) -> None:
+    """Answers are sent from within the pump: it must look again, or what comes meanwhile would wait for ever."""
+    here, told = Mailbox(), list[object]()
+    waiting: list[bytes] = []
+
+    def take(peer: bytes, frames: list[bytes]) -> None:
+        told.append(frames[0])
+        waiting.append(frames[0])
+
+    def gather(more: bool) -> None:
+        told.append(more)
+        if not more:
+            while waiting:
+                listener.send(b"dialler", [waiting.pop(0)])
+
+    dialler, listener = Router(context, here.take), Router(context, take, gather=gather)
+    listener.bind(f"ipc://{folder}/s")
+    dialler.connect(f"ipc://{folder}/s", b"task", identity=b"dialler")
+    n = 2 * MAX_PUMP_FRAMES
+    for i in range(n):
+        dialler.send(b"task", [str(i).encode()])
+        if i % 50 == 0:
+            await asyncio.sleep(0)
+    await here.until(lambda: len(here.messages) == n)
+
+    assert [int(frames[0]) for _, frames in here.messages] == list(range(n))
+    marks = [one for one in told if isinstance(one, bool)]
+    assert marks == [True, False] * (len(marks) // 2)
+    assert told[0] is True
+    assert told[-1] is False
+    assert len(marks) // 2 < n
+    dialler.close()
+    listener.close()
+
+
 async def test_a_pump_leaves_turns_to_others(pair: Pair) -> None:
     dialler, _, listener, there, endpoint = pair
     listener.bind(endpoint)

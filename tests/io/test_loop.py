@@ -81,6 +81,50 @@ async def test_inputs_of_one_moment_are_one_tick_with_one_commit_before_all_othe
     assert engine.times[0] is engine.times[1]  # the clocks are read once per tick
 
 
+async def test_what_is_gathered_is_one_tick_at_once() -> None:
+    performed: list[str] = []
+    engine = ScriptedEngine(lambda input: [Send("p", input.message)] if isinstance(input, Received) else [])
+    loop = EngineLoop(engine, {Send: lambda effect: performed.append(effect.message)})
+
+    loop.gather(True)
+    loop.put(message("a"))
+    loop.put(message("b"))
+    before = list(performed)
+    loop.gather(False)
+
+    assert (before, performed, loop.ticks) == ([], ["a", "b"], 1)
+    await loop.idle()
+    assert loop.ticks == 1  # none was left for later
+
+
+async def test_a_tick_that_is_due_already_takes_what_is_gathered() -> None:
+    engine = ScriptedEngine(lambda input: [])
+    loop = EngineLoop(engine, {})
+
+    loop.put(message("a"))
+    loop.gather(True)
+    loop.put(message("b"))
+    loop.gather(False)
+
+    assert engine.seen == []
+    await loop.idle()
+    assert engine.seen == [message("a"), message("b")]
+    assert loop.ticks == 1
+
+
+async def test_nothing_gathered_and_a_loop_that_has_stopped_make_no_tick() -> None:
+    loop = EngineLoop(ScriptedEngine(lambda input: []), {})
+
+    loop.gather(True)
+    loop.gather(False)
+    loop.stop()
+    loop.gather(True)
+    loop.put(message("a"))
+    loop.gather(False)
+
+    assert loop.ticks == 0
+
+
 async def test_the_last_record_of_a_tick_for_a_key_counts() -> None:
     values = iter([b"old", b"new"])
     store = ListStore()

@@ -20,7 +20,7 @@ from libecs.io.link.context import (
     version,
 )
 from libecs.io.link.dialer import Dialer
-from libecs.io.link.pump import MAX_PUMP_FRAMES
+from libecs.io.link.pump import MAX_PUMP_FRAMES, Gather
 from libecs.io.link.router import Origin, Router
 from libecs.io.link.trouble import Refusal, Trouble
 
@@ -29,6 +29,7 @@ __all__ = [
     "ClientCurve",
     "Context",
     "Dialer",
+    "Gather",
     "Origin",
     "Refusal",
     "Router",

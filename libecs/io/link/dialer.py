@@ -52,6 +52,8 @@ TELL_AGAIN_S = 10.0
 _EVENTS = (
     zmq.Event.CONNECTED | zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | zmq.Event.CLOSED | HANDSHAKE_FAILED
 )
+_MORE = int(zmq.SNDMORE | zmq.NOBLOCK)
+_LAST = int(zmq.NOBLOCK)
 _NEEDS_SOMEBODY = frozenset({Refusal.WRONG_KEY, Refusal.NO_KEY, Refusal.WRONG_CORE, Refusal.INSECURE})
 _NOBODY = frozenset({Refusal.REFUSED, Refusal.UNREACHABLE, Refusal.UNKNOWN_HOST})
 _DOUBTFUL = frozenset({Refusal.WRONG_CORE, Refusal.NO_KEY, Refusal.INSECURE, Refusal.NOT_A_CORE})
@@ -137,7 +139,7 @@ class Dialer:
             return False
         message = (self._channel, *frames)
         if not self._queue and self._wire.put(message):
-            self._wire.pump.schedule()
+            self._wire.pump.sent()
             return True
         if len(self._queue) >= self._max_queued:
             self.dropped += 1
@@ -317,7 +319,7 @@ class Dialer:
     # messages
 
     def _take(self, frames: list[Any]) -> None:
-        self._on_message(frames)
+        self._on_message([frame.bytes for frame in frames])
 
     def _flush(self) -> bool:
         while self._queue and self._wire is not None and self._wire.put(self._queue[0]):
@@ -341,8 +343,12 @@ class _Wire:
 
     def put(self, message: Sequence[bytes]) -> bool:
         """Give a message to ZeroMQ; return whether it took it."""
+        # What `send_multipart` does, without making flags of enums for each frame.
+        send, last = self._socket.send, len(message) - 1
         try:
-            self._socket.send_multipart(message, zmq.NOBLOCK)
+            for number in range(last):
+                send(message[number], _MORE)
+            send(message[last], _LAST)
         except zmq.Again:
             return False
         return True

@@ -19,7 +19,7 @@ from libecs.errors import Conflict, InvalidInput
 from libecs.io.link.context import Context, ServerCurve, set_heartbeats
 from libecs.io.link.door import EVENTS, Door, hang_up, plain_address
 from libecs.io.link.monitor import Monitor
-from libecs.io.link.pump import Pump
+from libecs.io.link.pump import Gather, Pump
 from libecs.wire.codec import MAX_FRAME_BYTES
 
 logger = logging.getLogger(__name__)
@@ -99,6 +99,7 @@ class Router:
         heartbeats: bool = False,
         on_traced: TracedReceiver | None = None,
         on_gone: Callable[[bytes], None] | None = None,
+        gather: Gather | None = None,
         max_per_address: int = 0,
         linger_ms: int = 0,
         max_bytes: int = MAX_FRAME_BYTES,
@@ -116,6 +117,7 @@ class Router:
             heartbeats: notice by itself that a peer is gone.
             on_traced: called in place of `on_message`, for those who must know where a message came from.
             on_gone: called with the routing id of a peer that a message could not be sent to, in a later turn.
+            gather: told where messages begin and end that came together.
             max_per_address: connections that one IP address may have to a socket that binds; 0 = any number.
             linger_ms: how long what was sent may take to leave after `close`.
             max_bytes: of one frame; who sends a larger one loses his connection.
@@ -158,7 +160,7 @@ class Router:
             self._monitor = Monitor(socket, events, self._watch)
         elif curve is not None or max_per_address:
             self._monitor = Monitor(socket, EVENTS, self._door.take)
-        self._pump = Pump(socket, self._take, self._flush, copy=on_traced is None)
+        self._pump = Pump(socket, self._take, self._flush, gather=gather)
 
     @property
     def connections(self) -> int:
@@ -293,16 +295,16 @@ class Router:
 
     def _take(self, parts: list[Any]) -> None:
         self.received += 1
-        if self._on_traced is None:
-            assert self._on_message is not None
-            peer, *frames = parts
-            self._on_message(peer, frames)
+        peer, *frames = [part.bytes for part in parts]
+        if self._on_traced is not None:
+            self._on_traced(peer, frames, Origin(parts[-1]))
         else:
-            origin = Origin(parts[-1])
-            peer, *frames = [part.bytes for part in parts]
-            self._on_traced(peer, frames, origin)
+            assert self._on_message is not None
+            self._on_message(peer, frames)
 
     def _flush(self) -> bool:
+        if not self._queues:
+            return False
         for peer, queue in list(self._queues.items()):
             try:
                 while queue:
