@@ -121,6 +121,7 @@ class CoreDaemon:
             principal=self._principal,
             is_open=lambda: self._zap is None or self._zap.alive,
             on_forgotten=lambda peer: self.host.forget(peer),
+            gather=lambda more: self.host.loop.gather(more),
         )
         stack.callback(self.hub.close)
         if self._keyring is not None:

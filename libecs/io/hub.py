@@ -22,7 +22,7 @@ import attrs
 from libecs.access import Principal, Role
 from libecs.engine.effects import Disconnected, Input, Received
 from libecs.errors import DecodeError, EcsError, quoted
-from libecs.io.link import Context, Origin, Router, ServerCurve
+from libecs.io.link import Context, Gather, Origin, Router, ServerCurve
 from libecs.wire.client import CLIENT, Environments, Events, Lines, Metrics, Refused
 from libecs.wire.codec import MAX_FRAME_BYTES, VERSION_FRAME, Table
 from libecs.wire.node import NODE, NodeHello, NodeRefused
@@ -78,6 +78,7 @@ class Hub:
         principal: Callable[[str], Principal | None],
         is_open: Callable[[], bool] = lambda: True,
         on_forgotten: Callable[[str], None] = lambda peer: None,
+        gather: Gather | None = None,
     ) -> None:
         """Nobody is let in yet.
 
@@ -88,6 +89,7 @@ class Hub:
             principal: gives whose a public key is, None = nobody's. It is asked for each message.
             is_open: False = nobody can be known now, and all messages are dropped.
             on_forgotten: called with the name of a peer that is gone.
+            gather: told True before messages that came together are put, False after them.
         """
         self._put = put
         self._is_secure = curve is not None
@@ -109,6 +111,7 @@ class Hub:
             None,
             on_traced=self._received,
             on_gone=self._gone,
+            gather=gather,
             curve=curve,
             heartbeats=True,
             high_water=HIGH_WATER,
