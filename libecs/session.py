@@ -19,7 +19,7 @@ from libecs.errors import EcsError, UsageError
 from libecs.io.blocking import BlockingCalls
 from libecs.io.embedded import Embedded, EmbeddedSettings, NodeDescription, Orphans
 from libecs.io.git import find_repository
-from libecs.io.integrations import functions_of_file
+from libecs.io.integrations_file import functions_of_file
 from libecs.io.kv_file import read_kv_file
 from libecs.io.repository import Repository
 

@@ -12,7 +12,7 @@ from libecs.errors import UsageError
 
 if TYPE_CHECKING:
     from ecsd.coconut.options import Inputs
-    from libecs.io.consult import Consultant
+    from libecs.io.consult.consultant import Consultant
 
 
 @attrs.frozen(kw_only=True)
@@ -74,9 +74,9 @@ def local_consultant(inputs: Inputs) -> Consultant:
     """Return who answers from files. Raises NotFound, InvalidInput."""
     from ecsd.installation import defaults
     from libecs.config.tree import Tree
-    from libecs.io.consult import Consultant
+    from libecs.io.consult.consultant import Consultant
     from libecs.io.git import open_location
-    from libecs.io.integrations import functions_of_file
+    from libecs.io.integrations_file import functions_of_file
     from libecs.io.kv_file import read_kv_file
     from libecs.io.repository import Repositories
     from libecs.io.testplugin import TestPlugin

@@ -20,12 +20,11 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from ecsd.core.metrics import families
+from ecsd.core import later
 from ecsd.core.options import CoreOptions
 from ecsd.core.repositories import KnownRepositories
 from ecsd.installation import defaults
 from ecsd.notify import Notifier, Watchdog
-from ecsd.prometheus import MetricsServer
 from libecs.access import Principal
 from libecs.config.tree import Tree
 from libecs.engine.effects import DoWork, Facts, LookUp
@@ -36,10 +35,9 @@ from libecs.io.blocking import BlockingCalls
 from libecs.io.corehost import CoreHost, HostSettings, Work
 from libecs.io.folderlock import FolderLock
 from libecs.io.hub import Hub
-from libecs.io.integrations import functions_of_file
+from libecs.io.integrations import Functions
 from libecs.io.keys import CoreKeys, Keyring, open_core_keys, write_client_file
 from libecs.io.keywork import KeyWork
-from libecs.io.kv_file import read_kv_file
 from libecs.io.lobby import Lobby
 from libecs.io.loop import EngineLoop, no_audit
 from libecs.io.statefolder import kept_instance
@@ -73,6 +71,8 @@ class CoreDaemon:
         self._audit: AuditLog | None = None
         self._zap: ZapResponder | None = None
         self._key_work: KeyWork | None = None
+        self._missing: list[str] = []
+        """What is wrong with the installation."""
 
     async def run(self) -> int:
         """Start, serve until SIGTERM or a failure, and return the exit code.
@@ -90,6 +90,8 @@ class CoreDaemon:
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
             self._notifier.ready(self._status())
             logger.info("ready: %s", self._status())
+            loading = loop.create_task(later.load(self._blocking, self._missing))
+            stack.callback(loading.cancel)
             await self._ended.wait()
             self._notifier.stopping("ending; environments and tasks go on")
         if self.failure is None:
@@ -108,8 +110,7 @@ class CoreDaemon:
         self._context = context = link.new_context()
         stack.callback(link.close_context, context)
         pair = None if options.insecure else self._open_keys(stack).pair
-        tree = Tree() if options.kv is None else read_kv_file(options.kv)
-        functions = () if options.integrations is None else (functions_of_file(options.integrations),)
+        tree, functions = _files(options)
         self.repositories = repositories = KnownRepositories(
             options.state, options.repository, blocking, revision=options.revision
         )
@@ -163,13 +164,19 @@ class CoreDaemon:
         watchdog = Watchdog(self._notifier, host.loop)
         stack.callback(watchdog.close)
         if options.metrics:
-            started_s = time.time()
-            server = MetricsServer(lambda: families(host, self.hub, watchdog, started_s))
-            where = await server.start(options.metrics)
-            stack.push_async_callback(server.close)
-            logger.info("metrics at http://%s/metrics", where)
+            await self._serve_metrics(stack, watchdog)
         if options.insecure:
             logger.error(INSECURE)
+
+    async def _serve_metrics(self, stack: AsyncExitStack, watchdog: Watchdog) -> None:
+        from ecsd.core.metrics import families
+        from ecsd.prometheus import MetricsServer
+
+        started_s = time.time()
+        server = MetricsServer(lambda: families(self.host, self.hub, watchdog, started_s))
+        where = await server.start(self.options.metrics)
+        stack.push_async_callback(server.close)
+        logger.info("metrics at http://%s/metrics", where)
 
     def _open_keys(self, stack: AsyncExitStack) -> CoreKeys:
         """Open keys, keyring, audit log and lobby; let in only whose key is known."""
@@ -235,7 +242,7 @@ class CoreDaemon:
             document = await self._blocking.start(self._key_work.consult, question.subject, question.arguments)
             if document is not None:
                 return document
-        return await self.host.consultant.answer(question.subject, question.arguments, effect.offers)
+        return await self.host.answer(effect)
 
     def _works(self) -> dict[str, Work]:
         repositories = self.repositories
@@ -275,7 +282,7 @@ class CoreDaemon:
             "repository": repository.name if (repository := self.repositories.all.default) is not None else "",
             "listen": " ".join(self.endpoints),
         }
-        problems = [*self.repositories.problems.values()]
+        problems = [*self.repositories.problems.values(), *self._missing]
         if self._keyring is not None:
             problems.extend(self._keyring.problems)
         if self._zap is not None and not self._zap.alive:
@@ -318,6 +325,25 @@ class CoreDaemon:
 
 async def _worked(method: Callable[[Mapping[str, str]], Awaitable[dict[str, Any]]], effect: DoWork) -> str:
     return json.dumps(await method(effect.work.arguments), ensure_ascii=False)
+
+
+def _files(options: CoreOptions) -> tuple[Tree, tuple[Functions, ...]]:
+    """Return what the files of a small laboratory say: configuration, and the answers of integrations.
+
+    Raises:
+        EcsError: one is missing, or wrong.
+    """
+    tree = Tree()
+    functions: tuple[Functions, ...] = ()
+    if options.kv is not None:
+        from libecs.io.kv_file import read_kv_file
+
+        tree = read_kv_file(options.kv)
+    if options.integrations is not None:
+        from libecs.io.integrations_file import functions_of_file
+
+        functions = (functions_of_file(options.integrations),)
+    return tree, functions
 
 
 def _near(endpoint: str) -> str:

@@ -17,7 +17,7 @@ import attrs
 
 from libecs.errors import Conflict, EcsError, InvalidInput, NotFound, quoted
 from libecs.io.blocking import BlockingCalls
-from libecs.io.consult import Place
+from libecs.io.consult.place import Place
 from libecs.io.git import GitRepository, mirror, open_repository
 from libecs.io.keys import write_private
 from libecs.io.repository import Repositories, Repository

@@ -16,7 +16,6 @@ from ecsd.executor.daemon import ExecutorDaemon
 from ecsd.executor.options import PROGRAM, ExecutorOptions, node_name, state_folder, with_joined
 from ecsd.settings import Loaded, Program, load, path, run, setting
 from libecs.errors import EcsError, UsageError
-from libecs.io.enrolment import join_node
 
 
 @attrs.frozen(kw_only=True)
@@ -37,6 +36,8 @@ def start(loaded: Loaded[ExecutorOptions]) -> int:
 
 def join(words: Sequence[str]) -> int:
     """Make this machine a node of the core that a token is from; return the exit code. Raises EcsError."""
+    from libecs.io.enrolment import join_node
+
     if not words or words[0].startswith("-"):
         raise UsageError("join needs a token", hint="an admin makes one: coconut node invite NAME")
     nowhere = Program(name="ecs-executord join", summary="", file=Path("/nonexistent"), version=PROGRAM.version)

@@ -31,8 +31,8 @@ from ecsd.settings import (
 )
 from libecs.errors import EcsError, InvalidInput, UsageError, quoted
 from libecs.io.contexts import is_loopback
-from libecs.io.enrolment import CORE_FILE, NODE_KEY
-from libecs.io.keys import KeyPair, check_key, check_name, read_key_file
+from libecs.io.keyfile import CORE_FILE, NODE_KEY, KeyPair, check_key, read_key_file
+from libecs.io.keys import check_name
 from libecs.io.link import ClientCurve
 
 PORT = 47102

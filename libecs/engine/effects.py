@@ -28,17 +28,19 @@ And the engine keeps these:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 from libecs.access import OWNER, Principal
-from libecs.engine.placement import NodeOffer
-from libecs.wire.client import Consult, ShowEvents, Work
-from libecs.wire.info import Event, RunInfo
-from libecs.wire.node import Exit, Phase, TaskSpec
-from libecs.wire.telemetry import LogLine
-from libecs.workflow.role import Workflow
+
+if TYPE_CHECKING:  # an executor that starts has no use for the messages of clients
+    from libecs.engine.placement import NodeOffer
+    from libecs.wire.client import Consult, ShowEvents, Work
+    from libecs.wire.info import Event, RunInfo
+    from libecs.wire.node import Exit, Phase, TaskSpec
+    from libecs.wire.telemetry import LogLine
+    from libecs.workflow.role import Workflow
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -39,7 +39,7 @@ from libecs.engine.effects import (
 from libecs.engine.records import CORE
 from libecs.errors import DecodeError, EcsError, NotFound, Unreachable, quoted
 from libecs.io.blocking import BlockingCalls
-from libecs.io.consult import Consultant, Place
+from libecs.io.consult.place import Place
 from libecs.io.expander import TaskOverlay
 from libecs.io.expansion import Expansion
 from libecs.io.integrations import Functions, Integrations
@@ -53,6 +53,9 @@ from libecs.io.worker import ExpansionWorker
 from libecs.wire.client import Document, EventPage, Events
 from libecs.wire.info import Event
 from libecs.workflow.launch import late_functions
+
+if TYPE_CHECKING:
+    from libecs.io.consult.consultant import Consultant
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +150,7 @@ class CoreHost:
             peers: takes what is for them.
             on_fatal: called when the engine had to stop.
             audit: writes the audit log.
-            consult: answers questions to the host; None = `consultant` does.
+            consult: answers questions to the host; None = `answer` does.
             works: name of a work to what does it.
             places: what there is to tell of repositories.
 
@@ -160,7 +163,7 @@ class CoreHost:
         self._blocking = blocking
         self._peers = peers
         self._write_audit = audit
-        self._consult: Consult = consult or self._ask_consultant
+        self._consult: Consult = consult or self.answer
         self._works = dict(works or {})
         self._asyncio = asyncio.get_running_loop()
         self._working: set[asyncio.Task[None]] = set()
@@ -225,15 +228,9 @@ class CoreHost:
             defaults=settings.defaults,
             worker=ExpansionWorker(),
         )
-        self.consultant = Consultant(
-            repositories,
-            tree=lambda: self.expansion.tree,
-            functions=functions,
-            defaults=settings.defaults,
-            tasks=settings.tasks,
-            places=places,
-            blocking=blocking,
-        )
+        self._functions = functions
+        self._places = places
+        self._consultant: Consultant | None = None
 
     def start(self) -> None:
         """Begin to decide."""
@@ -357,9 +354,27 @@ class CoreHost:
             self._look_ups -= 1
         self._peers.send(effect.peer, answer)
 
-    async def _ask_consultant(self, effect: LookUp) -> str:
+    async def answer(self, effect: LookUp) -> str:
+        """Answer a question about templates and plans, as JSON. Raises EcsError."""
+        consultant = self._consultant
+        if consultant is None:
+            consultant = self._consultant = await self._blocking.start(self._new_consultant)
         question = effect.question
-        return await self.consultant.answer(question.subject, question.arguments, effect.offers)
+        return await consultant.answer(question.subject, question.arguments, effect.offers)
+
+    def _new_consultant(self) -> Consultant:
+        """Make who answers, in a thread: what he needs is imported with the first question."""
+        from libecs.io.consult.consultant import Consultant
+
+        return Consultant(
+            self._repositories,
+            tree=lambda: self.expansion.tree,
+            functions=self._functions,
+            defaults=self.settings.defaults,
+            tasks=self.settings.tasks,
+            places=self._places,
+            blocking=self._blocking,
+        )
 
     async def _work(self, effect: DoWork) -> None:
         operation, name = effect.work.operation, effect.work.name

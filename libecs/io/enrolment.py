@@ -10,6 +10,7 @@ import attrs
 
 from libecs import errors
 from libecs.errors import DecodeError, Denied, EcsError, InvalidInput, Unreachable
+from libecs.io.keyfile import CORE_FILE, NODE_KEY
 from libecs.io.keys import KeyPair, make_private_folder, read_key_file, toml_text, write_key_file, write_private
 from libecs.io.link import ClientCurve, Context, Dialer, Refusal, Trouble, close_context, new_context
 from libecs.io.lobby import CHANNEL
@@ -18,9 +19,6 @@ from libecs.wire.codec import VERSION_FRAME
 from libecs.wire.lobby import LOBBY, MAX_LOBBY_BYTES, Join, Joined, TurnedAway
 
 TIMEOUT_S = 15.0
-NODE_KEY = "keys/node.key"
-CORE_FILE = "core.toml"
-"""In the state folder of an executor: `core`, `core_key`, `key`, `node`. Of its settings only defaults are weaker."""
 _GONE = frozenset({Refusal.REFUSED, Refusal.UNREACHABLE, Refusal.SILENT})
 
 

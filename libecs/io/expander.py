@@ -14,7 +14,7 @@ from libecs.config.tree import Tree
 from libecs.errors import EcsError, Missing
 from libecs.ids import base58
 from libecs.io.repository import OverlaidTasks, Repositories
-from libecs.workflow.expand import ExpansionLimits, expand
+from libecs.workflow.limits import ExpansionLimits
 from libecs.workflow.role import Workflow
 from libecs.workflow.source import TemplateSource
 
@@ -82,6 +82,9 @@ class TaskOverlay:
 
 def run_job(templates: Templates, job: ExpansionJob, limits: ExpansionLimits = _LIMITS) -> ExpansionResult:
     """Expand in the present thread or process. Raises nothing: errors are results."""
+    # With the first job: a core that starts has other things to do than to learn the language of templates.
+    from libecs.workflow.expand import expand
+
     counter = 0
 
     def next_id() -> str:

@@ -14,7 +14,7 @@ from libecs.errors import EcsError, Missing
 from libecs.io.blocking import BlockingCalls
 from libecs.io.expander import ExpansionJob, ExpansionResult, TaskOverlay, Templates, run_job
 from libecs.io.worker import ExpansionWorker
-from libecs.workflow.expand import ExpansionLimits
+from libecs.workflow.limits import ExpansionLimits
 
 __all__ = ["Expansion", "KeySource", "TaskOverlay", "run_to_the_end"]
 

@@ -20,6 +20,9 @@ from libecs.io.link import new_keys, public_key
 
 SHOWN = 8
 """Characters of a public key that people are shown, and the audit log tells."""
+NODE_KEY = "keys/node.key"
+CORE_FILE = "core.toml"
+"""In the state folder of an executor: `core`, `core_key`, `key`, `node`. Of its settings only defaults are weaker."""
 _KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 

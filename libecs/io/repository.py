@@ -9,14 +9,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 
 from libecs.errors import EcsError, InvalidInput, NotFound, UsageError
-from libecs.io.overlay import overlay
-from libecs.language.template import WorkflowTemplate, read_workflow
 from libecs.workflow.source import Kind, TemplateSource, parse_reference
+
+if TYPE_CHECKING:
+    from libecs.language.template import WorkflowTemplate
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 LOCAL = "local"
@@ -210,6 +211,8 @@ class Listed:
 
 def list_workflows(source: RepositorySource, *, public_only: bool = True) -> tuple[Listed, ...]:
     """Return the workflow templates of a source; those that can't be read are in it with their errors."""
+    from libecs.language.template import read_workflow
+
     found = []
     for name in source.names("workflows"):
         try:
@@ -325,6 +328,8 @@ class OverlaidTasks:
 
     def task(self, name: str, base: str) -> tuple[str, str]:
         """Return a task template with what the folder says."""
+        from libecs.io.overlay import overlay
+
         text, file = self._source.task(name, base)
         for path in (f"{name}.yaml", f"tasks/{name}.yaml"):
             data = self._folder.read(path)

@@ -7,9 +7,10 @@ from typing import Final
 from lark import Token, Tree
 
 from libecs.errors import EcsError, ExpressionError, Missing, TemplateError
+from libecs.language.compilation import Compiler, Rule, offset_of
 from libecs.language.loops import compile_loop, is_loop, loop_names
 from libecs.language.operators import Budget
-from libecs.language.program import Code, Compiler, Frame, Rule, offset_of, place
+from libecs.language.program import Code, Frame, place
 from libecs.language.values import MAX_TEXT, Value, fault
 
 CALL_STEPS: Final = 10

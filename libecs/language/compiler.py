@@ -16,11 +16,12 @@ from lark import Token, Tree
 from libecs.errors import ExpressionError
 from libecs.language import grammar
 from libecs.language.calls import CALLS
+from libecs.language.compilation import Compiler, Rule, offset_of
 from libecs.language.links import LINKS
 from libecs.language.literals import LITERALS, variable
 from libecs.language.loops import LOOPS
 from libecs.language.operators import ARITHMETIC, RELATIONS, Binary, affirm, invert, negate
-from libecs.language.program import Code, Compiler, Frame, Program, Rule, Scope, condition, offset_of, place, unary
+from libecs.language.program import Code, Frame, Program, Scope, condition, place, unary
 from libecs.language.statements import STATEMENTS
 from libecs.language.values import Value, a_type, fault
 

@@ -16,7 +16,6 @@ from typing import Final
 import attrs
 
 from libecs.errors import ExpressionError
-from libecs.language.compiler import compile_program
 from libecs.language.marks import Mark
 from libecs.language.program import Program, Scope, place, suggest, unknown_name
 from libecs.language.values import MAX_TEXT, RoleRef, Value, fault, to_text
@@ -181,6 +180,9 @@ def compile_expression(source: str, mark: Mark | None) -> Expression:
 
 @functools.lru_cache(maxsize=4096)
 def _program(source: str) -> Program:
+    # With the first expression: what only reads values, such as a daemon as it starts, needs no grammar.
+    from libecs.language.compiler import compile_program
+
     return compile_program(source)
 
 

@@ -8,9 +8,10 @@ from typing import Final, TypeAlias
 from lark import Token, Tree
 
 from libecs.errors import ExpressionError
+from libecs.language.compilation import Compiler, Rule, offset_of, token_of
 from libecs.language.literals import constant
 from libecs.language.operators import cut, item, member
-from libecs.language.program import Code, Compiler, Frame, Rule, offset_of, place, token_of
+from libecs.language.program import Code, Frame, place
 from libecs.language.values import Value, a_type, fault
 
 _STOP: Final = object()

@@ -7,7 +7,8 @@ from typing import Final
 
 from lark import Token, Tree
 
-from libecs.language.program import Code, Compiler, Frame, Rule, offset_of, token_of, unknown_name
+from libecs.language.compilation import Compiler, Rule, offset_of, token_of
+from libecs.language.program import Code, Frame, unknown_name
 from libecs.language.values import INT_MAX, Value, a_type, fault
 
 

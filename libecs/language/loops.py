@@ -12,9 +12,10 @@ import attrs
 from lark import Token, Tree
 
 from libecs.errors import ExpressionError
+from libecs.language.compilation import Compiler, Rule, offset_of, token_of
 from libecs.language.lists import ascending
 from libecs.language.operators import Budget, add, member
-from libecs.language.program import Code, Compiler, Frame, Rule, condition, offset_of, place, token_of, unary
+from libecs.language.program import Code, Frame, condition, place, unary
 from libecs.language.values import Value, a_type, fault, to_text
 
 Answer: TypeAlias = "tuple[int, Value, Value]"

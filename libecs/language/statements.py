@@ -6,7 +6,8 @@ from typing import Final
 
 from lark import Token, Tree
 
-from libecs.language.program import Code, Compiler, Frame, Rule, condition, offset_of, token_of
+from libecs.language.compilation import Compiler, Rule, offset_of, token_of
+from libecs.language.program import Code, Frame, condition
 from libecs.language.values import Value, fault
 
 

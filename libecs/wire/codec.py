@@ -101,11 +101,13 @@ class Schemas:
 
 
 class Table:
-    """The messages of one link: kind number to class and back."""
+    """The messages of one link: kind number to class and back. A shape is made with the first message that has it."""
 
     def __init__(self, name: str, schemas: Schemas | None = None) -> None:
         self.name = name
         self._schemas = schemas or _schemas
+        self._kinds: dict[int, type] = {}
+        self._numbers: dict[type, int] = {}
         self._by_kind: dict[int, Record] = {}
         self._by_class: dict[type, tuple[int, Callable[[int, Any], tuple[Any, ...]]]] = {}
 
@@ -113,22 +115,25 @@ class Table:
         """Register a frozen attrs class as message number `kind` (decorator)."""
 
         def register(cls: type[T]) -> type[T]:
-            if kind in self._by_kind:
-                raise ValueError(f"{self.name}: kind {kind} is {self._by_kind[kind].cls.__name__} already")
-            record = self._schemas.of(cls)
-            self._by_kind[kind] = record
-            self._by_class[cls] = (kind, record.pack_as)
+            if kind in self._kinds:
+                raise ValueError(f"{self.name}: kind {kind} is {self._kinds[kind].__name__} already")
+            self._kinds[kind] = cls
+            self._numbers[cls] = kind
             return cls
 
         return register
 
     def kinds(self) -> Mapping[int, type]:
         """Return every kind number and its class, for documents and generated code."""
-        return {kind: record.cls for kind, record in self._by_kind.items()}
+        return dict(self._kinds)
 
     def encode(self, message: object) -> bytes:
-        """Return the payload frame of a message."""
-        kind, pack_as = self._by_class[type(message)]
+        """Return the payload frame of a message. Raises KeyError for one of another table."""
+        known = self._by_class.get(type(message))
+        if known is None:
+            cls = type(message)
+            known = self._by_class[cls] = (self._numbers[cls], self._schemas.of(cls).pack_as)
+        kind, pack_as = known
         return _write(pack_as(kind, message))
 
     def decode(self, frame: bytes, limit: int = MAX_FRAME_BYTES) -> Any:
@@ -142,7 +147,10 @@ class Table:
             raise DecodeError(f"{self.name}: a message is an array that begins with its kind")
         record = self._by_kind.get(items[0])
         if record is None:
-            raise DecodeError(f"{self.name}: unknown kind {items[0]}")
+            cls = self._kinds.get(items[0])
+            if cls is None:
+                raise DecodeError(f"{self.name}: unknown kind {items[0]}")
+            record = self._by_kind[items[0]] = self._schemas.of(cls)
         return record.unpack_message(items)
 
 

@@ -42,6 +42,7 @@ from libecs.workflow.calls import check_call
 from libecs.workflow.constraints import merge
 from libecs.workflow.growth import Node, flatten, label
 from libecs.workflow.library import Library
+from libecs.workflow.limits import ExpansionLimits as ExpansionLimits
 from libecs.workflow.role import CallTraits, Mode, TaskClass, TaskTraits, Workflow
 from libecs.workflow.scope import Meter, RoleScope
 from libecs.workflow.services import Allowed, Services, functions
@@ -52,23 +53,7 @@ ROLE_STEPS = 50
 """What a role costs besides its texts."""
 _NOTHING: Mapping[str, str] = {}
 _NOTHING_ALLOWED: Allowed = {}
-
-
-@attrs.frozen(kw_only=True)
-class ExpansionLimits:
-    """How large a workflow may become."""
-
-    roles: int = 200_000
-    copies: int = 100_000
-    """Roles that one iterator makes."""
-    steps: int = 20_000_000
-    """Steps of all texts together, four characters of a result being one. Real workflows need 100 for each role."""
-    characters: int = 64 << 20
-    """Text of all templates together."""
-    depth: int = 48
-    """Roles inside each other."""
-    includes: int = 16
-    """Includes inside each other."""
+_LIMITS = ExpansionLimits()
 
 
 def expand(
@@ -84,7 +69,7 @@ def expand(
     allow: Allowed = _NOTHING_ALLOWED,
     writes: MutableMapping[str, str] | None = None,
     findings: list[Finding] | None = None,
-    limits: ExpansionLimits = ExpansionLimits(),
+    limits: ExpansionLimits = _LIMITS,
     exceeded: list[str] | None = None,
 ) -> Workflow:
     """Return the workflow that a template means.

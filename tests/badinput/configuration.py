@@ -13,7 +13,7 @@ from typing import Any
 from libecs.config.inventory import Inventory, host_list
 from libecs.config.path import component_path, parse_path, resolve, run_type, runtime_key
 from libecs.config.tree import Tree
-from libecs.io.integrations import functions_of_file
+from libecs.io.integrations_file import functions_of_file
 from libecs.io.kv_file import read_kv_file
 from libecs.io.overlay import overlay
 from libecs.language.duration import parse_duration

@@ -11,9 +11,10 @@ from libecs.config.tree import Tree
 from libecs.engine.placement import NodeOffer
 from libecs.errors import EcsError, NotFound, UsageError
 from libecs.io.blocking import BlockingCalls
-from libecs.io.consult import Consultant, Place
 from libecs.io.consult import expanding as expanding_module
+from libecs.io.consult.consultant import Consultant
 from libecs.io.consult.expanding import told
+from libecs.io.consult.place import Place
 from libecs.io.git import open_location
 from libecs.io.repository import Repositories, TextRepository
 from libecs.io.worker import ExpansionWorker

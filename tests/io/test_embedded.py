@@ -24,7 +24,7 @@ from libecs.errors import Conflict, EcsError, UsageError
 from libecs.fsm import EnvState
 from libecs.io import procfs
 from libecs.io.embedded import ClientLink, Embedded, EmbeddedSettings, NodeDescription
-from libecs.io.integrations import functions_of_file
+from libecs.io.integrations_file import functions_of_file
 from libecs.io.repository import TextRepository
 from libecs.wire.client import (
     Accepted,

@@ -11,7 +11,8 @@ import pytest
 
 from libecs.engine.effects import Call, CallDone, CancelCall
 from libecs.errors import EcsError, NotFound, TemplateError
-from libecs.io.integrations import Functions, Integrations, Outcome, functions_of_file
+from libecs.io.integrations import Functions, Integrations, Outcome
+from libecs.io.integrations_file import functions_of_file
 from libecs.io.testplugin import TestPlugin
 
 

@@ -2,7 +2,3 @@
 
 Both give the same document for the same templates, so whoever prints or shows one need not know where it comes from.
 """
-
-from libecs.io.consult.consultant import Consultant, Place
-
-__all__ = ["Consultant", "Place"]

@@ -16,6 +16,7 @@ from libecs.io.blocking import BlockingCalls
 from libecs.io.consult.expanding import Looked, look
 from libecs.io.consult.forms import check_document, form_document, read_form
 from libecs.io.consult.linting import lint_document
+from libecs.io.consult.place import Place
 from libecs.io.consult.planning import make_plan, unserved
 from libecs.io.expander import TaskOverlay
 from libecs.io.integrations import Functions
@@ -27,21 +28,6 @@ from libecs.workflow.render import to_json
 
 ANY = "any"
 """Name of a workflow when only its repository counts: it need not be there."""
-
-
-@attrs.frozen(kw_only=True)
-class Place:
-    """A repository of workflows, and where it is."""
-
-    name: str
-    place: str
-    """Folder or address."""
-    revision: str = ""
-    """Of workflows that name none; "" = its default branch, or the folder as it is."""
-    default: bool = False
-    """Workflows that name no repository are in this one."""
-    error: str = ""
-    """Why it can't be read, or could not be refreshed."""
 
 
 class Consultant:
