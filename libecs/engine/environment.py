@@ -346,10 +346,13 @@ class Environment:
             self.show(task)
 
     def ended(self, name: str) -> None:
-        """A task that was condemned is gone."""
+        """A task that was condemned is gone. If no plan of ours has ended it, somebody has by force: it is broken."""
         task = self.tasks.get(name)
         if task is not None:
-            task.phase, task.state, task.lost = Phase.EXITED, TaskState.DONE, False
+            by_force = self.plan is None and task.role not in self.out
+            task.phase, task.lost = Phase.EXITED, False
+            task.state = TaskState.ERROR if by_force else TaskState.DONE
+            task.error = task.error or ("was ended by force" if by_force else "")
             self.show(task)
 
     def new_session(self, node: str) -> None:

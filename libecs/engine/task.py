@@ -52,7 +52,9 @@ class Task:
         """Return what is wrong with it, in words."""
         if self.exit is not None:
             return self.exit.describe()
-        return self.error or ("went to ERROR" if self.state is TaskState.ERROR else "is not reachable")
+        if self.error or self.state is TaskState.ERROR:
+            return self.error or "went to ERROR"
+        return "has ended, and nobody saw how" if self.phase is Phase.EXITED else "is not reachable"
 
     def why(self) -> str:
         """Return what is wrong with it, where, and its last log line."""

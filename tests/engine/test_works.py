@@ -10,12 +10,12 @@ import pytest
 from libecs.access import Principal, Role
 from libecs.engine.core import CoreSettings
 from libecs.engine.effects import DoWork, WorkDone
-from libecs.fsm import EnvState
+from libecs.fsm import EnvState, TaskState
 from libecs.wire import client
 from libecs.wire.client import Finished
 from libecs.wire.info import RunInfo
 from tests.engine.bench import Bench
-from tests.engine.flows import task, workflow
+from tests.engine.flows import group, task, workflow
 
 ANNA = Principal(name="anna", role=Role.ADMIN)
 
@@ -189,7 +189,25 @@ def test_a_task_of_an_environment_is_ended_by_force_alone_and_that_is_a_death() 
     assert end(bench.ask(client.EndTasks(operation="3", tasks=(critical,), force=True), "c", ANNA)).code == ""
 
     assert bench.state is EnvState.ERROR
-    assert "critical task w.a" in bench.show().cause
+    assert bench.show().cause == "critical task w.a on node n1 was ended by force"
+
+
+def test_tasks_that_are_ended_by_force_count_in_their_group_as_dead() -> None:
+    """A group that can do without one member can't do without two, however they ended."""
+    made = workflow(group("g"), task("g.a"), task("g.b"), task("g.c"), task("d"))
+    bench = Bench(attrs.evolve(made, roles=(made.roles[0], attrs.evolve(made.roles[1], min=2), *made.roles[2:])))
+    bench.create()
+    bench.control("START_ACTIVITY")
+    one = bench.nodes["n1"]
+    first, second = one.find("w.g.a"), one.find("w.g.b")
+
+    end(bench.ask(client.EndTasks(operation="1", tasks=(first,), force=True), "c", ANNA))
+    assert bench.state is EnvState.RUNNING
+    assert {info.role: info.state for info in bench.show().tasks}["w.g.a"] is TaskState.ERROR
+    end(bench.ask(client.EndTasks(operation="2", tasks=(second,), force=True), "c", ANNA))
+
+    assert bench.state is EnvState.ERROR
+    assert bench.show().cause == "critical task w.g.b on node n1 was ended by force"
 
 
 def test_one_unknown_task_ends_none() -> None:
