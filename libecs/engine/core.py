@@ -212,8 +212,9 @@ class CoreEngine:
 
     def handle(self, input: Input, now: Now) -> list[Effect]:
         """Take one input, return what is to be done about it."""
-        # Since the last input: what was overdue then is no new pause.
-        late = now.mono_s - max(self.next_deadline or now.mono_s, self.now.mono_s)
+        late = 0.0
+        if now.mono_s - self.now.mono_s > 1.0:  # since the last input: what was overdue then is no new pause
+            late = now.mono_s - max(self.next_deadline or now.mono_s, self.now.mono_s)
         self._begin(now)
         if late > 1.0:
             self._forgive_pause(late)

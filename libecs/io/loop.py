@@ -105,6 +105,8 @@ class EngineLoop:
         self._gathering = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        self._deadline: float | None = None
+        """Of the engine, after the last tick."""
         self._idle_waiters: list[asyncio.Future[None]] = []
         self._first: Callable[[Now], Sequence[Effect]] | None = None
 
@@ -217,9 +219,10 @@ class EngineLoop:
                 break
             self._sort(self.engine.handle(self._inputs.popleft(), now), records, events, lines, others)
         # After the inputs: a keepalive that waits in the queue must count before the deadline that it meets.
-        deadline = self.engine.next_deadline
+        self._deadline = deadline = self.engine.next_deadline
         if deadline is not None and deadline <= now.mono_s:
             self._sort(self.engine.handle(Tick(), now), records, events, lines, others)
+            self._deadline = self.engine.next_deadline
         if records or events or lines:
             self._commit(records, events, lines, now)
         return others
@@ -264,7 +267,7 @@ class EngineLoop:
         A timer that is due earlier than needed is left alone: it comes, finds nothing, and arms again. That spares a
         cancelled timer per keepalive.
         """
-        deadline = self.engine.next_deadline
+        deadline = self._deadline
         if deadline is None:
             return
         if self._timer is not None:

@@ -97,10 +97,19 @@ class ClientCurve:
 
 
 def set_heartbeats(socket: zmq.Socket[bytes]) -> None:
-    """Let a socket notice within 2 s that a peer is gone, and tell the peer to give us up as soon."""
+    """Let a socket that dials notice within 2 s that its peer is gone, and tell the peer to give us up as soon."""
     socket.setsockopt(zmq.HEARTBEAT_IVL, 500)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 1500)
     socket.setsockopt(zmq.HEARTBEAT_TTL, 1500)
+    set_keepalive(socket)
+
+
+def set_keepalive(socket: zmq.Socket[bytes]) -> None:
+    """Let a socket notice within half a minute that a peer is gone which has no heartbeats of its own.
+
+    A socket that binds sends none: each is a frame that is encrypted and a call of the system at either end, and so is
+    its answer. Those of who dials say how long they count, which lets both ends know.
+    """
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)

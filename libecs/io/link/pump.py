@@ -67,6 +67,8 @@ class Pump:
         self._sent = False
         """Something was sent since the last look: it may have eaten an edge."""
         self._gathering = False
+        self._alone = True
+        """Messages do not come together now: each is answered before it is looked for the next."""
         self._again: asyncio.TimerHandle | None = None
         self._fd = int(socket.getsockopt(zmq.FD))
         self._loop.add_reader(self._fd, self._wake)
@@ -135,6 +137,7 @@ class Pump:
     def _receive(self) -> bool:
         """Receive within bounds. Return whether nothing is left, so that the descriptor will tell of what comes."""
         stop_at = time.perf_counter() + MAX_PUMP_S
+        taken = 0
         try:
             for _ in range(MAX_PUMP_FRAMES):
                 parts = self._next()
@@ -142,16 +145,21 @@ class Pump:
                     self._sent = False
                     self._settle()
                     if not self._sent or self._closed:
+                        self._alone = taken <= 1
                         return True
                 else:
                     if self._gather is not None and not self._gathering:
                         self._gathering = True
                         self._gather(True)
                     self._take(parts)
+                    taken += 1
+                    if taken == 1 and self._alone:
+                        self._settle()
                 if self._closed or time.perf_counter() > stop_at:
                     break
         finally:
             self._settle()
+        self._alone = False
         return False
 
     def _settle(self) -> None:
