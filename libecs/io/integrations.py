@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
@@ -16,6 +17,9 @@ from libecs.engine.effects import Call, CallDone, CancelCall, Input
 from libecs.errors import EcsError
 
 logger = logging.getLogger(__name__)
+
+KEPT = 1000
+"""Calls that are remembered; the file of records has them all."""
 
 
 @attrs.frozen(kw_only=True)
@@ -91,9 +95,10 @@ class Integrations:
         self._functions = functions
         self._unix_ms = unix_ms
         self._loop = asyncio.get_running_loop()
-        self._running: dict[str, tuple[int, asyncio.TimerHandle | None]] = {}
-        self.records: list[CallRecord] = []
-        """All calls, in the order in which they began."""
+        self._running: dict[str, tuple[CallRecord, asyncio.TimerHandle | None]] = {}
+        self._count = 0
+        self.records: deque[CallRecord] = deque(maxlen=KEPT)
+        """The last calls that have ended, in the order of their ends."""
         self._file: IO[str] | None = None
         if record is not None:
             try:
@@ -104,27 +109,25 @@ class Integrations:
     def call(self, effect: Call) -> None:
         """Begin a call; CallDone follows, unless its function never answers."""
         outcome = self._decide(effect)
-        index = len(self.records)
-        self.records.append(
-            CallRecord(
-                number=index + 1,
-                moment=effect.moment,
-                await_moment=effect.await_moment,
-                function=effect.function,
-                arguments=effect.arguments,
-                role=effect.role,
-                environment=effect.environment,
-                run_number=effect.run_number,
-                begun_ms=self._unix_ms(),
-            )
+        self._count += 1
+        record = CallRecord(
+            number=self._count,
+            moment=effect.moment,
+            await_moment=effect.await_moment,
+            function=effect.function,
+            arguments=effect.arguments,
+            role=effect.role,
+            environment=effect.environment,
+            run_number=effect.run_number,
+            begun_ms=self._unix_ms(),
         )
         if outcome.delay_s is None:
-            self._running[effect.call] = index, None
+            self._running[effect.call] = record, None
         elif outcome.delay_s > 0:
             timer = self._loop.call_later(outcome.delay_s, self._finish, effect.call, outcome)
-            self._running[effect.call] = index, timer
+            self._running[effect.call] = record, timer
         else:
-            self._running[effect.call] = index, None
+            self._running[effect.call] = record, None
             self._finish(effect.call, outcome)
 
     def cancel(self, effect: CancelCall) -> None:
@@ -155,22 +158,22 @@ class Integrations:
         return Outcome(error=f"no integration serves {effect.function}: {known or 'none is loaded'}")
 
     def _finish(self, name: str, outcome: Outcome) -> None:
-        index, _ = self._running.pop(name)
+        record, _ = self._running.pop(name)
         ok = not outcome.error
-        self._write(index, ok, outcome.value, outcome.error)
+        self._write(record, ok, outcome.value, outcome.error)
         sets = dict(outcome.sets) if ok else {}
         self._put(CallDone(call=name, ok=ok, value=outcome.value, error=outcome.error, sets=sets))
 
     def _give_up(self, name: str, reason: str) -> None:
-        index, timer = self._running.pop(name, (-1, None))
+        record, timer = self._running.pop(name, (None, None))
         if timer is not None:
             timer.cancel()
-        if index >= 0:
-            self._write(index, False, "", reason)
+        if record is not None:
+            self._write(record, False, "", reason)
 
-    def _write(self, index: int, ok: bool, value: str, error: str) -> None:
-        record = attrs.evolve(self.records[index], ended_ms=self._unix_ms(), ok=ok, value=value, error=error)
-        self.records[index] = record
+    def _write(self, begun: CallRecord, ok: bool, value: str, error: str) -> None:
+        record = attrs.evolve(begun, ended_ms=self._unix_ms(), ok=ok, value=value, error=error)
+        self.records.append(record)
         if self._file is not None:
             self._file.write(json.dumps(attrs.asdict(record), ensure_ascii=False) + "\n")
             self._file.flush()

@@ -11,7 +11,7 @@ import pytest
 
 from libecs.engine.effects import Call, CallDone, CancelCall
 from libecs.errors import EcsError, NotFound, TemplateError
-from libecs.io.integrations import Functions, Integrations, Outcome
+from libecs.io.integrations import KEPT, Functions, Integrations, Outcome
 from libecs.io.integrations_file import functions_of_file
 from libecs.io.testplugin import TestPlugin
 
@@ -88,7 +88,7 @@ async def test_each_call_is_on_record_in_the_list_and_as_a_line(answers: Answers
     await answers.next()
     integrations.close()
 
-    slow, bad = integrations.records
+    bad, slow = integrations.records
     assert (slow.number, slow.function, slow.moment, slow.await_moment, slow.role, slow.run_number) == (
         *(1, "slow.Call", "before_START_ACTIVITY-10", "before_START_ACTIVITY"),
         *("root.call", 7),
@@ -100,6 +100,15 @@ async def test_each_call_is_on_record_in_the_list_and_as_a_line(answers: Answers
         (2, "bad.Call", False),
         (1, "slow.Call", True),
     ]
+
+
+async def test_only_the_last_calls_are_remembered(answers: Answers) -> None:
+    integrations = Integrations(answers.put, [])
+
+    for _ in range(KEPT + 2):
+        integrations.call(call("a.B"))
+
+    assert [record.number for record in integrations.records] == list(range(3, KEPT + 3))
 
 
 async def test_an_unknown_function_fails_and_names_the_file_and_what_it_has(answers: Answers, tmp_path: Path) -> None:
