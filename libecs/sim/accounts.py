@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from libecs.engine.metrics import TaskMetrics
+from libecs.engine.records import RUN_METRICS
 from libecs.fsm import EnvState, Mode, TaskState
 from libecs.sim.clients import NONSENSE, Operation
 from libecs.sim.history import History
@@ -33,6 +35,11 @@ class Accounts:
         """What was last written as a file of a run."""
         self.reconfigured = 0
 
+    def forget(self) -> None:
+        """The core's records are lost."""
+        self.metrics.clear()
+        self.saved.clear()
+
     # metrics
 
     def told(self, task: ControlledTask, metric: Metric) -> None:
@@ -44,10 +51,12 @@ class Accounts:
         """Something happened to a task after which some of what it told may be missing."""
         self.book.cut.add((task.spec.environment, task.spec.role, task.run_number))
 
-    def metrics_record(self, key: str, value: bytes) -> None:
-        """Metrics of one task in one run are on disk."""
-        number, _, role = key.partition("/")
-        self.metrics[int(number), role] = unpack_value(TaskMetrics, value)
+    def committed(self, records: Mapping[tuple[str, str], bytes | None]) -> None:
+        """Records are on disk now, perhaps metrics of tasks in runs."""
+        for (table, key), value in records.items():
+            if table == RUN_METRICS and value is not None:
+                number, _, role = key.partition("/")
+                self.metrics[int(number), role] = unpack_value(TaskMetrics, value)
 
     def shown(self, message: Metrics) -> None:
         """A client is shown metrics."""
@@ -120,7 +129,7 @@ class Accounts:
         if NONSENSE in request.values or request.tasks == "nowhere":
             self._broken("reconfigure", f"{request} means nothing and is said to be done")
             return
-        env = self.world.checker.environment(request.environment)
+        env = self.world.checker.known.environment(request.environment)
         if finished.state is not EnvState.CONFIGURED:
             self._broken("reconfigure", f"{request} ends in {finished.state.name} without an error")
         later = [
@@ -132,7 +141,7 @@ class Accounts:
             return
         wanted = {"rate": request.values.get("rate"), GAIN: request.values.get(GAIN)}
         for task in self.world.controlled(request.environment):
-            if task.spec.attached and self.world.checker.forgetful:
+            if task.spec.attached and self.world.checker.known.forgetful:
                 continue  # an executor that has lost its records knows nothing of it
             if request.tasks not in ("**", task.spec.role) or task.spec.mode is not Mode.DIRECT or task.stolen:
                 continue

@@ -57,26 +57,26 @@ def count(world: World) -> Counter[str]:
     checker, nemesis, traffic = world.checker, world.nemesis, world.network.traffic
     lines = world.history.tally()
     deaths = [detail for (_, what), details in lines.items() if what == "dies" for detail in details]
-    states = [state.name for env in checker.environments.values() for _, state in env.states]
-    reasons = [record.end_reason for record in checker.run_records.values()]
+    states = [state.name for env in checker.known.environments.values() for _, state in env.states]
+    reasons = [record.end_reason for record in checker.known.run_records.values()]
     return Counter(
         {
             "steps": world.steps,
             "simulated_s": int(world.agenda.mono_s),
             "operations": len(world.shared.operations),
-            "environments": len(checker.environments) + len(checker.orphans),
-            "runs": len(checker.runs),
+            "environments": len(checker.known.environments) + len(checker.known.orphans),
+            "runs": len(checker.known.runs),
             "timer stops": reasons.count("TIMER"),
             "stream stops": reasons.count("END_OF_STREAM"),
             "reconfigured": checker.accounts.reconfigured,
-            "recoveries": sum(env.recoveries for env in checker.environments.values()),
+            "recoveries": sum(env.recoveries for env in checker.known.environments.values()),
             "modified": checker.modifications.done,
             "reused": checker.modifications.reused,
             "errors": states.count("ERROR"),
-            "commands": len(checker.effects.counts),
+            "commands": len(checker.deeds.effects.counts),
             "processes": sum(len(node.processes) for node in world.nodes),
-            "deaths": len(checker.deaths),
-            "signals": checker.signals,
+            "deaths": len(checker.known.deaths),
+            "signals": checker.deeds.signals,
             "calls": len(world.services.calls),
             "crashes": len(deaths),
             "commit failures": sum(1 for why in deaths if "commit fails" in why),
@@ -91,7 +91,7 @@ def count(world: World) -> Counter[str]:
             "duplicated": traffic.duplicated,
             "reordered": traffic.reordered,
             "freezes": nemesis.counts.get("task freeze", 0),
-            "stuck": checker.stuck,
+            "stuck": checker.deeds.stuck,
             "stolen": nemesis.thief.stolen,
             "attached": sum(place.restarts for place in world.hall.places.values()),
             "orphans": sum(node.orphaned for node in world.nodes),

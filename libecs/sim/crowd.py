@@ -271,7 +271,7 @@ class Crowd:
         lies = tuple(
             TaskStatus(task=process.spec.task, phase=Phase.EXITED, state=TaskState.ERROR) for process in victim.living()
         )
-        environment = random.choice(sorted(world.checker.environments) or [""])
+        environment = random.choice(sorted(world.checker.known.environments) or [""])
         id = f"evil-{self.said}"
         messages: list[object] = [
             node.Update(session=session, sequence=sequence, tasks=lies),
@@ -297,7 +297,7 @@ WORKS = ("repository.refresh", "repository.add")
 
 
 def _environment(person: Person, chance: float = 0.9) -> str:
-    states = {name: env.state for name, env in person.world.checker.environments.items()}
+    states = {name: env.state for name, env in person.world.checker.known.environments.items()}
     living = [name for name, state in sorted(states.items()) if state is not EnvState.DONE]
     return person.random.choice(living) if living and person.random.random() < chance else "none"
 

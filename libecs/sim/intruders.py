@@ -103,7 +103,7 @@ class Thief:
         self.stolen += 1
         peer = f"peanut{self.stolen}"
         task.stolen = True
-        self.world.checker.robbed.add(task.spec.task)
+        self.world.checker.known.robbed.add(task.spec.task)
         self.world.history.add(peer, "steals", f"{task.spec.task} {task.spec.role}")
         self.world.disturbed_tasks([task])
         task.connect(peer, lambda message: None)

@@ -112,22 +112,6 @@ def ended(code: int = 0, signal: int = 0) -> Exit:
     return Exit(cause=ExitCause.EXITED, code=code)
 
 
-@attrs.define(kw_only=True)
-class Effects:
-    """What commands have done to tasks, for the exactly-once check."""
-
-    counts: dict[tuple[str, str], int] = attrs.field(factory=dict)
-    """(task, command id) to how often its effect came about."""
-    done: dict[tuple[str, str, str], int] = attrs.field(factory=dict)
-    """(task, event name, run number) to how often."""
-
-    def add(self, task: str, id: str, event: str, run: str) -> int:
-        """Count one effect; return how often this command had one."""
-        self.done[task, event, run] = self.done.get((task, event, run), 0) + 1
-        n = self.counts[task, id] = self.counts.get((task, id), 0) + 1
-        return n
-
-
 class TaskWatcher(Protocol):
     """Who sees what tasks really do."""
 

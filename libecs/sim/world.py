@@ -131,7 +131,7 @@ class NodeLink:
         self.world.core.put(Received(self.node.name, message, self.principal))
 
     def _to_node(self, message: object) -> None:
-        self.world.checker.commanded(message)
+        self.world.checker.deeds.commanded(message)
         if isinstance(message, Welcome):
             self.world.welcomed.add(self.node.name)
         self.node.put(Received("core", message))
@@ -203,7 +203,7 @@ class World:
         self.crowd.furnish(sorted(workflows))
         for name, detectors in self.crowd.detectors.items():
             workflows[name] = with_detectors(workflows[name], detectors)
-        self.hall = Hall(self.agenda, self.history, self._random("hall"), self.checker)
+        self.hall = Hall(self.agenda, self.history, self._random("hall"), self.checker.deeds)
         self.core = CoreProcess(
             self.agenda,
             self.history,
@@ -218,7 +218,7 @@ class World:
             self._random("services"),
             workflows=workflows,
             answer=lambda life, input: self.core.put(input) if life == self.core.life else None,
-            on_critical_failure=self.checker.called,
+            on_critical_failure=self.checker.deeds.called,
             furnish=self.hall.furnish,
         )
         self.nodes: list[Node] = []
@@ -264,7 +264,7 @@ class World:
             network=self.network,
             make=lambda records: engines.executor(name, records, self.agenda.now),
             behave=self._behave,
-            watcher=self.checker,
+            watcher=self.checker.deeds,
             send_core=self._node_sends,
             tell_core=lambda node, message: self.links[node.name].tell(message),
             hall=self.hall,
@@ -428,7 +428,7 @@ class World:
 
     def disturbed_tasks(self, processes: list[Process]) -> None:
         """The nemesis lays hands on tasks: note it as an excuse."""
-        self.checker.disturbed(processes)
+        self.checker.deeds.disturbed(processes)
 
     def controlled(self, environment: str) -> list[ControlledTask]:
         """Return the live controlled tasks of an environment, attached ones too."""
@@ -446,7 +446,7 @@ class World:
         self.checker.answered(self.shared.operations[finished.operation], finished)
 
     def _snapshot(self, message: Environments) -> None:
-        self.checker.snapshot(message)
+        self.checker.promises.snapshot(message)
         if message.request.startswith(JANITOR):
             self.latest = message
 
@@ -476,8 +476,8 @@ class World:
             steps=self.steps,
             settled_s=settled_s,
             operations=len(self.shared.operations),
-            runs=len(self.checker.runs),
-            effects=len(self.checker.effects.counts),
+            runs=len(self.checker.known.runs),
+            effects=len(self.checker.deeds.effects.counts),
             counts=count(self),
         )
 
@@ -535,7 +535,7 @@ class World:
         self.history.broken("liveness", "not everything is destroyed in time")
 
     def _left(self, node: Node) -> bool:
-        return any(process.spec.environment not in self.checker.orphans for process in node.living())
+        return any(process.spec.environment not in self.checker.known.orphans for process in node.living())
 
 
 def play(seed: int, engines: Engines, *, keepalives: bool = False) -> Outcome:

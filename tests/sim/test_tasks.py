@@ -7,7 +7,8 @@ import pytest
 from libecs.fairmq import DeviceEvent, DeviceState
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.sim.agenda import Agenda
-from libecs.sim.tasks import Behaviour, ControlledTask, Effects, Process, Program, Trouble, ended, make_behaviour
+from libecs.sim.deeds import Effects
+from libecs.sim.tasks import Behaviour, ControlledTask, Process, Program, Trouble, ended, make_behaviour
 from libecs.sim.voices import Voice
 from libecs.wire.node import Command, ExitCause, TaskSpec
 from libecs.wire.task import (
