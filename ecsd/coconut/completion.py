@@ -36,4 +36,5 @@ def completion(output: Output, shell: str | None) -> None:
     found = get_completion_class(chosen if chosen in SHELLS else "bash")
     assert found is not None
     text = found(coconut, {}, "coconut", "_COCONUT_COMPLETE").source()
+    text = text.replace('string split ","', 'string split -m 1 ","')  # click's, for fish: a comma in a help is no end
     output.document("completion", {"shell": chosen, "script": text}, [text])

@@ -125,12 +125,11 @@ def show(output: Output, name: str) -> None:
 def add(output: Output, name: str, endpoint: str, core_key: str, key_file: str | None, chosen: bool) -> None:
     """Add a context."""
     from libecs.errors import NotFound, UsageError
-    from libecs.io.contexts import Context, read_contexts, save_context
+    from libecs.io.contexts import Context, read_contexts, read_endpoint, save_context
 
     if bool(core_key) != bool(key_file):
         raise UsageError("--core-key and --key go together", hint="without both, only a core with --insecure answers")
-    if "://" not in endpoint:
-        raise UsageError(f"{endpoint!r} is no address", hint=f"write tcp://{endpoint}:47102")
+    read_endpoint(endpoint)
     path = None if key_file is None else Path(key_file).expanduser().absolute()
     if path is not None and not path.is_file():
         raise NotFound(f"--key {key_file}: there is no such file")

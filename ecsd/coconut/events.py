@@ -170,6 +170,9 @@ def logs(
         reader = ecs.logs(tasks, severity, found.environment)
         stream = "stderr" if stderr else "stdout"
         for task in chosen if size else ():
+            if not task.task:
+                output.say(f"{task.role} is excluded: no task of it is here")
+                continue
             try:
                 log = await ecs.task_log(task.task, stream, bytes=size)
             except EcsError as error:

@@ -133,7 +133,7 @@ def _chosen(info: EnvironmentInfo, globs: tuple[str, ...], nodes: tuple[str, ...
         roots = [role.path for role in info.roles if matches(pattern, role.path)]
         roots += [task.role for task in info.tasks if matches(pattern, task.role)]
         if not roots:
-            known = [below_root(role.path) for role in info.roles]
+            known = [below_root(role.path) for role in info.roles[1:]]
             near = meant(glob, known).removeprefix("; ")
             raise NotFound(f"no role {glob!r} in {info.environment}", hint=near or f"roles are {some(known)}")
         chosen |= {task.role for task in info.tasks if any(f"{task.role}.".startswith(f"{root}.") for root in roots)}

@@ -68,8 +68,7 @@ async def live(ecs: AsyncEcs) -> None:
 
 
 def _measure(ecs: AsyncEcs, state: Top) -> None:
-    state.age_s = ecs.age_s
-    state.trouble = ecs.link.reason
+    state.measure(ecs.age_s, ecs.link.reason)
 
 
 async def _ask(ecs: AsyncEcs, state: Top) -> None:

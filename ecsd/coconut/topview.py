@@ -15,6 +15,7 @@ from libecs.wire.info import EnvironmentInfo, Event
 
 SUSPECT_S = 2.0
 """Facts that are older are doubtful: they are marked, and nothing can be done with them."""
+NOT_HEARD = "the core is not heard: nothing can be asked of it now"
 KEPT_EVENTS = 200
 KEYS = "↑↓ choose  s start  t stop  e errors  / filter  ? help  q quit"
 HELP = (
@@ -67,6 +68,12 @@ class Top:
     asked: Wish | None = None
     """Waits for y or n."""
     leaving: bool = False
+
+    def measure(self, age_s: float, trouble: str) -> None:
+        """Take over how old what is shown is; what was said because of that is over when it is."""
+        self.age_s, self.trouble = age_s, trouble
+        if not self.suspect and self.message == NOT_HEARD:
+            self.message = ""
 
     @property
     def suspect(self) -> bool:
@@ -128,7 +135,7 @@ class Top:
 
     def _ask(self, event: str) -> None:
         if self.suspect:
-            self.message = "the core is not heard: nothing can be asked of it now"
+            self.message = NOT_HEARD
         elif not self.chosen:
             self.message = "there is no environment"
         else:

@@ -140,6 +140,8 @@ def _named(env: Environment, globs: Iterable[str], among: Set[int], verb: str) -
             if index and role.kind is not RoleKind.CALL and matches(pattern, role.path)
         }
         if not chosen:
+            if matches(pattern, workflow.roles[0].path):
+                raise InvalidInput(f"{quoted(glob)} is the whole environment {env.id}", hint="name roles below it")
             paths = [role.path for role in workflow.roles[1:1000] if role.kind is not RoleKind.CALL]
             raise InvalidInput(f"no role of environment {env.id} matches {quoted(glob)}", hint=suggest(glob, paths))
         inside = members.at_or_below(workflow, chosen)

@@ -179,7 +179,8 @@ def verify(folder: Path) -> Verdict:
     try:
         remembered = _read_head((folder / "head").read_bytes())
     except FileNotFoundError:
-        raise NotFound(f"there is no audit log in {folder}") from None
+        hint = "it is in the state folder of the core, on its machine: --state DIR names another one"
+        raise NotFound(f"there is no audit log in {folder}", hint=hint) from None
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be read: {error.strerror}") from error
     verdict = verify_files(chain_files(folder), after=Head())

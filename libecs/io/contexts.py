@@ -29,6 +29,9 @@ from libecs.errors import EcsError, InvalidInput, NotFound, UsageError
 
 LOCAL = "local"
 """The context of the core that this user runs on this machine."""
+PORT = 47102
+"""Where a core listens if nobody says otherwise."""
+_TCP = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+(%\w+)?\]|[^\s:/\[\]@]+):(?P<port>[0-9]{1,5})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _FIELDS = ("endpoint", "core_key", "key_file")
 
@@ -86,6 +89,19 @@ def is_loopback(endpoint: str) -> bool:
         return False
 
 
+def read_endpoint(text: str) -> str:
+    """Return the address of a core, as it stands. Raises UsageError if it is none."""
+    if text.startswith("ipc://") and len(text) > len("ipc://"):
+        return text
+    found = _TCP.fullmatch(text)
+    if found is None or not 0 < int(found["port"]) < 65536:
+        rest = text.partition("://")[2] or text
+        likely = next((f"tcp://{one}" for one in (rest, f"{rest}:{PORT}") if _TCP.fullmatch(f"tcp://{one}")), "")
+        likely = likely if likely and likely != text else f"tcp://HOST:{PORT}"
+        raise UsageError(f"{text!r} is no address of a core", hint=f"write {likely}")
+    return text
+
+
 def read_contexts() -> Contexts:
     """Return the contexts of the file; none if there is no file.
 
@@ -120,9 +136,18 @@ def choose(name: str = "") -> Context:
 
     Raises:
         NotFound: no such context, or nothing says which core.
-        UsageError: environment variables contradict each other.
+        UsageError: environment variables contradict each other, or an address is none.
         InvalidInput: a file is wrong.
     """
+    context = _chosen(name)
+    try:
+        read_endpoint(context.endpoint)
+    except UsageError as error:
+        raise UsageError(f"{error.message} ({context.source})", hint=error.hint) from None
+    return context
+
+
+def _chosen(name: str) -> Context:
     if "://" in name:
         return Context(name="", endpoint=name, source="its address")
     if "/" in name:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -158,3 +159,25 @@ def test_processor_time_is_within_its_bar(cache, line, limit_s) -> None:
 
     # On the machine that the bar was set on, the bare interpreter takes 14 ms.
     assert best <= limit_s * max(bare / 0.014, 1.0)
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
+def test_fish_shows_the_whole_help_of_a_verb(coconut, tmp_path) -> None:
+    script = tmp_path / "coconut.fish"
+    script.write_text(coconut("completion", "fish").out)
+    (tmp_path / "coconut").write_text(f'#!/bin/sh\nexec {sys.executable} -m ecsd.coconut.main "$@"\n')
+    (tmp_path / "coconut").chmod(0o755)
+    done = subprocess.run(
+        ["fish", "-c", f"source {script}; complete -C 'coconut env'"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    assert done.stdout == "environment\tMake, control and end environments.\n"
+
+
+def test_the_script_for_fish_splits_at_the_first_comma_only(coconut) -> None:
+    assert 'string split -m 1 ","' in coconut("completion", "fish").out

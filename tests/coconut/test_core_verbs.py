@@ -259,6 +259,7 @@ def test_modify_takes_a_detector_out_and_back(at_core) -> None:
     plan = at_core("environment", "modify", "all", "--exclude", "tpc", "--dry-run", "--json").document
     out = at_core("environment", "modify", "all", "--exclude", "tpc", "-q", "--json").document
     shown = at_core("environment", "show", "all", "--json").document
+    logs = at_core("environment", "logs", "all")
     back = at_core("environment", "modify", created["environment"], "--include", "tpc", "-q", "--json").document
 
     assert plan["excludes"] == ["detectors.tpc.n1", "detectors.tpc.n2"]
@@ -266,6 +267,7 @@ def test_modify_takes_a_detector_out_and_back(at_core) -> None:
     assert (out["state"], back["state"]) == ("CONFIGURED", "CONFIGURED")
     assert shown["excluded"] == ["detectors.tpc"]
     assert "tpc" not in shown["detectors"]
+    assert "detectors.tpc.n1 is excluded: no task of it is here" in logs.err
     assert at_core("environment", "show", "all", "--json").document["excluded"] == []
 
 

@@ -85,8 +85,11 @@ def test_old_facts_are_suspect_and_nothing_can_be_asked() -> None:
     top.key("s")
     assert top.asked is None
     assert "not heard" in plain(top)[-1]
-    top.age_s = 1.9
+    top.measure(2.5, "silent")
+    assert "not heard" in plain(top)[-1]
+    top.measure(0.1, "")
     assert "SUSPECT" not in plain(top)[0]
+    assert "not heard" not in plain(top)[-1]
 
 
 def test_tasks_of_a_node_that_is_not_heard_are_suspect() -> None:

@@ -186,6 +186,7 @@ def test_a_basic_task_is_ended_and_started_again() -> None:
         ({"exclude_nodes": ("n3",)}, "no task on node 'n3'"),
         ({"exclude": ("its",), "take_from": "x"}, "take_from says where"),
         ({"exclude": ("c",)}, "no role of environment"),
+        ({"exclude": ("w",)}, "is the whole environment"),
         ({"exclude": ("a..b",)}, "no pattern"),
     ],
 )

@@ -18,6 +18,7 @@ from libecs.io.contexts import (
     default_key_file,
     is_loopback,
     read_contexts,
+    read_endpoint,
     remove_context,
     save_context,
     use_context,
@@ -46,6 +47,46 @@ def run_core(state: Path, endpoint: str = "tcp://127.0.0.1:47102") -> None:
     """Leave behind what a core writes for its clients."""
     state.mkdir(parents=True)
     (state / "client.toml").write_text(f'endpoint = "{endpoint}"\ncore_key = "{KEY}"\nkey_file = "keys/owner.key"\n')
+
+
+# addresses
+
+
+@pytest.mark.parametrize("address", ["tcp://head:1", "tcp://10.0.0.1:65535", "tcp://[::1]:47102", "ipc:///run/core"])
+def test_addresses_of_cores(address) -> None:
+    assert read_endpoint(address) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "likely"),
+    [
+        ("head", "tcp://head:47102"),
+        ("127.0.0.1:5000", "tcp://127.0.0.1:5000"),
+        ("tcp://head", "tcp://head:47102"),
+        ("http://head:5000", "tcp://head:5000"),
+        ("tcp://head:70000", "tcp://HOST:47102"),
+        ("tcp://", "tcp://HOST:47102"),
+        ("ipc://", "tcp://HOST:47102"),
+        ("a b", "tcp://HOST:47102"),
+    ],
+)
+def test_what_is_no_address_is_said_with_what_was_meant(text, likely) -> None:
+    with pytest.raises(UsageError, match="is no address of a core") as caught:
+        read_endpoint(text)
+
+    assert caught.value.hint == f"write {likely}"
+
+
+def test_wherever_an_address_is_from_it_must_be_one(monkeypatch) -> None:
+    with pytest.raises(UsageError, match="is no address"):
+        choose("tcp://head")
+    write('[context.p2]\nendpoint = "tcp://head"\n')
+    with pytest.raises(UsageError, match=r"'tcp://head' is no address of a core \(\[context.p2\] in "):
+        choose("p2")
+    assert "p2" in read_contexts().contexts  # so that it can be removed
+    monkeypatch.setenv("ECS_CORE", "head")
+    with pytest.raises(UsageError, match="is no address"):
+        choose()
 
 
 # the file

@@ -86,7 +86,7 @@ class Trouble:
             case Refusal.NOT_A_CORE | Refusal.UNKNOWN_HOST:
                 return "look at the address of the core in your settings"
             case Refusal.SILENT:
-                return "the core may be overloaded or stopped: look at its log"
+                return "the core may be overloaded or stopped: look at its log; or something else listens there"
             case _:
                 return "is ecsd running there, and does the network let you through?"
 
