@@ -13,7 +13,8 @@ from libecs.sim.history import History
 from libecs.sim.house import House
 from libecs.sim.known import CONTROLLED, Death, Known
 from libecs.sim.modifications import Modifications
-from libecs.sim.tasks import EXIT_NAMES, START_NAMES, ControlledTask, Process
+from libecs.sim.programs import Process
+from libecs.sim.tasks import EXIT_NAMES, START_NAMES, ControlledTask
 from libecs.wire import node as node_wire
 from libecs.wire.node import ExitCause, TaskSpec
 from libecs.wire.task import Metric

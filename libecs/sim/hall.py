@@ -10,8 +10,10 @@ import attrs
 
 from libecs.fsm import Mode
 from libecs.sim.agenda import Agenda
+from libecs.sim.behaviour import Behaviour, ended
 from libecs.sim.history import History
-from libecs.sim.tasks import Behaviour, ControlledTask, Process, TaskWatcher, ended
+from libecs.sim.programs import Process, TaskWatcher
+from libecs.sim.tasks import ControlledTask
 from libecs.sim.voices import draw_voice
 from libecs.wire.node import Command, Exit, TaskSpec
 

@@ -21,7 +21,7 @@ from libecs.fsm import EnvState, Mode
 from libecs.globs import matches, role_pattern
 from libecs.sim.clients import Operation
 from libecs.sim.history import History
-from libecs.sim.tasks import Process
+from libecs.sim.programs import Process
 from libecs.wire.client import Environments, Finished, Modify
 from libecs.wire.codec import unpack_value
 from libecs.wire.info import Event

@@ -6,11 +6,13 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from libecs.engine.effects import Call, Effect, Expand, Forget, Open, Signal, Spawn, TakeRunNumber
+from libecs.sim.behaviour import ended
 from libecs.sim.intruders import Thief
 from libecs.sim.node import Node
 from libecs.sim.process import Crash, CrashPoint, EngineProcess
+from libecs.sim.programs import Process, Program
 from libecs.sim.scenario import Scenario
-from libecs.sim.tasks import ControlledTask, Process, Program, ended
+from libecs.sim.tasks import ControlledTask
 
 if TYPE_CHECKING:
     from libecs.sim.world import World

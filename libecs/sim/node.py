@@ -35,11 +35,13 @@ from libecs.engine.outbox import TELEMETRY
 from libecs.fsm import Mode
 from libecs.sim import voices
 from libecs.sim.agenda import Agenda
+from libecs.sim.behaviour import Behaviour
 from libecs.sim.hall import Hall
 from libecs.sim.history import History
 from libecs.sim.network import Network, Pair
 from libecs.sim.process import EngineProcess
-from libecs.sim.tasks import Behaviour, ControlledTask, Process, Program, TaskWatcher
+from libecs.sim.programs import Process, Program, TaskWatcher
+from libecs.sim.tasks import ControlledTask
 from libecs.wire.codec import unpack_value
 from libecs.wire.info import Event
 from libecs.wire.node import Exit, ExitCause, Phase, TaskSpec

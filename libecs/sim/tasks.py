@@ -1,14 +1,10 @@
-"""Simulated tasks: programs that speak the task link as libocc does, and programs that only run and end.
-
-A task lives on its node and outlives executor and shim. What it does wrong is its `Behaviour`, made from the seed.
-"""
+"""Simulated controlled tasks: they speak the task link as libocc does. What they do wrong is their `Behaviour`."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Protocol
 
 import attrs
 
@@ -16,14 +12,14 @@ from libecs.fairmq import DEVICE, ON_THE_WAY, DeviceEvent, DeviceState
 from libecs.fsm import TASK, Mode, TaskEvent, TaskState
 from libecs.sim import voices
 from libecs.sim.agenda import Agenda
-from libecs.sim.voices import Voice, draw_voice
-from libecs.wire.node import Exit, ExitCause, TaskSpec
+from libecs.sim.behaviour import Behaviour, Trouble, ended
+from libecs.sim.programs import Process, TaskWatcher
+from libecs.wire.node import Exit, TaskSpec
 from libecs.wire.task import (
     DeviceEventType,
     Happened,
     Hello,
     Machine,
-    Metric,
     PeerRole,
     Ping,
     Pong,
@@ -41,187 +37,6 @@ ANSWERS_KEPT = 16
 START_NAMES = frozenset({"START", "RUN"})
 CONFIGURE_NAMES = frozenset({"CONFIGURE", "INIT_DEVICE"})
 EXIT_NAMES = frozenset({"EXIT", "END"})
-
-
-@attrs.frozen(kw_only=True)
-class Trouble:
-    """One thing that a task does wrong, at the `nth` time that it is told `event` (its machine's own name)."""
-
-    event: str
-    kind: str
-    """error, hang, freeze, die_before, die_during, die_after, slow."""
-    nth: int = 1
-    seconds: float = 0.0
-    code: int = 1
-    signal: int = 0
-
-    @property
-    def exit(self) -> Exit:
-        """How the process ends, when it does."""
-        return ended(self.code, self.signal)
-
-
-@attrs.frozen(kw_only=True)
-class Behaviour:
-    """How one task behaves. Times in seconds; 0 = never, where a time is a moment."""
-
-    boot_s: float = 0.01
-    """From launch until the control endpoint answers."""
-    step_s: tuple[float, float] = (0.001, 0.02)
-    """How long a callback works."""
-    launch_error: str = ""
-    dies_booting: bool = False
-    never_binds: bool = False
-    troubles: tuple[Trouble, ...] = ()
-    dies_running_s: float = 0.0
-    """Seconds after the first start of a run."""
-    dies_idle_s: float = 0.0
-    """Seconds after launch."""
-    exit: Exit = attrs.field(factory=lambda: Exit(cause=ExitCause.EXITED, code=1))
-    end_of_stream_s: float = 0.0
-    error_running_s: float = 0.0
-    """Seconds after a start until the user's loop fails: ERROR by itself."""
-    runs_s: float = 0.5
-    """Life of the process of a basic task or hook; 0 = until it is told to end."""
-    code: int = 0
-    ignores_term: bool = False
-    voice: Voice | None = None
-    stuck_s: tuple[float, float] = (0.0, 0.0)
-    """Seconds after a start when the user's loop stands still, though the task answers, and for how long; 0, 0 = never.
-    """
-
-    @property
-    def healthy(self) -> bool:
-        """Whether nothing about it is wrong. Slow is not wrong."""
-        return not (
-            self.launch_error
-            or self.dies_booting
-            or self.never_binds
-            or any(trouble.kind != "slow" for trouble in self.troubles)
-            or self.dies_running_s
-            or self.dies_idle_s
-            or self.error_running_s
-            or self.code
-        )
-
-
-def ended(code: int = 0, signal: int = 0) -> Exit:
-    """Return the end of a process by exit code, or by signal if there is one."""
-    if signal:
-        return Exit(cause=ExitCause.SIGNALED, signal=signal)
-    return Exit(cause=ExitCause.EXITED, code=code)
-
-
-class TaskWatcher(Protocol):
-    """Who sees what tasks really do."""
-
-    def began(self, process: Process) -> None:
-        """A process has started."""
-
-    def launch_failed(self, spec: TaskSpec) -> None:
-        """A process could not be started."""
-
-    def changed(self, task: ControlledTask) -> None:
-        """A task is in another state."""
-
-    def effect(self, task: ControlledTask, id: str, event: str, run: str, arguments: Mapping[str, str]) -> None:
-        """A command has its effect."""
-
-    def signaled(self, process: Process, number: int) -> None:
-        """An executor sends a signal."""
-
-    def orphaned(self, process: Process) -> None:
-        """A shim ends a task that nobody owns."""
-
-    def attached(self, task: ControlledTask) -> None:
-        """A task that somebody else started is dialled."""
-
-    def used(self, process: Process) -> None:
-        """A process serves another environment from now on; its `spec` says which."""
-
-    def told(self, task: ControlledTask, metric: Metric) -> None:
-        """A task has told a metric of its run, on a link that was up."""
-
-    def ended(self, process: Process) -> None:
-        """A process is gone."""
-
-
-class Process:
-    """A process of a node: alive from its making until `end`."""
-
-    def __init__(
-        self,
-        spec: TaskSpec,
-        pid: int,
-        behaviour: Behaviour,
-        agenda: Agenda,
-        random: Random,
-        on_end: Callable[[Process, Exit], None],
-    ) -> None:
-        self.spec = spec
-        self.pid = pid
-        self.behaviour = behaviour
-        self.agenda = agenda
-        self.random = random
-        self.exit: Exit | None = None
-        self.frozen = False
-        self.bound = False
-        self.last_log = ""
-        self.orphaned = False
-        """Its shim ends it: it has no owner any more."""
-        self.told_to_end = False
-        """We asked for its end, by a signal or by EXIT."""
-        self._on_end = on_end
-
-    @property
-    def alive(self) -> bool:
-        """Whether it has not ended."""
-        return self.exit is None
-
-    def end(self, exit: Exit) -> None:
-        """End now."""
-        if self.exit is None:
-            self.exit = exit
-            self.bound = False
-            self._on_end(self, exit)
-
-    def later(self, delay_s: float, action: Callable[[], None]) -> None:
-        """Do something after a delay, if the process is still alive then; a frozen process does it when it thaws."""
-
-        def act() -> None:
-            if not self.alive:
-                return
-            if self.frozen:
-                self.later(0.1, action)
-            else:
-                action()
-
-        self.agenda.after(delay_s, act)
-
-    def signal(self, number: int) -> None:
-        """Get a signal. A frozen process feels only SIGKILL."""
-        self.told_to_end = True
-        if number == 9:
-            self.end(ended(signal=9))
-        elif not self.behaviour.ignores_term:
-            self.later(self.random.uniform(0.001, 0.01), lambda: self.end(self.ends_by(number)))
-
-    def ends_by(self, number: int) -> Exit:
-        """Return how it ends after a signal that can be caught."""
-        return ended(signal=number)
-
-    def thaw(self) -> None:
-        """Go on after a freeze, finish what hangs."""
-        self.frozen = False
-
-
-class Program(Process):
-    """A basic task or a hook: it runs, and ends."""
-
-    def run(self) -> None:
-        """Begin."""
-        if self.behaviour.runs_s:
-            self.later(self.behaviour.runs_s, lambda: self.end(ended(self.behaviour.code)))
 
 
 @attrs.define
@@ -588,65 +403,3 @@ class ControlledTask(Process):
     def _log_and_end(self, text: str, exit: Exit) -> None:
         self.last_log = text
         self.end(exit)
-
-
-def make_behaviour(random: Random, mode: Mode, *, trouble: float) -> Behaviour:
-    """Draw a behaviour: with probability `trouble` something is wrong with the task."""
-    boot_s = random.uniform(0.005, 0.3)
-    step_s = (0.001, random.choice((0.005, 0.05, 0.4)))
-    runs_s = random.uniform(0.05, 1.0) if mode is Mode.HOOK else random.choice((0.0, 0.0, 2.0))
-    plain = Behaviour(boot_s=boot_s, step_s=step_s, runs_s=runs_s, voice=draw_voice(random))
-    if random.random() >= trouble:
-        if random.random() < 0.1:
-            event = random.choice(_EVENTS[mode]) if mode in _EVENTS else ""
-            return attrs.evolve(plain, troubles=(Trouble(event=event, kind="slow", seconds=random.uniform(0.5, 4.0)),))
-        return plain
-    exit = random.choice((ended(0), ended(1), ended(3), ended(signal=11), ended(signal=9)))
-    if mode in (Mode.BASIC, Mode.HOOK):
-        kind = random.choice(("launch", "code", "term"))
-        if kind == "launch":
-            return attrs.evolve(plain, launch_error="no such file")
-        if kind == "code":
-            return attrs.evolve(plain, code=random.choice((1, 127)), runs_s=random.uniform(0.05, 1.0))
-        return attrs.evolve(plain, ignores_term=True)
-    changes: Mapping[str, Callable[[], Behaviour]] = {
-        "launch": lambda: attrs.evolve(plain, launch_error="no such file"),
-        "boot": lambda: attrs.evolve(plain, dies_booting=True, exit=exit),
-        "bind": lambda: attrs.evolve(plain, never_binds=True),
-        "running": lambda: attrs.evolve(plain, dies_running_s=random.uniform(0.1, 3.0), exit=exit),
-        "idle": lambda: attrs.evolve(plain, dies_idle_s=random.uniform(0.1, 8.0), exit=exit),
-        "stream": lambda: attrs.evolve(plain, end_of_stream_s=random.uniform(0.1, 3.0)),
-        "stuck": lambda: attrs.evolve(plain, stuck_s=(random.uniform(0.1, 2.0), random.choice((0.0, 2.0, 5.0)))),
-        "loop": lambda: attrs.evolve(plain, error_running_s=random.uniform(0.1, 3.0)),
-        "term": lambda: attrs.evolve(plain, ignores_term=True),
-    }
-    names = (*changes, *("event",) * 6)
-    name = random.choice(names)
-    if name in changes:
-        return changes[name]()
-    trouble_in = Trouble(
-        event=random.choice(_EVENTS[mode]),
-        kind=random.choice(("error", "error", "hang", "freeze", "die_before", "die_during", "die_after", "slow")),
-        nth=random.choice((1, 1, 1, 2)),
-        seconds=random.uniform(1.0, 12.0),
-        code=random.choice((0, 1, 2)),
-        signal=random.choice((0, 0, 6, 9, 11)),
-    )
-    return attrs.evolve(plain, troubles=(trouble_in,))
-
-
-_EVENTS: Mapping[Mode, tuple[str, ...]] = {
-    Mode.DIRECT: ("CONFIGURE", "START", "STOP", "RESET", "EXIT"),
-    Mode.FAIRMQ: (
-        "INIT_DEVICE",
-        "COMPLETE_INIT",
-        "BIND",
-        "CONNECT",
-        "INIT_TASK",
-        "RUN",
-        "STOP",
-        "RESET_TASK",
-        "RESET_DEVICE",
-        "END",
-    ),
-}

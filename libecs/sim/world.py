@@ -13,6 +13,7 @@ from libecs.access import OWNER, Principal, Role
 from libecs.engine.effects import Connected, Disconnected, Effect, Engine, Now, Received
 from libecs.fsm import Mode
 from libecs.sim.agenda import Agenda
+from libecs.sim.behaviour import Behaviour, make_behaviour
 from libecs.sim.checker import Checker
 from libecs.sim.clients import Client, Shared
 from libecs.sim.core import CoreProcess
@@ -25,9 +26,10 @@ from libecs.sim.nemesis import Nemesis
 from libecs.sim.network import Connection, Network, Pair
 from libecs.sim.node import Node
 from libecs.sim.process import Disk, EngineProcess
+from libecs.sim.programs import Process
 from libecs.sim.scenario import Scenario, draw
 from libecs.sim.services import Services
-from libecs.sim.tasks import Behaviour, ControlledTask, Process, make_behaviour
+from libecs.sim.tasks import ControlledTask
 from libecs.sim.workflows import IDEMPOTENT, make_workflow
 from libecs.wire.client import CLIENT, Destroy, EndTasks, Environments, Finished
 from libecs.wire.node import NODE, TaskSpec, Welcome

@@ -14,11 +14,11 @@ import pytest
 from libecs.engine.core import CoreEngine
 from libecs.engine.effects import Expand
 from libecs.fsm import EnvState, Mode
+from libecs.sim.behaviour import Behaviour, Trouble
 from libecs.sim.clients import Operation
 from libecs.sim.engines import RealEngines
 from libecs.sim.process import EngineProcess
 from libecs.sim.scenario import draw
-from libecs.sim.tasks import Behaviour, Trouble
 from libecs.sim.world import World
 from libecs.wire.client import Control, Create, Destroy, Modify, Reconfigure
 from libecs.wire.info import Event

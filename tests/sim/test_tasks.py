@@ -7,8 +7,10 @@ import pytest
 from libecs.fairmq import DeviceEvent, DeviceState
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.sim.agenda import Agenda
+from libecs.sim.behaviour import Behaviour, Trouble, ended, make_behaviour
 from libecs.sim.deeds import Effects
-from libecs.sim.tasks import Behaviour, ControlledTask, Process, Program, Trouble, ended, make_behaviour
+from libecs.sim.programs import Process, Program
+from libecs.sim.tasks import ControlledTask
 from libecs.sim.voices import Voice
 from libecs.wire.node import Command, ExitCause, TaskSpec
 from libecs.wire.task import (
