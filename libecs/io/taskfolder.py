@@ -1,6 +1,6 @@
 """The folder of one task on disk: what `ecs-shim` reads and writes, and what a later executor finds.
 
-spec.bin    what the shim is to do, see the head of shim/ecs-shim.c
+spec.bin    what the shim is to do, see shim/spec.h
 task.bin    the TaskSpec, for whoever adopts the task
 alive       link to the FIFO of the node, whose write end the owner holds
 pid         written by the shim: its own pid, the task's, their start times, the boot id

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,16 +16,15 @@ from pathlib import Path
 import attrs
 from fieldkit.cluster import Daemon
 
-from libecs.errors import NotFound
 from libecs.fsm import Mode, TaskEvent
 from libecs.io.keys import KeyPair, write_key_file
 from libecs.io.link import Context, Origin, Router, ServerCurve, close_context, new_context
-from libecs.io.process import find_shim
 from libecs.io.procfs import marked_processes, read_stat
 from libecs.io.zap import ZapResponder
 from libecs.wire import node
 from libecs.wire.codec import VERSION_FRAME
 from libecs.wire.node import NODE, Command, Phase, TaskSpec, TaskStatus
+from tests.shim.build import shim_program
 
 IN_TIME_S = 40.0
 """Nothing here takes that long; a busy machine may."""
@@ -332,21 +330,6 @@ class Site:
 
 def _sockets(state: Path) -> Path:
     return Path("/tmp") / f"ecs-{os.geteuid()}-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}"
-
-
-def shim_program() -> Path:
-    """Return the installed shim; in a bare source tree it is compiled, once."""
-    try:
-        return find_shim()
-    except NotFound:
-        source = ROOT / "libecs" / "shim" / "ecs-shim.c"
-        program = ROOT / "build" / "tests" / f"ecs-shim-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
-        if not program.exists():
-            program.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = program.with_suffix(f".{os.getpid()}")
-            subprocess.run(["cc", "-O2", "-std=c11", "-D_GNU_SOURCE", "-o", unfinished, source], check=True)
-            unfinished.rename(program)
-        return program
 
 
 def uid_of(pid: int) -> int:

@@ -17,7 +17,8 @@ from fieldkit.cluster import Cluster
 from ecsd.executor.main import join
 from libecs.errors import EcsError, InvalidInput, UsageError
 from libecs.io.keys import read_key_file
-from tests.daemons.executors import Executor, shim_program
+from tests.daemons.executors import Executor
+from tests.shim.build import shim_program
 
 pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,8 @@ from pathlib import Path
 import pytest
 import zmq
 
-from libecs.errors import NotFound
 from libecs.io.link import close_context, new_context
-from libecs.io.process import find_shim
+from tests.shim.build import shim_program
 
 
 @pytest.fixture
@@ -32,12 +30,6 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shim() -> Path:
     """The installed shim; in a bare source tree it is compiled."""
-    try:
-        return find_shim()
-    except NotFound:
-        source = Path(__file__).parents[2] / "libecs" / "shim" / "ecs-shim.c"
-        program = tmp_path_factory.mktemp("bin") / "ecs-shim"
-        subprocess.run(["cc", "-O2", "-std=c11", "-D_GNU_SOURCE", "-o", program, source], check=True)
-        return program
+    return shim_program()

@@ -10,12 +10,13 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+
+from tests.shim.build import shim_program
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 20
@@ -80,16 +81,9 @@ def wait_until_gone(pid: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The installed shim (or of $ECS_TEST_SITE); in a bare source tree it is compiled."""
-    site = os.environ.get("ECS_TEST_SITE")
-    installed = (Path(site) / "libecs" if site else Path(str(resources.files("libecs")))) / "bin" / "ecs-shim"
-    if installed.exists():
-        return installed
-    built = tmp_path_factory.mktemp("bin") / "ecs-shim"
-    source = ROOT / "libecs" / "shim" / "ecs-shim.c"
-    subprocess.run(["cc", "-O2", "-std=c11", "-D_GNU_SOURCE", "-o", built, source], check=True)
-    return built
+def program() -> Path:
+    """The installed shim; in a bare source tree it is compiled."""
+    return shim_program()
 
 
 def pack(entries: Sequence[str]) -> bytes:
