@@ -10,7 +10,7 @@ from libecs.engine.executor import MAX_TAIL
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire import node, task
 from libecs.wire.node import Exit, ExitCause, Phase
-from tests.engine.test_executor import Rig, result, spec
+from tests.engine.rig import Rig, result, spec
 
 
 def busy(event: TaskEvent = TaskEvent.START) -> Rig:

@@ -12,7 +12,7 @@ from libecs.fsm import Mode, TaskState
 from libecs.wire import node
 from libecs.wire.codec import pack_value
 from libecs.wire.node import Exit, ExitCause, Phase
-from tests.engine.test_executor import Rig, spec
+from tests.engine.rig import Rig, spec
 
 BROKEN = b"\xc1 this is no record"
 

@@ -8,7 +8,7 @@ from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire import node, task
 from libecs.wire.node import Exit, ExitCause
 from libecs.wire.telemetry import LogLine, Severity
-from tests.engine.test_executor import Rig, kill, result
+from tests.engine.rig import Rig, kill, result
 
 
 def metric(value: float = 1.0) -> task.Metric:
