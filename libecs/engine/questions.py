@@ -145,7 +145,7 @@ class Questions:
 
     def _show(self, peer: str, message: client.Show, who: Principal) -> None:
         desk = self._desk
-        ages = desk.ages()
+        ages: Mapping[str, int] = desk.ages() if message.tasks else {}
         chosen = tuple(
             _for(who, environment_info(env, ages, tasks=message.tasks, detectors=desk.locks.of(env)))
             for env in desk.environments.values()

@@ -174,12 +174,12 @@ class Sessions:
         hub = self._hub
         ages = {}
         for env in hub.environments.values():
-            for placed in env.placed.values():
-                one = self.nodes.get(placed.node)
+            for name in env.by_node:
+                one = self.nodes.get(name)
                 if one is None:
-                    ages[placed.node] = 0
+                    ages[name] = 0
                 elif one.reach is not Reach.UP or one.session is None:
-                    ages[placed.node] = int((hub.now.mono_s - one.heard) * 1000)
+                    ages[name] = int((hub.now.mono_s - one.heard) * 1000)
         return ages
 
     # what nodes say
