@@ -121,9 +121,6 @@ def result(id: str, event: int, state: int, ok: bool = True, sequence: int = 2, 
     return task.Result(id=id, ok=ok, state=state, event=event, sequence=sequence, error=error)
 
 
-# reconfigure
-
-
 def configured(rig: Rig, mode: Mode = Mode.DIRECT) -> None:
     rig.launch(mode)
     state = TaskState.CONFIGURED if mode is Mode.DIRECT else DeviceState.READY
@@ -133,9 +130,6 @@ def configured(rig: Rig, mode: Mode = Mode.DIRECT) -> None:
 
 def hook(rig: Rig, id: str = "h1", timeout_s: float = 0.0) -> None:
     rig.core(node.Trigger(session=9, epoch=5, id=id, tasks=(spec(Mode.HOOK, timeout_s=timeout_s),)))
-
-
-# ends
 
 
 def kill(rig: Rig, id: str = "k1") -> None:

@@ -20,8 +20,6 @@ from libecs.wire import node, task
 from libecs.wire.node import Phase
 from tests.engine.rig import Rig, kill, last_status, result, spec
 
-# attached tasks
-
 
 def attach(rig: Rig, state: TaskState = TaskState.STANDBY, mode: Mode = Mode.DIRECT) -> None:
     rig.core(node.Launch(session=9, epoch=5, tasks=(spec(mode, attached=True, endpoint="tcp://pi:47100"),)))

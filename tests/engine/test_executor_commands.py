@@ -16,8 +16,6 @@ from libecs.wire import node, task
 from libecs.wire.node import Phase
 from tests.engine.rig import Rig, configured, result
 
-# commands
-
 
 def test_a_command_is_done_when_the_task_says_so_and_is_answered_again_when_repeated() -> None:
     rig = Rig()

@@ -17,8 +17,6 @@ from libecs.wire import node, task
 from libecs.wire.node import Exit, ExitCause
 from tests.engine.rig import Rig, hook, kill, last_status
 
-# basic tasks and hooks
-
 
 def test_a_basic_task_runs_between_start_and_stop() -> None:
     rig = Rig()
