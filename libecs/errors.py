@@ -4,6 +4,7 @@
     ├── UsageError                   2  E_USAGE       you called it wrongly
     ├── NotFound                     3  E_NOT_FOUND   no environment, template, key, task of that name
     ├── Conflict                     4  E_CONFLICT    locked, busy, in use by somebody else
+    │   └── Busy                     4  E_BUSY        asked too often: nothing was done, ask again a little later
     ├── Denied                       5  E_DENIED      not allowed: role, lock, policy
     ├── Unreachable                  6  E_UNREACHABLE nobody answers
     ├── TransitionFailed             7  E_TRANSITION  the environment did not get where it was told to go
@@ -73,6 +74,12 @@ class Conflict(EcsError):
 
     exit_code = 4
     code = "E_CONFLICT"
+
+
+class Busy(Conflict):
+    """The caller asks more often than one may. Nothing was done; the same may be asked again a little later."""
+
+    code = "E_BUSY"
 
 
 class Denied(EcsError):

@@ -32,6 +32,7 @@ from libecs.errors import EcsError
 from libecs.io import link
 from libecs.io.audit import AuditLog
 from libecs.io.blocking import BlockingCalls
+from libecs.io.bucket import Rate
 from libecs.io.corehost import CoreHost, HostSettings, Work
 from libecs.io.folderlock import FolderLock
 from libecs.io.hub import Hub
@@ -122,6 +123,7 @@ class CoreDaemon:
             principal=self._principal,
             is_open=lambda: self._zap is None or self._zap.alive,
             on_forgotten=lambda peer: self.host.forget(peer),
+            client_rate=Rate(options.client_rate, max(1, options.client_burst)),
             gather=lambda more: self.host.loop.gather(more),
         )
         stack.callback(self.hub.close)

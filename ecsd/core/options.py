@@ -109,6 +109,13 @@ class CoreOptions:
     allow_scripts: bool = setting(
         False, "Operators too, not only admins, may bring workflows that are in no repository.", read=flag
     )
+    client_rate: float = setting(
+        500.0,
+        "Messages a second that the clients of one key may send; more are answered E_BUSY. 0 = no limit.",
+        read=number,
+        metavar="N",
+    )
+    client_burst: int = setting(2_000, "Messages that they may send at once, after a pause.", read=whole, metavar="N")
     metrics: str = setting(
         "",
         "Serve Prometheus metrics here, on this machine unless a host is named.",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ import attrs
 
 from libecs.client.failure import of_finished, of_refused
 from libecs.client.operation import Operation, Question, Request
-from libecs.errors import Conflict, EcsError, Unreachable, WaitTimeout
+from libecs.errors import Busy, Conflict, EcsError, Unreachable, WaitTimeout
 from libecs.wire.client import (
     Accepted,
     CoreInfo,
@@ -38,6 +39,10 @@ from libecs.wire.client import (
 )
 
 Answer = Environments | Runs | EventPage | Locks | Nodes | Tasks | Operations | Log | CoreInfo | Document | Pong
+
+
+BUSY_S = (0.2, 0.6)
+"""A core that says it is asked too often is asked again after so long, drawn at random: callers only see it slower."""
 
 
 class Link(Protocol):
@@ -110,6 +115,8 @@ class Conversation:
             operation = self._operations.get(message.operation)
             if operation is not None:
                 operation.accept(message.environment)
+        elif isinstance(message, (Finished, Refused)) and message.code == Busy.code:
+            self._again_later(message.operation if isinstance(message, Finished) else message.request)
         elif isinstance(message, Finished):
             operation = self._operations.pop(message.operation, None)
             if operation is not None:
@@ -133,6 +140,22 @@ class Conversation:
         _, future = self._questions.pop(message.request, (None, None))
         if future is not None and not future.done():
             future.set_result(message)
+
+    def _again_later(self, id: str) -> None:
+        """Ask again after a while what the core had no time for, under the same id: it may have been asked before."""
+
+        def again() -> None:
+            messages: list[object] = [message for request, (message, _) in self._questions.items() if request == id]
+            messages += [
+                operation.message
+                for operation in self._operations.values()
+                if id in (operation.id, getattr(operation.message, "request", ""))
+            ]
+            with contextlib.suppress(EcsError):
+                for message in messages:
+                    self.send(message)
+
+        self.loop.call_later(random.uniform(*BUSY_S), again)
 
     def _refused(self, message: Refused) -> None:
         error = of_refused(message)

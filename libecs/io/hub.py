@@ -21,9 +21,10 @@ import attrs
 
 from libecs.access import Principal, Role
 from libecs.engine.effects import Disconnected, Input, Received
-from libecs.errors import DecodeError, EcsError, quoted
-from libecs.io.link import Context, Gather, Origin, Router, ServerCurve
-from libecs.wire.client import CLIENT, Environments, Events, Lines, Metrics, Refused
+from libecs.errors import Busy, DecodeError, EcsError, quoted
+from libecs.io.bucket import Rate, Turn, Turns
+from libecs.io.link import MAX_PARTS, Context, Gather, Origin, Router, ServerCurve
+from libecs.wire.client import CLIENT, Environments, Events, Finished, Lines, Metrics, Refused
 from libecs.wire.codec import MAX_FRAME_BYTES, VERSION_FRAME, Table
 from libecs.wire.node import NODE, NodeHello, NodeRefused
 
@@ -43,6 +44,7 @@ MAX_PER_ADDRESS: Final = 2000
 """Connections of one IP address: a bench has 1 000 executors on one host, with 2 each."""
 _LOOK_S: Final = 1.0
 _LINGER_MS: Final = 500
+UNLIMITED: Final = Rate(0.0, 0.0)
 INSECURE: Final = Principal(name="insecure", role=Role.ADMIN, via="client")
 """Every client of a core without keys, which listens to its own machine only."""
 
@@ -64,6 +66,8 @@ class Peer:
     """Of an executor: the name in its NodeHello."""
     behind: bool = False
     """It was too slow: events were left out."""
+    flooding: bool = False
+    """It was hung up on, because it asked far too often."""
 
 
 class Hub:
@@ -78,6 +82,8 @@ class Hub:
         principal: Callable[[str], Principal | None],
         is_open: Callable[[], bool] = lambda: True,
         on_forgotten: Callable[[str], None] = lambda peer: None,
+        client_rate: Rate = UNLIMITED,
+        clock: Callable[[], float] = time.monotonic,
         gather: Gather | None = None,
     ) -> None:
         """Nobody is let in yet.
@@ -89,12 +95,16 @@ class Hub:
             principal: gives whose a public key is, None = nobody's. It is asked for each message.
             is_open: False = nobody can be known now, and all messages are dropped.
             on_forgotten: called with the name of a peer that is gone.
+            client_rate: how often the clients of one key may ask, or, without keys, one client.
+            clock: monotonic seconds, for that.
             gather: told True before messages that came together are put, False after them.
         """
         self._put = put
         self._is_secure = curve is not None
         self._principal = principal
         self._is_open = is_open
+        self._turns = Turns(client_rate)
+        self._clock = clock
         self._on_forgotten = on_forgotten
         self._loop = asyncio.get_running_loop()
         self._peers: dict[bytes, Peer] = {}
@@ -205,6 +215,8 @@ class Hub:
             return
         if len(frames) != 3:
             self._undecodable(principal, origin, f"{len(frames)} frames")
+            if len(frames) >= MAX_PARTS - 1:
+                origin.hang_up()  # what is said in so many parts costs memory before it is seen
             return
         channel, version, payload = frames
         table = TABLES.get(channel)
@@ -218,6 +230,10 @@ class Hub:
         if peer is not None and (peer.key != key or peer.table is not table):
             self._drop("another key", f"{peer.name} sends under another key than it began with")
             return
+        turn = Turn.SERVED if table is NODE else self._turns.take(key or routing_id.hex(), self._clock())
+        if turn is Turn.FLOOD:
+            self._flooded(peer, principal, origin)
+            return
         try:
             message = table.decode(payload)
         except DecodeError as error:
@@ -226,6 +242,11 @@ class Hub:
         if peer is None:
             peer = self._meet(routing_id, channel, table, key)
         peer.heard = time.monotonic()
+        peer.flooding = False
+        if turn is Turn.BUSY:
+            self._drop("client that asks too often", principal.name)
+            self.send(peer.name, _busy(message))
+            return
         if table is NODE:
             named = self._node(peer, principal, message)
             if named is None:
@@ -243,6 +264,15 @@ class Hub:
                 return None
             peer.node = message.node
         return principal if self._is_secure else Principal(name=peer.node, role=Role.NODE, via="node")
+
+    def _flooded(self, peer: Peer | None, principal: Principal, origin: Origin) -> None:
+        """Somebody asks so often that even to refuse is too much. What he has sent is lost, so his link is, too: an
+        honest client asks again on the next one. Once, for what waits may be of a connection that is over already.
+        """
+        self._drop("client that floods", f"{principal.name} at {origin.address}")
+        if peer is not None and not peer.flooding:
+            peer.flooding = True
+            origin.hang_up()
 
     def _meet(self, routing_id: bytes, channel: bytes, table: Table, key: str) -> Peer:
         name = f"{channel.decode()}:{routing_id.hex()}"
@@ -290,6 +320,17 @@ class Hub:
             self._complained_at = now
             logger.warning("%d messages were dropped; the last: %s: %s", self._complaints, reason, text)
             self._complaints = 0
+
+
+def _busy(message: object) -> Refused | Finished:
+    """Return the answer to who asks too often."""
+    hint = "ask less often, or wait for events; client_rate in docs/settings.md says how often"
+    error = Busy("you ask more often than this core lets one key ask; nothing was done", hint=hint)
+    request = getattr(message, "request", None)
+    if request is not None:
+        return Refused(request=str(request), code=error.code, message=error.message, hint=error.hint)
+    operation = str(getattr(message, "operation", ""))
+    return Finished(operation=operation, code=error.code, message=error.message, hint=error.hint)
 
 
 def _too_large(message: object, size: int) -> bytes:

@@ -21,6 +21,7 @@ import attrs
 from libecs.access import Principal, Role
 from libecs.engine.effects import Audit
 from libecs.errors import Conflict, DecodeError, Denied, EcsError, InvalidInput
+from libecs.io.bucket import Buckets, Rate
 from libecs.io.keys import KeyPair, Keyring, KeyState, role_of, shown, toml_text, write_private
 from libecs.io.link import Context, Origin, Router, ServerCurve
 from libecs.io.token import LIFETIME_MS, proof_of
@@ -35,6 +36,8 @@ MAX_OPEN = 1000
 """Invitations at a time."""
 PER_ADDRESS_S = 1.0
 """From one message of an address to the next one that is looked at."""
+FROM_ALL = Rate(50.0, 200.0)
+"""Messages of all addresses that are looked at."""
 MAX_PER_ADDRESS = 16
 """Connections of one address."""
 _MAX_ADDRESSES = 10_000
@@ -103,6 +106,7 @@ class Lobby:
         self._endpoint = ""
         self._timer: asyncio.TimerHandle | None = None
         self._last_heard: dict[str, float] = {}
+        self._from_all = Buckets(FROM_ALL)
         self.dropped = 0
         """Messages that were not looked at: too large, too many, or none of ours."""
         self._open: dict[str, Open] = {one.proof: one for one in _read(file) if one.expires_ms > now_ms()}
@@ -263,7 +267,7 @@ class Lobby:
             if len(self._last_heard) >= _MAX_ADDRESSES:
                 return False
         self._last_heard[address] = now
-        return True
+        return self._from_all.take("", now)
 
     def _join(self, message: Join, key: str, address: str) -> Joined | TurnedAway:
         one = self._open.get(proof_of(message.secret))

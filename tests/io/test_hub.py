@@ -6,16 +6,18 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+import attrs
 import pytest
 
 from libecs.access import Principal, Role
 from libecs.engine.effects import Disconnected, Input, Received
 from libecs.io import hub as hub_module
-from libecs.io.hub import INSECURE, Hub
+from libecs.io.bucket import Rate
+from libecs.io.hub import INSECURE, UNLIMITED, Hub
 from libecs.io.keys import KeyPair
 from libecs.io.link import ClientCurve, Context, Dialer, ServerCurve, close_context, new_context
 from libecs.io.zap import ECS_DOMAIN, ZapResponder
-from libecs.wire.client import CLIENT, Environments, Events, Finished, Lines, Metrics, Ping, Pong, Refused
+from libecs.wire.client import CLIENT, Control, Environments, Events, Finished, Lines, Metrics, Ping, Pong, Refused
 from libecs.wire.codec import VERSION_FRAME
 from libecs.wire.info import Event
 from libecs.wire.node import NODE, NodeHello, NodeKeepalive, NodeRefused
@@ -28,7 +30,8 @@ N1 = Principal(name="n1", role=Role.NODE, via="node")
 class Door:
     """A hub, and what came through it."""
 
-    def __init__(self, *, secure: bool) -> None:
+    def __init__(self, *, secure: bool, rate: Rate = UNLIMITED) -> None:
+        self.now = 1000.0
         self.context: Context = new_context()
         self.pair = KeyPair.new()
         self.principals: dict[str, Principal] = {}
@@ -44,6 +47,8 @@ class Door:
             principal=self.principals.get,
             is_open=lambda: self.is_open,
             on_forgotten=self.forgotten.append,
+            client_rate=rate,
+            clock=lambda: self.now,
         )
         self.endpoint = self.hub.bind("tcp://127.0.0.1:*")
         self.peers: list[Peer] = []
@@ -52,8 +57,8 @@ class Door:
         self.inputs.append(input)
         self.changed.set()
 
-    def dial(self, channel: bytes, who: Principal | None = None) -> Peer:
-        peer = Peer(self, channel, who)
+    def dial(self, channel: bytes, who: Principal | None = None, pair: KeyPair | None = None) -> Peer:
+        peer = Peer(self, channel, who, pair)
         self.peers.append(peer)
         return peer
 
@@ -78,8 +83,8 @@ class Door:
 class Peer:
     """Somebody who dials the hub."""
 
-    def __init__(self, door: Door, channel: bytes, who: Principal | None) -> None:
-        self.pair = KeyPair.new()
+    def __init__(self, door: Door, channel: bytes, who: Principal | None, pair: KeyPair | None = None) -> None:
+        self.pair = pair or KeyPair.new()
         curve = None
         if who is not None:
             door.principals[self.pair.public] = who
@@ -410,3 +415,97 @@ async def test_without_keys_clients_are_insecure_and_nodes_who_they_say(open_doo
     assert greeted.principal == kept.principal == Principal(name="n7", role=Role.NODE, via="node")
     open_door.hub.recheck()
     assert open_door.inputs == []
+
+
+# who asks too often
+
+
+@pytest.fixture
+async def strict_door() -> AsyncIterator[Door]:
+    door = Door(secure=True, rate=Rate(1.0, 3.0))
+    yield door
+    await door.close()
+
+
+async def test_a_client_that_asks_too_often_is_told_so_and_asks_again_later(strict_door: Door) -> None:
+    alice = strict_door.dial(b"client", ALICE)
+    control = Control(operation="op", environment="e", event="RESET")
+
+    await alice.say(*(Ping(request=str(n)) for n in range(4)), control)
+    busy, refused = await alice.hear(), await alice.hear()
+
+    await strict_door.until(Received, Received, Received)
+    assert isinstance(busy, Refused)
+    assert (busy.request, busy.code) == ("3", "E_BUSY")
+    assert isinstance(refused, Finished)
+    assert (refused.operation, refused.code) == ("op", "E_BUSY")
+
+    strict_door.now += 1.0
+    await alice.say(control)
+    (received,) = await strict_door.until(Received)
+    assert received == Received(received.peer, control, ALICE)
+
+
+async def test_all_clients_of_a_key_share_and_other_keys_do_not(strict_door: Door) -> None:
+    alice = strict_door.dial(b"client", ALICE)
+    other = strict_door.dial(b"client", ALICE, alice.pair)
+    bob = strict_door.dial(b"client", attrs.evolve(ALICE, name="bob"))
+
+    await alice.say(*(Ping(request=str(n)) for n in range(3)))
+    await strict_door.until(Received, Received, Received)
+    await other.say(Ping(request="too many"))
+    assert isinstance(await other.hear(), Refused)
+    await bob.say(Ping(request="mine"))
+
+    (received,) = await strict_door.until(Received)
+    assert received.message == Ping(request="mine")
+
+
+async def test_nodes_may_say_as_much_as_they_have_to(strict_door: Door) -> None:
+    node = strict_door.dial(b"node", N1)
+
+    await node.say(hello("n1"), *(NodeKeepalive(session=1, sequence=n) for n in range(100)))
+
+    await strict_door.until(*[Received] * 101)
+
+
+async def test_a_client_that_floods_is_hung_up_on_and_may_come_back(strict_door: Door) -> None:
+    alice = strict_door.dial(b"client", ALICE)
+
+    await alice.say(*(Ping(request=str(n)) for n in range(100)))
+    async with asyncio.timeout(LIMIT_S):
+        while alice.up.is_set():
+            await asyncio.sleep(0.01)
+    assert strict_door.hub.dropped["client that floods"] == 100 - 3 - 15
+    await strict_door.until(Received, Received, Received)
+
+    strict_door.now += 10.0
+    await alice.say(Ping(request="again"))
+    (received,) = await strict_door.until(Received)
+    assert received.message == Ping(request="again")
+
+
+async def test_without_keys_each_client_counts_for_itself() -> None:
+    door = Door(secure=False, rate=Rate(1.0, 3.0))
+    try:
+        alice, bob = door.dial(b"client"), door.dial(b"client")
+        await alice.say(*(Ping(request=str(n)) for n in range(4)))
+        await door.until(Received, Received, Received)
+        assert isinstance(await alice.hear(), Refused)
+        await bob.say(Ping(request="mine"))
+        await door.until(Received)
+    finally:
+        await door.close()
+
+
+async def test_a_message_of_very_many_parts_is_not_kept_and_ends_its_link(door: Door) -> None:
+    alice, bob = door.dial(b"client", ALICE), door.dial(b"client", attrs.evolve(ALICE, name="bob"))
+
+    await alice.say_frames(*[b""] * 20_000)
+    async with asyncio.timeout(LIMIT_S):
+        while alice.up.is_set():
+            await asyncio.sleep(0.01)
+    await bob.say(Ping(request="mine"))
+
+    await door.until(Received)
+    assert door.hub.undecodable["alice"] == 1

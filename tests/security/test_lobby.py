@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -352,6 +353,20 @@ async def test_many_addresses_do_not_fill_the_memory(core: Core, monkeypatch: py
     monkeypatch.setattr(lobbies, "PER_ADDRESS_S", 0.0)
     assert core.lobby._may_speak("10.0.0.9")
     assert len(core.lobby._last_heard) == 1
+
+
+async def test_all_addresses_together_are_heard_so_often_and_no_more(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 5000.0
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "monotonic", lambda: now)
+        heard = [core.lobby._may_speak(f"10.0.{n // 250}.{n % 250}") for n in range(1000)]
+        now += 1.0
+        again = [core.lobby._may_speak(f"10.1.{n // 250}.{n % 250}") for n in range(1000)]
+
+    assert sum(heard) == 200
+    assert sum(again) == 50
 
 
 async def test_keys_that_cannot_be_written_are_an_error_for_who_joins(

@@ -58,7 +58,7 @@ class World:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("core")
-    core = make_core(folder)
+    core = make_core(folder, "--client-rate", "0")  # else most frames would not be looked at
     core.state.mkdir(mode=0o700)
     keyring = Keyring(open_core_keys(core.state, now_ms=0).principals)
     pairs = {}

@@ -20,11 +20,12 @@ from libecs.io.link.context import (
     version,
 )
 from libecs.io.link.dialer import Dialer
-from libecs.io.link.pump import MAX_PUMP_FRAMES, Gather
+from libecs.io.link.pump import MAX_PARTS, MAX_PUMP_FRAMES, Gather
 from libecs.io.link.router import Origin, Router
 from libecs.io.link.trouble import Refusal, Trouble
 
 __all__ = [
+    "MAX_PARTS",
     "MAX_PUMP_FRAMES",
     "ClientCurve",
     "Context",
