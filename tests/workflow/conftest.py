@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,8 +13,7 @@ from libecs.config.tree import Tree
 from libecs.workflow.expand import expand
 from libecs.workflow.role import Role, Workflow
 from libecs.workflow.source import TextSource
-
-Grow = Callable[..., Workflow]
+from tests.workflow.growing import At, Grow
 
 TASKS = {
     "tasks/t.yaml": "{name: t, control: {mode: direct}, command: {value: t}}",
@@ -53,6 +52,6 @@ def role(workflow: Workflow, path: str) -> Role:
 
 
 @pytest.fixture
-def at() -> Callable[[Workflow, str], Role]:
+def at() -> At:
     """Return the role of a workflow at a path."""
     return role

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import attrs
 import pytest
 from hypothesis import given
@@ -11,10 +9,8 @@ from hypothesis import strategies as st
 
 from libecs.errors import TemplateError
 from libecs.workflow.channels import Endpoint, bound, collect, resolve
-from libecs.workflow.role import Channel, Role, Workflow
-
-Grow = Callable[..., Workflow]
-At = Callable[[Workflow, str], Role]
+from libecs.workflow.role import Channel
+from tests.workflow.growing import At, Grow
 
 _CHANNELS = st.lists(
     st.builds(Channel, name=st.sampled_from("abcd"), type=st.just("push"), send_buffer=st.integers(1, 3)), max_size=5
