@@ -82,6 +82,11 @@ def test_a_restart_of_the_executor_touches_no_task() -> None:
     assert "PrivateTmp=" not in re.sub("#.*", "", text), "sockets of living tasks would be left behind in the old /tmp"
 
 
+def test_the_core_has_a_bound_of_memory_and_tasks_have_none() -> None:
+    assert "\nMemoryMax=4G\n" in (UNITS / "ecsd.service").read_text()
+    assert "\nMemoryMax=" not in (UNITS / "ecs-executord.service").read_text()
+
+
 def test_what_is_as_it_should_be_is_left_alone(tmp_path) -> None:
     first = write_units(tmp_path, bin=Path("/opt/ecs/bin"), user="daq")
     again = write_units(tmp_path, bin=Path("/opt/ecs/bin"), user="daq")

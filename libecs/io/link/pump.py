@@ -24,8 +24,8 @@ MAX_PUMP_FRAMES = 256
 MAX_PUMP_S = 0.005
 """One pump takes no more than this; then the event loop's other users get their turn."""
 MAX_PARTS = 16
-"""Parts of a message that are kept, routing id included: more than any has that we know (ZAP's have 9). ZeroMQ bounds the
-size of each alone.
+"""Parts of a message that are kept, routing id included: more than any has that we know (ZAP's have 9). ZeroMQ bounds
+the size of each alone.
 """
 BLOCKED_S = 0.01
 """While a peer takes nothing, this often is looked whether it does again."""
