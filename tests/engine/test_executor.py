@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from libecs.engine.effects import (
-    Connected,
-    Disconnected,
-    Open,
-    ProcessStarted,
-    Spawn,
-)
+from libecs.engine.effects import Connected, Disconnected, Open, ProcessStarted, Spawn
 from libecs.engine.outbox import CORE
 from libecs.fsm import Mode, TaskState
 from libecs.wire import node

@@ -5,16 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from libecs.engine.effects import (
-    Close,
-    Connected,
-    Disconnected,
-    Forget,
-    Open,
-    Resume,
-    Signal,
-    Spawn,
-)
+from libecs.engine.effects import Close, Connected, Disconnected, Forget, Open, Resume, Signal, Spawn
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire import node, task
 from libecs.wire.node import Phase

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libecs.engine.effects import (
-    Connected,
-    Disconnected,
-    Send,
-    Survivor,
-)
+from libecs.engine.effects import Connected, Disconnected, Send, Survivor
 from libecs.fairmq import DeviceEvent, DeviceState
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire import node, task

@@ -5,15 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from libecs.engine.effects import (
-    Forget,
-    ProcessEnded,
-    ProcessStarted,
-    Resume,
-    Signal,
-    Spawn,
-    Survivor,
-)
+from libecs.engine.effects import Forget, ProcessEnded, ProcessStarted, Resume, Signal, Spawn, Survivor
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire import node, task
 from libecs.wire.node import Exit, ExitCause, Phase

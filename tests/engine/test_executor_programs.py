@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libecs.engine.effects import (
-    MakeFolder,
-    ProcessEnded,
-    ProcessStarted,
-    Resume,
-    Signal,
-    Spawn,
-)
+from libecs.engine.effects import MakeFolder, ProcessEnded, ProcessStarted, Resume, Signal, Spawn
 from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.wire import node, task
 from libecs.wire.node import Exit, ExitCause

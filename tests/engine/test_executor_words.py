@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libecs.engine.effects import (
-    Resume,
-    Tick,
-)
+from libecs.engine.effects import Resume, Tick
 from libecs.fsm import TaskEvent, TaskState
 from libecs.wire import node, task
 from libecs.wire.node import Phase
