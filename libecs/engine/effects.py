@@ -334,6 +334,8 @@ class LookUp:
     peer: str
     question: Consult
     offers: tuple[NodeOffer, ...] = ()
+    masked: bool = False
+    """Who asks is not told the values of secrets."""
 
 
 @attrs.frozen(kw_only=True)

@@ -338,7 +338,8 @@ class Questions:
     def _consult(self, peer: str, message: client.Consult, who: Principal) -> None:
         desk = self._desk
         if message.subject != "role.query":
-            desk.emit(LookUp(peer=peer, question=message, offers=tuple(desk.offers())))
+            masked = who.role is Role.VIEWER
+            desk.emit(LookUp(peer=peer, question=message, offers=tuple(desk.offers()), masked=masked))
             return
         try:
             document = client.Document(request=message.request, json=self._roles(message.arguments, who))

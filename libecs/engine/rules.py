@@ -167,10 +167,11 @@ def arguments_of(message: object) -> str:
 
 def masked(variables: Mapping[str, str]) -> dict[str, str]:
     """Return variables with the values of secrets hidden."""
-    return {name: MASK if text and _is_secret(name) else text for name, text in variables.items()}
+    return {name: MASK if text and is_secret(name) else text for name, text in variables.items()}
 
 
-def _is_secret(name: str) -> bool:
+def is_secret(name: str) -> bool:
+    """Return whether a variable of this name holds what viewers and logs are not told."""
     return any(part in name.lower() for part in SECRET)
 
 

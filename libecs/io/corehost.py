@@ -360,7 +360,7 @@ class CoreHost:
         if consultant is None:
             consultant = self._consultant = await self._blocking.start(self._new_consultant)
         question = effect.question
-        return await consultant.answer(question.subject, question.arguments, effect.offers)
+        return await consultant.answer(question.subject, question.arguments, effect.offers, masked=effect.masked)
 
     def _new_consultant(self) -> Consultant:
         """Make who answers, in a thread: what he needs is imported with the first question."""

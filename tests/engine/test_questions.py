@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from libecs.access import Principal, Role
+from libecs.access import VERBS, Principal, Role
 from libecs.engine.core import CoreSettings
 from libecs.engine.effects import Facts, LookUp, RecallEvents
 from libecs.fsm import EnvState
@@ -370,3 +370,16 @@ def test_an_environment_is_shown_with_its_detectors_and_variables() -> None:
     assert info.variables == {"x": "1"}
     assert (info.operation, info.auto, info.excluded) == ("", False, ())
     assert info.state is EnvState.CONFIGURED
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.SERVICE])
+@pytest.mark.parametrize("subject", sorted(verb.partition(".")[2] for verb in VERBS if verb.startswith("Consult.")))
+def test_what_the_host_looks_up_for_a_viewer_is_masked(subject: str, role: Role) -> None:
+    bench = bench_of_two()
+    who = Principal(name="w", role=role)
+
+    bench.ask(client.Consult(request="c", subject=subject, arguments={}), who=who)
+
+    looked = [effect for effect in bench.asked if isinstance(effect, LookUp)]
+    allowed = role in VERBS[f"Consult.{subject}"].roles
+    assert [one.masked for one in looked] == ([role is Role.VIEWER] if allowed and subject != "role.query" else [])

@@ -184,3 +184,50 @@ def test_errors_of_a_worker_keep_code_and_advice() -> None:
 
     assert (error.code, error.message, error.hint) == ("E_TEMPLATE", "w.yaml:3: no", "write yes")
     assert EcsError("x").code == "E_FAILED"
+
+
+# secrets
+
+SECRETIVE = {
+    "workflows/lab.yaml": """
+name: lab
+defaults:
+  db_password: !public {value: "hunter2x", type: string, panel: Main}
+  plain: open
+  api_token: "on"
+vars: {line: "user:{{ db_password }}"}
+roles:
+  - name: a
+    vars: {their_secret: "s3same!"}
+    task: {load: t}
+    constraints: [{attribute: k, value: "{{ their_secret }}"}]
+  - {name: b, call: {func: "dcs.Start('{{ db_password }}')", trigger: before_DEPLOY, critical: false}}
+""",
+    "tasks/t.yaml": "name: t\ncontrol: {mode: basic}\ncommand: {value: sleep}\n",
+}
+SUBJECTS = ("template.expand", "environment.plan", "template.form", "template.show")
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("subject", SUBJECTS)
+async def test_whoever_may_only_look_is_told_no_secret_in_a_document(subject: str, masked: bool) -> None:
+    blocking = BlockingCalls()
+    tree = Tree.of({"o2/runtime/aliecs/vars/site_credential": "abcdefgh"})
+    consultant = Consultant(
+        Repositories(TextRepository(name="main", files=SECRETIVE), []),
+        blocking=blocking,
+        tree=lambda: tree,
+        defaults={"house_password": "xyzzy-123"},
+    )
+    arguments = {"workflow": "lab", "all_variables": "1", "variables": json.dumps({"my_token": "mine-mine"})}
+    try:
+        text = await consultant.answer(subject, arguments, (NODE,), masked=masked)
+    finally:
+        await blocking.close()
+
+    said = [secret for secret in ("hunter2x", "s3same!", "abcdefgh", "xyzzy-123", "mine-mine") if secret in text]
+    assert (said == []) if masked else ("hunter2x" in said)
+    assert json.loads(text)["schema"].startswith("ecs/")
+    if subject == "template.expand":
+        assert "open" in text
+        assert json.loads(text)["defaults"]["api_token"] == ("***" if masked else "on")

@@ -13,9 +13,10 @@ from libecs.config.tree import Tree
 from libecs.engine.placement import NodeOffer
 from libecs.errors import EcsError, InvalidInput, NotFound, UsageError
 from libecs.io.blocking import BlockingCalls
-from libecs.io.consult.expanding import Looked, look
+from libecs.io.consult.expanding import Looked, installed, look
 from libecs.io.consult.forms import check_document, form_document, read_form
 from libecs.io.consult.linting import lint_document
+from libecs.io.consult.masking import masked_document
 from libecs.io.consult.place import Place
 from libecs.io.consult.planning import make_plan, unserved
 from libecs.io.expander import TaskOverlay
@@ -74,14 +75,16 @@ class Consultant:
             "repository.list": self._list_repositories,
         }
 
-    async def answer(self, subject: str, arguments: Mapping[str, str], offers: Sequence[NodeOffer] = ()) -> str:
-        """Return `document` as text; it is made in a thread.
+    async def answer(
+        self, subject: str, arguments: Mapping[str, str], offers: Sequence[NodeOffer] = (), *, masked: bool = False
+    ) -> str:
+        """Return `document` as text; it is made in a thread. masked: without the values of secrets.
 
         Raises:
             EcsError: as `document`.
         """
         assert self._blocking is not None, "who answers needs threads"
-        return await self._blocking.start(self._text, subject, dict(arguments), tuple(offers))
+        return await self._blocking.start(self._text, subject, dict(arguments), tuple(offers), masked)
 
     def document(self, subject: str, arguments: Mapping[str, str], offers: Sequence[NodeOffer] = ()) -> dict[str, Any]:
         """Return the answer to a question, with its `schema`. Blocks for as long as reading and expanding take.
@@ -124,8 +127,13 @@ class Consultant:
         notes = [f"nobody serves {what}" for what in unserved(workflow, found.served, critical=False)]
         return {"schema": "ecs/environment-plan/1", **made.document(), "notes": [*found.notes, *notes]}
 
-    def _text(self, subject: str, arguments: Mapping[str, str], offers: Sequence[NodeOffer]) -> str:
-        return json.dumps(self.document(subject, arguments, offers), ensure_ascii=False)
+    def _text(self, subject: str, arguments: Mapping[str, str], offers: Sequence[NodeOffer], masked: bool) -> str:
+        document = self.document(subject, arguments, offers)
+        if masked:
+            tree = self._tree()
+            tables = (self._defaults, installed(tree, "defaults"), installed(tree, "vars"), variables(arguments))
+            document = masked_document(document, tables)
+        return json.dumps(document, ensure_ascii=False)
 
     # templates
 
