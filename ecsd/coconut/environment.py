@@ -157,6 +157,10 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
         nodes = sorted({task["node"] for task in old})
         age = max(task["age_ms"] for task in old) / 1000
         yield f"SUSPECT      {len(old)} tasks on {', '.join(nodes)}: not heard of for {age:.1f} s"
+    if stalled := [task for task in document["tasks"] if task["stalled"]]:
+        more = f" and {len(stalled) - 3} more" if len(stalled) > 3 else ""
+        names = ", ".join(f"{task['role']} on {task['node']}" for task in stalled[:3])
+        yield f"STALLED      {names}{more}: {stalled[0]['error'] or 'does not answer'}"
 
 
 SUSPECT_MS = 1500

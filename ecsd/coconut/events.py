@@ -103,7 +103,7 @@ def short_line(event: Event) -> str:
         event.environment,
         event.kind,
         event.transition,
-        event.state,
+        "" if event.kind == "operation.end" and not event.environment else event.state,
         event.moment,
         event.role,
         event.name,

@@ -280,7 +280,7 @@ def _names(detectors: Iterable[str]) -> tuple[str, ...]:
 
 
 def _says(lock: LockRecord) -> str:
-    return f"{lock.owner} has locked since {when(lock.since_ms)}{_because(lock.reason)}"
+    return f"has been locked by {lock.owner} since {when(lock.since_ms)}{_because(lock.reason)}"
 
 
 def _because(reason: str) -> str:

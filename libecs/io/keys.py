@@ -68,6 +68,7 @@ MAX_APPROVED = 2
 OWNER_NAME = "owner"
 """The admin that a core makes on its first start."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_WHO = "coconut key list shows whose keys wait, and who is invited and has not joined yet"
 _SETTLE_S = 0.02
 """From the first sign of a changed file until all are read: several mostly change together."""
 
@@ -145,7 +146,7 @@ class Keyring:
         try:
             return self._entries[name]
         except KeyError:
-            raise NotFound(f"there is no key of {name!r}", hint="coconut key list") from None
+            raise NotFound(f"there is no key of {name!r}", hint=_WHO) from None
 
     def reload(self) -> None:
         """Read all files anew."""
@@ -230,7 +231,7 @@ class Keyring:
         """
         entry = self.entry(name)
         if not entry.having(KeyState.PENDING):
-            raise NotFound(f"no key of {name} waits for approval", hint="coconut key list")
+            raise NotFound(f"no key of {name} waits for approval", hint=_WHO)
         kept = tuple(key for key in entry.keys if key.state is not KeyState.PENDING)
         for key in entry.having(KeyState.PENDING):
             _check_room(name, kept, KeyState.APPROVED)
@@ -241,7 +242,7 @@ class Keyring:
         """Forget the pending keys of somebody. Raises NotFound."""
         entry = self.entry(name)
         if not entry.having(KeyState.PENDING):
-            raise NotFound(f"no key of {name} waits for approval", hint="coconut key list")
+            raise NotFound(f"no key of {name} waits for approval", hint=_WHO)
         return self._write(
             attrs.evolve(entry, keys=tuple(key for key in entry.keys if key.state is not KeyState.PENDING))
         )

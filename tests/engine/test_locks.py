@@ -66,7 +66,7 @@ def test_nobody_touches_an_environment_with_a_detector_that_another_has_locked(v
 
     assert isinstance(told, Finished)
     assert told.code == "E_DENIED"
-    assert f"environment {environment} holds detector tpc, which anna has locked since 2023-11-14" in told.message
+    assert f"environment {environment} holds detector tpc, which has been locked by anna since 2023-11-14" in told.message
     assert "(calibration)" in told.message
     assert bench.state is EnvState.CONFIGURED
     assert "x" not in bench.core.requests.operations
@@ -107,7 +107,7 @@ def test_locks_are_taken_all_or_none_and_their_fences_grow() -> None:
     taken = lock(bench, "3", "its", "mft", who=BERT)
 
     assert refused.code == "E_CONFLICT"
-    assert "detector tpc anna has locked since" in refused.message
+    assert "detector tpc has been locked by anna since" in refused.message
     assert list(locks(bench)) == ["its", "mft", "tpc"]
     fences = json.loads(taken.message)
     assert fences == {name: locks(bench)[name].fence for name in ("its", "mft")}
@@ -257,7 +257,7 @@ def test_a_lock_taken_while_the_workflow_is_loaded_counts() -> None:
     bench.run()
 
     assert bench.answers["1"].code == "E_DENIED"
-    assert "which anna has locked" in bench.answers["1"].message
+    assert "which has been locked by anna" in bench.answers["1"].message
     assert bench.core.environments == {}
 
 

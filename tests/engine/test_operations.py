@@ -175,12 +175,12 @@ def test_two_that_race_come_one_after_the_other_and_the_loser_hears_of_whom(
     assert set(codes) <= {"", "E_CONFLICT", "E_STATE", "E_DENIED", "E_NOT_FOUND", "E_INVALID"}
     loser = answers["second"]
     if loser.code == "E_CONFLICT" and second == "lock":
-        assert "detector its anna has locked since 2023-11-14 " in loser.message
+        assert "detector its has been locked by anna since 2023-11-14 " in loser.message
     elif loser.code == "E_CONFLICT":
         assert f"environment {environment}" in loser.message
         assert "is in progress, by anna since 2023-11-14 " in loser.message
     if loser.code == "E_DENIED":
-        assert "which anna has locked since 2023-11-14 " in loser.message
+        assert "which has been locked by anna since 2023-11-14 " in loser.message
     if answers["first"].code == "E_CONFLICT":
         assert second.startswith("destroy")
     for name in ("first", "second"):

@@ -1,0 +1,46 @@
+"""What people read about one environment and of one event."""
+
+from __future__ import annotations
+
+import attrs
+
+from ecsd.coconut.documents import environment_document
+from ecsd.coconut.environment import page
+from ecsd.coconut.events import short_line
+from libecs.fsm import EnvState, Status, TaskState
+from libecs.wire.info import EnvironmentInfo, Event, RoleInfo, TaskInfo
+from libecs.wire.node import Phase
+
+
+def with_tasks(*tasks: TaskInfo) -> list[str]:
+    roles = tuple(
+        RoleInfo(path=path, kind="task", state=TaskState.RUNNING, status=Status.ACTIVE, critical=True)
+        for path in ("w", *(task.role for task in tasks))
+    )
+    info = EnvironmentInfo(
+        environment="e1", name="shift", workflow="w", revision="r", state=EnvState.RUNNING, run_number=7, tasks=tasks,
+        roles=roles,
+    )  # fmt: skip
+    return list(page(environment_document(info, whole=True)))
+
+
+def task(role: str) -> TaskInfo:
+    return TaskInfo(
+        task=f"t{role}", role=f"w.{role}", class_name="c", mode="direct", node="n1", critical=True,
+        phase=Phase.ACTIVE, state=TaskState.RUNNING, pid=1,
+    )  # fmt: skip
+
+
+def test_tasks_that_do_not_answer_are_named_on_the_page_of_their_environment() -> None:
+    stalled = [attrs.evolve(task(role), stalled=True, error="does not answer for 3.0 s") for role in "abcd"]
+
+    assert not any("STALLED" in line for line in with_tasks(task("a")))
+    assert with_tasks(stalled[0], task("b"))[-1] == "STALLED      w.a on n1: does not answer for 3.0 s"
+    assert with_tasks(*stalled)[-1] == "STALLED      w.a on n1, w.b on n1, w.c on n1 and 1 more: does not answer for 3.0 s"
+
+
+def test_the_end_of_an_operation_on_no_environment_has_no_state() -> None:
+    event = Event(sequence=1, unix_ms=0, kind="operation.end", state="STANDBY", text="a1-4")
+
+    assert short_line(event).endswith("operation.end  a1-4")
+    assert short_line(attrs.evolve(event, environment="e1")).endswith("e1  operation.end  STANDBY  a1-4")
