@@ -36,7 +36,9 @@ def test_tasks_that_do_not_answer_are_named_on_the_page_of_their_environment() -
 
     assert not any("STALLED" in line for line in with_tasks(task("a")))
     assert with_tasks(stalled[0], task("b"))[-1] == "STALLED      w.a on n1: does not answer for 3.0 s"
-    assert with_tasks(*stalled)[-1] == "STALLED      w.a on n1, w.b on n1, w.c on n1 and 1 more: does not answer for 3.0 s"
+    assert (
+        with_tasks(*stalled)[-1] == "STALLED      w.a on n1, w.b on n1, w.c on n1 and 1 more: does not answer for 3.0 s"
+    )
 
 
 def test_the_end_of_an_operation_on_no_environment_has_no_state() -> None:

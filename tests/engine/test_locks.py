@@ -66,7 +66,9 @@ def test_nobody_touches_an_environment_with_a_detector_that_another_has_locked(v
 
     assert isinstance(told, Finished)
     assert told.code == "E_DENIED"
-    assert f"environment {environment} holds detector tpc, which has been locked by anna since 2023-11-14" in told.message
+    assert (
+        f"environment {environment} holds detector tpc, which has been locked by anna since 2023-11-14" in told.message
+    )
     assert "(calibration)" in told.message
     assert bench.state is EnvState.CONFIGURED
     assert "x" not in bench.core.requests.operations
