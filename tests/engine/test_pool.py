@@ -13,7 +13,7 @@ from libecs.wire.node import Phase
 from libecs.workflow.role import Channel, Workflow
 from tests.engine.bench import Bench
 from tests.engine.flows import call, task, workflow
-from tests.engine.test_modify import configured, detectors, up
+from tests.engine.detectors import configured, detectors, up
 
 
 def keep(bench: Bench, **options: bool) -> str:
@@ -63,6 +63,24 @@ def test_tasks_that_are_kept_are_used_again_with_other_channels_and_properties(s
         (event.state, event.name, [role for role, _ in event.tasks]) for event in bench.events if event.kind == "pool"
     ]
     assert said == [("IDLE", "n1", ["w.a"]), ("IDLE", "n2", ["w.b"]), ("USED", "n1", ["w.a"]), ("USED", "n2", ["w.b"])]
+
+
+def test_a_task_that_is_being_ended_by_force_is_not_kept() -> None:
+    bench = Bench(two(), ("n1", "n2"))
+    bench.create(EnvState.DEPLOYED)
+    bench.nodes["n1"].deaf = True  # its end is on the way
+    ended = bench.task("w.a").task
+    assert bench.ask(client.EndTasks(operation="e", tasks=(ended,), force=True))[-1].code == ""  # type: ignore[attr-defined]
+
+    bench.ask_later(client.Destroy(operation="d", environment=bench.show().environment, keep_tasks=True))
+    bench.run()
+    assert ended not in bench.core.pool.idle
+    assert len(bench.core.pool.idle) == 1
+
+    bench.nodes["n1"].deaf = False
+    bench.wait(6.0)
+    assert bench.nodes["n1"].killed == ["w.a"]
+    assert not bench.records.get("condemned")
 
 
 def test_another_command_needs_another_process() -> None:
