@@ -1,0 +1,238 @@
+"""Who is invited, approved, listed and revoked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import pytest
+
+from libecs.access import Role
+from libecs.engine.effects import Audit, DoWork
+from libecs.errors import Conflict, Denied, EcsError, InvalidInput, NotFound
+from libecs.io import lobby as lobbies
+from libecs.io.enrolment import enrol
+from libecs.io.keys import KeyPair, KeyState
+from libecs.io.keywork import KeyWork
+from libecs.io.link import Context
+from libecs.wire.client import Work
+from tests.security.inviting import ALICE, BOB, Core
+
+# who is invited
+
+
+async def test_a_name_that_is_in_use_is_not_invited_again(context: Context, core: Core) -> None:
+    early, other = core.invite(), core.invite("flp1", "node")
+    await enrol(context, early, ALICE)
+
+    with pytest.raises(Conflict, match="alice has a key already"):
+        core.invite()
+    with pytest.raises(Conflict, match="alice is a viewer"):
+        core.invite(kind="node", rotate="1")
+    with pytest.raises(Conflict, match="that of alice"):
+        await enrol(context, other, ALICE)
+
+
+async def test_a_second_key_keeps_role_and_scope(context: Context, core: Core) -> None:
+    with pytest.raises(Conflict, match="no key that a second one could follow"):
+        core.invite(rotate="1")
+    await enrol(context, core.invite(role="operator", detectors="its", auto="1"), ALICE)
+
+    await enrol(context, core.invite(role="admin", rotate="1", auto="1"), BOB)
+
+    old, new = core.keyring.principal(ALICE.public), core.keyring.principal(BOB.public)
+    assert old is not None
+    assert new is not None
+    assert (new.role, new.detectors) == (old.role, old.detectors) == (Role.OPERATOR, frozenset({"its"}))
+
+
+async def test_a_revoked_name_may_be_invited_with_another_role_and_never_with_the_old_key(
+    context: Context, core: Core
+) -> None:
+    await enrol(context, core.invite(role="admin", auto="1"), ALICE)
+    core.keyring.add("owner", Role.ADMIN, KeyPair.new().public, state=KeyState.APPROVED, by="", now_ms=0)
+    core.work.revoke({"name": "alice"}, "owner")
+
+    again = core.invite(role="viewer", auto="1")
+
+    with pytest.raises(Conflict, match="was revoked"):
+        await enrol(context, again, ALICE)
+    await enrol(context, again, BOB)
+    principal = core.keyring.principal(BOB.public)
+    assert principal is not None
+    assert principal.role is Role.VIEWER
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": "../x"}, "no name"),
+        ({"name": ""}, "no name"),
+        ({"kind": "god"}, "no invitation for a 'god'"),
+        ({"role": "god"}, "no role"),
+        ({"role": "node"}, "a user is no node"),
+        ({"role": "viewer", "detectors": "its"}, "only an operator has a scope"),
+        ({"kind": "node", "detectors": "its"}, "only an operator has a scope"),
+        ({"proof": ""}, "SHA-256"),
+        ({"proof": "g" * 64}, "SHA-256"),
+    ],
+)
+async def test_a_wrong_invitation_is_refused(core: Core, arguments: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        core.work.invite({"name": "alice", "kind": "user", "proof": "0" * 64, **arguments}, "owner")
+
+    assert not core.lobby.is_open
+
+
+# the other work
+
+
+async def test_pending_keys_are_approved_or_refused(context: Context, core: Core) -> None:
+    await enrol(context, core.invite(), ALICE)
+    await enrol(context, core.invite("bob"), BOB)
+
+    assert core.work.approve({"name": "alice"}, "owner") == {
+        "name": "alice",
+        "approved": True,
+        "role": "viewer",
+        "keys": [ALICE.public[:8]],
+    }
+    assert core.work.approve({"name": "bob", "refuse": "1"}, "owner") == {"name": "bob", "approved": False}
+
+    assert set(core.keyring.entries) == {"alice"}
+    with pytest.raises(NotFound):
+        core.work.approve({}, "owner")
+
+
+async def test_the_last_admin_stays(core: Core) -> None:
+    core.keyring.add("owner", Role.ADMIN, ALICE.public, state=KeyState.APPROVED, by="", now_ms=0)
+    core.keyring.add("flp1", Role.NODE, BOB.public, state=KeyState.APPROVED, by="", now_ms=0)
+
+    with pytest.raises(Conflict, match="no admin would be left"):
+        core.work.revoke({"name": "owner"}, "owner")
+
+    assert core.work.revoke({"name": "flp1"}, "owner") == {"name": "flp1", "keys": [BOB.public[:8]]}
+    with pytest.raises(NotFound):
+        core.work.revoke({"name": "nobody"}, "owner")
+
+
+async def test_an_invitation_that_nobody_used_can_be_revoked(context: Context, core: Core) -> None:
+    invitation = core.invite()
+
+    assert core.work.revoke({"name": "alice"}, "owner") == {"name": "alice", "keys": []}
+
+    with pytest.raises(Denied):
+        await enrol(context, invitation, ALICE)
+
+
+async def test_an_invitation_of_somebody_whose_keys_were_revoked_can_be_revoked(context: Context, core: Core) -> None:
+    core.keyring.add("owner", Role.ADMIN, KeyPair.new().public, state=KeyState.APPROVED, by="", now_ms=0)
+    await enrol(context, core.invite(auto="1"), ALICE)
+    core.work.revoke({"name": "alice"}, "owner")
+    again = core.invite(auto="1")
+
+    assert core.work.revoke({"name": "alice"}, "owner") == {"name": "alice", "keys": []}
+
+    with pytest.raises(Denied):
+        await enrol(context, again, BOB)
+
+
+async def test_an_audit_log_that_cannot_be_written_is_an_error_for_who_is_turned_away(
+    context: Context, core: Core
+) -> None:
+    invitation = core.invite()
+
+    def full(lines: Sequence[Audit], unix_ms: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    core.lobby._audit = full
+
+    with pytest.raises(EcsError, match="cannot write its keys"):
+        await enrol(context, attrs.evolve(invitation, name="bob"), BOB)
+
+
+async def test_invitations_end_though_their_file_cannot_be_written(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    core.invite()
+    core.now += lobbies.LIFETIME_MS + 1
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lobbies, "write_private", full)
+    core.lobby._end()
+
+    assert not core.lobby.is_open
+
+
+async def test_to_revoke_a_key_ends_the_invitation_for_a_second_one(context: Context, core: Core) -> None:
+    await enrol(context, core.invite(auto="1"), ALICE)
+    second = core.invite(rotate="1", auto="1")
+
+    core.work.revoke({"name": "alice"}, "owner")
+
+    with pytest.raises(Denied):
+        await enrol(context, second, BOB)
+
+
+async def test_one_gives_oneself_a_second_key_and_drops_the_first(core: Core) -> None:
+    core.keyring.add("alice", Role.OPERATOR, ALICE.public, state=KeyState.APPROVED, by="", now_ms=0)
+
+    core.work.rotate({"add": BOB.public}, "alice")
+    assert core.keyring.principal(ALICE.public)
+    assert core.keyring.principal(BOB.public)
+    with pytest.raises(Conflict, match="2 approved keys"):
+        core.work.rotate({"add": KeyPair.new().public}, "alice")
+    assert core.work.rotate({"only": BOB.public}, "alice") == {"name": "alice", "revoked": [ALICE.public[:8]]}
+
+    assert core.keyring.principal(ALICE.public) is None
+    assert core.keyring.principal(BOB.public)
+    with pytest.raises(NotFound, match="no key"):
+        core.work.rotate({"only": ALICE.public}, "alice")
+    with pytest.raises(NotFound):
+        core.work.rotate({"only": BOB.public}, "mallory")
+    for arguments in ({}, {"add": ALICE.public, "only": BOB.public}, {"add": "x"}):
+        with pytest.raises(InvalidInput):
+            core.work.rotate(arguments, "alice")
+
+
+async def test_work_is_performed_by_its_name(core: Core) -> None:
+    core.keyring.add("alice", Role.VIEWER, ALICE.public, state=KeyState.PENDING, by="", now_ms=0)
+    works = core.work.works()
+
+    effect = DoWork(work=Work(operation="1", name="key.approve", arguments={"name": "alice"}), requester="owner")
+    answer = await works["key.approve"](effect)
+
+    assert json.loads(answer)["approved"] is True
+    assert set(works) == {"key.invite", "key.approve", "key.revoke", "key.rotate"}
+
+
+async def test_a_core_without_keys_invites_nobody(core: Core) -> None:
+    work = KeyWork(
+        core.keyring, None, core_key="", endpoint=lambda: "", audit_folder=core.folder, now_ms=lambda: core.now
+    )
+
+    with pytest.raises(Conflict, match="--insecure"):
+        work.invite({"name": "a", "proof": "0" * 64}, "")
+    assert work.list_document()["invitations"] == []
+
+
+async def test_keys_are_listed_without_being_told_whole(context: Context, core: Core) -> None:
+    await enrol(context, core.invite(role="operator", detectors="its"), ALICE)
+    core.invite("bob")
+
+    text = core.work.consult("key.list", {})
+
+    assert text is not None
+    document = json.loads(text)
+    assert ALICE.public not in text
+    assert document["keys"] == [
+        {"name": "alice", "role": "operator", "detectors": ["its"], "key": ALICE.public[:8], "state": "pending",
+         "added_ms": 1_000_000, "by": "owner"}
+    ]  # fmt: skip
+    assert [one["name"] for one in document["invitations"]] == ["bob"]
+    assert json.loads(core.work.consult("audit.tail", {"lines": "3"}) or "")["lines"] == []
+    assert core.work.consult("template.list", {}) is None
+    with pytest.raises(InvalidInput, match="no number of lines"):
+        core.work.consult("audit.tail", {"lines": "-1"})
