@@ -124,7 +124,7 @@ async def carry_out(
         error.hint = next_
         raise
     except TransitionFailed as error:
-        error.hint = _advice(error, operation.made or environment, target)
+        error.hint = _advice(error, operation, operation.made or environment, target)
         raise
     return Outcome(
         operation=operation.id,
@@ -141,10 +141,14 @@ async def _settled(ended: asyncio.Event) -> None:
             await ended.wait()
 
 
-def _advice(error: TransitionFailed, environment: str, target: Target) -> str:
+def _advice(error: TransitionFailed, operation: Operation, environment: str, target: Target) -> str:
     """Return commands that help with an environment that did not get where it should."""
+    from libecs.fsm import EnvState
+
     if not environment:
         return error.hint
+    if operation.finished.result().state in (EnvState.CONFIGURED, EnvState.RUNNING):  # it goes on as it was
+        return f"coconut environment show {environment} --tasks{target.words}"
     role = next((path for path in error.failures if " " not in path), "")  # others are groups of tasks, in words
     logs = [f"coconut task logs {environment} {role}{target.words}"] if role else []
     verbs = [f"coconut environment {verb} {environment}{target.words}" for verb in ("recover", "destroy")]

@@ -271,6 +271,20 @@ def test_modify_takes_a_detector_out_and_back(at_core) -> None:
     assert at_core("environment", "show", "all", "--json").document["excluded"] == []
 
 
+def test_what_cannot_be_put_back_stays_out_and_nobody_is_told_to_destroy_the_rest(at_core) -> None:
+    at_core("environment", "create", "detectors", "--name", "all", "-q")
+    at_core("environment", "modify", "all", "--exclude", "tpc", "-q")
+    at_core("node", "drain", "n1")
+    ran = at_core("environment", "modify", "all", "--include", "tpc", "-q")
+    at_core("node", "undrain", "n1")
+
+    assert ran.status == 7
+    assert "what was to be put back stays excluded" in ran.err
+    assert "--tasks" in ran.err.rpartition("next: ")[2]
+    assert "destroy" not in ran.err
+    assert at_core("environment", "show", "all", "--json").document["state"] == "CONFIGURED"
+
+
 def test_modify_of_what_is_not_there_says_what_is(at_core) -> None:
     at_core("environment", "create", "detectors", "--name", "all", "-q")
 
