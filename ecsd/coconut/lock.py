@@ -93,8 +93,8 @@ def take(output: Output, detectors: tuple[str, ...], reason: str, force: bool, y
     async def work(ecs: AsyncEcs) -> None:
         if force:
             output.confirm(f"take {', '.join(detectors)} from whoever has them?", yes=yes)
-        await ecs.take_locks(detectors, reason=reason, force=force)
-        await _told(ecs, output, detectors, "taken")
+        done = await ecs.take_locks(detectors, reason=reason, force=force)
+        await _told(ecs, output, detectors, "taken", done.hint)
 
     return Target.of(options).run(work)
 
@@ -150,19 +150,22 @@ def request(output: Output, detectors: tuple[str, ...], reason: str, **options: 
 
     async def work(ecs: AsyncEcs) -> None:
         try:
-            await ecs.take_locks(detectors, reason=reason)
+            done = await ecs.take_locks(detectors, reason=reason)
         except Conflict as error:
             error.hint = "its holder was told that you want it; coconut lock list --watch"
             raise
-        await _told(ecs, output, detectors, "taken")
+        await _told(ecs, output, detectors, "taken", done.hint)
 
     return Target.of(options).run(work)
 
 
-async def _told(ecs: AsyncEcs, output: Output, detectors: tuple[str, ...], word: str) -> None:
+async def _told(ecs: AsyncEcs, output: Output, detectors: tuple[str, ...], word: str, warning: str = "") -> None:
     from ecsd.coconut.documents import lock_document
 
     locks = [lock_document(lock) for lock in (await ecs.show_locks()).locks]
     mine = [lock for lock in locks if lock["detector"] in detectors]
-    fields = {"done": word, "detectors": list(detectors), "locks": mine}
+    fields: dict[str, Any] = {"done": word, "detectors": list(detectors), "locks": mine}
+    if warning:
+        fields["warning"] = warning
+        output.say(f"warning: {warning}")
     output.document("lock", fields, [f"{word}: {', '.join(detectors) or 'all that were yours'}"])

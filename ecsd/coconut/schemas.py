@@ -162,7 +162,7 @@ SCHEMAS: dict[str, Schema] = {
     "ecs/key-revoke/1": ANY_MAP,
     "ecs/key-rotate/1": ANY_MAP,
     "ecs/line/1": object_(_LINE, {"severity": TEXT, "run": maybe(WHOLE)}),
-    "ecs/lock/1": object_({"done": TEXT, "detectors": TEXTS, "locks": many(LOCK)}),
+    "ecs/lock/1": object_({"done": TEXT, "detectors": TEXTS, "locks": many(LOCK)}, {"warning": TEXT}),
     "ecs/lock-list/1": object_({"locks": many(LOCK)}),
     "ecs/login/1": ANY_MAP,
     "ecs/modify-plan/1": object_(

@@ -18,6 +18,7 @@ from libecs.engine.environment import Environment
 from libecs.engine.records import CORE, LOCK, LockRecord
 from libecs.errors import Conflict, Denied, EcsError, UsageError, quoted
 from libecs.fsm import EnvState
+from libecs.language.program import suggest
 from libecs.wire import client
 from libecs.wire.codec import pack_value, unpack_value
 from libecs.wire.info import LockInfo
@@ -215,6 +216,18 @@ class Locks:
             self._put(name, owner, message.reason[:MAX_REASON])
             self._event(name, "FORCED" if old is not None else "TAKEN", how, True)
         return json.dumps({name: self.held[name].fence for name in names})
+
+    def strangers(self, detectors: Iterable[str], inventory: Iterable[str]) -> str:
+        """Return a warning about detectors that neither the inventory nor a living environment knows, "" if all are
+        known, or nothing is. They may be new, and then there is nothing wrong with a lock; or a slip of the pen.
+        """
+        known = {*inventory, *self.in_use()}
+        unknown = [name for name in detectors if name not in known]
+        if not known or not unknown:
+            return ""
+        text = f"nothing here knows {_detectors(unknown)}, and the lock is yours all the same"
+        guess = suggest(unknown[0], sorted(known))
+        return f"{text}; {guess}" if guess else text
 
     def unlock(self, message: client.Unlock) -> str:
         """Give detectors back; return which, as JSON. One that nobody has is given back already.

@@ -6,7 +6,7 @@ no record; what can't be done now is refused, on record; all else is accepted, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import attrs
@@ -43,6 +43,10 @@ class Desk(works.Desk, operations.Desk, Protocol):
     locks: Locks
     no_room: str
     """Why nothing new is begun, "" if it is."""
+
+    @property
+    def known_detectors(self) -> Iterable[str]:
+        """Detectors of the inventory."""
 
     @property
     def owners(self) -> Mapping[str, Environment]:
@@ -173,7 +177,10 @@ class Requests:
             self._finish(message.operation, self._error(message, refused), told=True)
             return
         if done is not None:
-            self.finish(message.operation, Finished(operation="", message=done))
+            warning = ""
+            if isinstance(message, client.Lock):
+                warning = desk.locks.strangers(message.detectors, desk.known_detectors)
+            self.finish(message.operation, Finished(operation="", message=done, hint=warning))
             return
         desk.emit(Send(peer, client.Accepted(operation=message.operation, environment=environment)))
         if isinstance(message, client.Create):

@@ -111,7 +111,16 @@ def trespass(
             )
         if problem := locks.problem(detectors, requester, what):
             return problem
-    return None
+    loading = environments.get(getattr(message, "environment", ""))
+    if loading is None or loading.workflow is not None or who.detectors is None:
+        return None
+    if loading.record.requester == requester:
+        return None
+    return Denied(
+        f"{described(who)} may not touch environment {loading.id}: it is being loaded for "
+        f"{loading.record.requester or 'its owner'}, and nobody knows yet which detectors it holds",
+        hint="ask again in a moment",
+    )
 
 
 def _touched(
@@ -119,8 +128,7 @@ def _touched(
 ) -> Iterable[tuple[str, frozenset[str]]]:
     """Return what a request touches, in words, and the detectors there. What does not exist is touched by nobody."""
     if isinstance(message, client.Create):
-        named = message.variables.get("detectors") or message.variables.get("detector") or ""
-        yield "the environment", frozenset(read_list(named))
+        yield "the environment", _asked_for(message.variables)
         return
     if isinstance(message, client.EndTasks):
         chosen = [owner_of[task] for task in message.tasks if task in owner_of] if message.force else []
@@ -128,7 +136,12 @@ def _touched(
         names = [getattr(message, "environment", ""), getattr(message, "take_from", "")]
         chosen = [environments[name] for name in names if name in environments]
     for env in dict.fromkeys(chosen):
-        yield f"environment {env.id}", locks.of(env)
+        yield f"environment {env.id}", _asked_for(env.record.variables) if env.workflow is None else locks.of(env)
+
+
+def _asked_for(variables: Mapping[str, str]) -> frozenset[str]:
+    """Return the detectors that a request names: all that is known of an environment before its workflow is loaded."""
+    return frozenset(read_list(variables.get("detectors") or variables.get("detector") or ""))
 
 
 # the audit log

@@ -8,6 +8,8 @@ import attrs
 import pytest
 
 from libecs.access import OWNER, Principal, Role
+from libecs.engine.core import CoreEngine, CoreSettings
+from libecs.engine.effects import Expand, Expanded, Received
 from libecs.engine.locks import detectors_of, read_list, when
 from libecs.fsm import EnvState
 from libecs.wire import client
@@ -261,6 +263,113 @@ def test_a_lock_taken_while_the_workflow_is_loaded_counts() -> None:
     assert bench.answers["1"].code == "E_DENIED"
     assert "which has been locked by anna" in bench.answers["1"].message
     assert bench.core.environments == {}
+
+
+@attrs.define
+class Loading:
+    """A core whose environments are being loaded until `loaded` says otherwise."""
+
+    bench: Bench
+
+    def create(self, id: str, who: Principal, **variables: str) -> str:
+        message = client.Create(operation=id, workflow="t", variables=variables)
+        effects = self.bench.core.handle(Received("c", message, who), self.bench.now)
+        self.bench.perform([effect for effect in effects if not isinstance(effect, Expand)])
+        return list(self.bench.core.environments)[-1]
+
+    def loaded(self, environment: str) -> None:
+        self.bench.queue.append(Expanded(job=environment, workflow=self.bench.workflow))
+        self.bench.run()
+
+
+@pytest.fixture
+def loading() -> Loading:
+    return Loading(Bench(workflow(task("a"), variables={"detectors": "its"})))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_that_are_loaded_at_once_the_first_that_is_there_has_the_detector(loading: Loading, first: int) -> None:
+    both = [loading.create("0", ANNA), loading.create("1", BERT)]
+
+    loading.loaded(both[first])
+    loading.loaded(both[1 - first])
+
+    assert loading.bench.answers[str(first)].code == ""
+    assert loading.bench.answers[str(1 - first)].code == "E_CONFLICT"
+    assert list(loading.bench.core.environments) == [both[first]]
+
+
+def test_a_lock_that_is_taken_while_a_restarted_core_loads_counts(loading: Loading) -> None:
+    bench = loading.bench
+    environment = loading.create("1", BERT)
+    bench.core = CoreEngine(bench.settings, bench.records)
+    bench.perform([one for one in bench.core.start(bench.now) if not isinstance(one, Expand)])
+
+    lock(bench, "l", "its")
+    loading.loaded(environment)
+    bench.wait(4.0)  # its nodes may come first
+
+    assert bench.core.environments == {}
+    assert not bench.nodes["n1"].specs
+
+
+def test_a_lock_is_free_again_only_when_it_is_given_back_not_when_something_is_loaded(loading: Loading) -> None:
+    lock(loading.bench, "l", "its")
+    environment = loading.create("1", ANNA)
+    unlock(loading.bench, "u")
+    lock(loading.bench, "l2", "its", who=BERT)
+
+    loading.loaded(environment)
+
+    assert loading.bench.answers["1"].code == "E_DENIED"
+
+
+def test_what_a_request_names_is_known_before_its_workflow_is_loaded(loading: Loading) -> None:
+    environment = loading.create("1", ANNA, detectors="its")
+    lock(loading.bench, "l", "its", who=ANNA)
+
+    (told,) = loading.bench.ask(client.Destroy(operation="x", environment=environment, force=True), "c", BERT)
+
+    assert isinstance(told, Finished)
+    assert told.code == "E_DENIED"
+    assert "which has been locked by anna" in told.message
+
+
+def test_nobody_with_a_scope_ends_what_is_loaded_for_somebody_else(loading: Loading) -> None:
+    environment = loading.create("1", ANNA)
+    destroy = client.Destroy(operation="x", environment=environment, force=True)
+
+    (told,) = loading.bench.ask(destroy, "c", attrs.evolve(BERT, detectors=frozenset({"tpc"})))
+    assert isinstance(told, Finished)
+    assert told.code == "E_DENIED"
+    assert "nobody knows yet which detectors it holds" in told.message
+
+    own = loading.bench.ask(destroy, "c", attrs.evolve(ANNA, detectors=frozenset({"its"})))
+    assert isinstance(own[-1], Finished)
+    assert own[-1].code == ""
+
+
+# detectors that nobody knows
+
+
+def test_a_lock_of_a_detector_that_nothing_knows_is_given_with_a_warning() -> None:
+    bench = Bench(
+        workflow(task("a"), variables={"detectors": "its"}), settings=CoreSettings(instance="t", detectors=("trd",))
+    )
+    bench.create()
+
+    assert lock(bench, "1", "its", "trd").hint == ""
+    slip = lock(bench, "2", "ITS", "new")
+
+    assert slip.code == ""
+    assert slip.hint == "nothing here knows detectors ITS, new, and the lock is yours all the same; did you mean its?"
+    assert {"ITS", "new"} < set(locks(bench))
+
+
+def test_where_no_detector_is_known_there_is_nothing_to_warn_of() -> None:
+    bench = Bench(workflow(task("a")))
+
+    assert lock(bench, "1", "anything").hint == ""
 
 
 # which detectors an environment has
