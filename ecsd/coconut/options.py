@@ -16,16 +16,6 @@ from libecs.errors import NotFound, UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def repository_options(function: F) -> F:
-    """Add --repo and --revision."""
-    function = click.option("--revision", default="", metavar="V", help="Branch, tag or commit; default: as it is.")(
-        function
-    )
-    return click.option(
-        "--repo", default="", metavar="R", help="Repository of workflows: folder, git repository or URL; default: here."
-    )(function)
-
-
 def input_options(function: F) -> F:
     """Add what an expansion needs besides the repository: -e, --nodes, --tasks, --kv, --integrations."""
     options = (

@@ -105,9 +105,7 @@ _TAKING = {
 }  # fmt: skip
 _TEMPLATES = {"repository": TEXT, "revision": TEXT}
 _PAIR = {"type": "array", "minItems": 2, "maxItems": 2}
-_FACTS = ("workflow", "revision", "condition", "end_reason", "cause", "requester", "comment")
 _MAPS = ("user_variables", "variables", "configuration", "placement", "tags")
-_PAIRS = dict.fromkeys(_FACTS, _PAIR)
 _SETS = {name: object_({"only_first": TEXTS, "only_second": TEXTS}) for name in ("detectors", "nodes", "excluded")}
 _CHANGES: dict[str, Schema] = {name: {"type": "object", "additionalProperties": _PAIR} for name in _MAPS}
 _LINE = {"role": TEXT, "node": TEXT, "stream": TEXT, "text": TEXT, "unix_ms": maybe(WHOLE)}

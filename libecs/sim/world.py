@@ -246,7 +246,6 @@ class World:
                 partial(self.crowd.receive, name),
             )
         self.latest: Environments | None = None
-        self._latest_asked_s = 0.0
         self.nemesis = Nemesis(self, scenario, self._random("nemesis"))
         self.steps = 0
         self.core.on_birth = self._core_is_born

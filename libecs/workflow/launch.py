@@ -47,7 +47,6 @@ START_VARIABLES = (
 STOP_VARIABLES = (*FILL_INFO, "run_end_time_ms")
 _ORBIT_RESET_SOURCE = "pdp_override_run_start_time"
 _TO_TREE = ("ToPtree",)
-_CLEANUP = "__fmq_cleanup_count"
 _NO_OVERLAY: Overlay = {}
 _NOTHING: Mapping[str, str] = {}
 
