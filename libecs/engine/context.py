@@ -49,6 +49,9 @@ class Context(Protocol):
     def condemn(self, node: str, tasks: Iterable[str]) -> None:
         """End tasks for certain, however long that takes; `Environment.gone` is called for each."""
 
+    def is_condemned(self, task: str) -> bool:
+        """Whether a task is to end, and is not known to be gone yet."""
+
     def adopt_tasks(self, environment: Environment) -> None:
         """Route what nodes say of the environment's tasks to it."""
 

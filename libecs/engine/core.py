@@ -113,6 +113,8 @@ _FROM_NODE = (
 )
 _MUTATIONS = get_args(Mutation)
 _QUESTIONS = get_args(Question)
+_QUIET = frozenset({*_QUESTIONS, node.NodeKeepalive})
+"""Messages that change nothing on record, unless an event tells of it."""
 PATIENCE_S = 3.0
 """So long after its start the core waits for the nodes that it knows before it places anything."""
 MAX_STRANGERS = 1000
@@ -170,6 +172,8 @@ class CoreEngine:
     def next_deadline(self) -> float | None:
         """Monotonic seconds at which Tick is due."""
         due = [] if self._beat_at is None else [self._beat_at]
+        if (late := self.sessions.look_at) is not None:
+            due.append(late)
         if (told := self.telemetry.next_deadline) is not None:
             due.append(told)
         for env in self.environments.values():
@@ -220,6 +224,8 @@ class CoreEngine:
             self._forgive_pause(late)
         if isinstance(input, Received):
             self._received(input.peer, input.message, input.principal)
+            if type(input.message) in _QUIET and not self._events and not self._deferred:
+                return self._out
         elif isinstance(input, Tick):
             self._tick()
         elif isinstance(input, Resume):
@@ -388,6 +394,10 @@ class CoreEngine:
     def node_problem(self, name: str) -> str:
         """Return why a node can't be reached, "" if it can."""
         return self.sessions.problem(name)
+
+    def is_condemned(self, task: str) -> bool:
+        """Whether a task is to end, and is not known to be gone yet."""
+        return self.sessions.condemned.node_of(task) is not None
 
     def new_id(self) -> str:
         """Return an id that was never used."""
@@ -717,6 +727,8 @@ class CoreEngine:
             early, self._early = self._early, []
             for expanded in early:
                 self._expanded(expanded)
+        elif self.sessions.look_at is not None and now >= self.sessions.look_at:
+            self.sessions.look()
         self.telemetry.tick()
         for env in list(self.environments.values()):
             if env.deadline is not None and now >= env.deadline:

@@ -18,7 +18,7 @@ NODE_TABLE = "node"
 GONE_KEPT = 65536
 PING_S = 1.0
 STALLED_S = 2.7
-"""A task has 1.7 s to answer a ping, at least; and who watches hears of a hang within 3 s, with all that lies between."""
+"""A task has 1.7 s to answer a ping, at least, and who watches hears of a hang within 3 s, whatever lies between."""
 
 
 class Desk:

@@ -55,6 +55,8 @@ _COMMANDS = (
 )
 MAX_TAIL = 1024 * 1024
 """Bytes of a task's output that are read at once."""
+LATE_S = 0.2
+"""A tick that is later than this shows that we stood still."""
 COMPLAINT_S = 5.0
 """A line of ERROR this short before a task's end tells more of it than the last line."""
 
@@ -97,6 +99,10 @@ class ExecutorEngine:
         self._outbox = self._desk.outbox
         self._linked = False
         self._next_keepalive = 0.0
+        self._core_heard = 0.0
+        """When anything of the core's session with us came."""
+        self._beat = 0
+        """The last one of the core's keepalives in this session."""
         self._helloed = float("-inf")
         self._next_ping: float | None = None
         self._uses: dict[str, HeldRecord] = {}
@@ -227,6 +233,7 @@ class ExecutorEngine:
             return
         if message.session != self._outbox.session:
             return
+        self._core_heard = self._desk.now.mono_s
         if isinstance(message, node.Launch):
             for spec in message.tasks:
                 self._launch(spec)
@@ -240,8 +247,12 @@ class ExecutorEngine:
                 endings.kill(self._desk, message.id, name)
         elif isinstance(message, node.ReadOutput):
             self._read(message)
-        elif isinstance(message, node.Inquire) or message.seen > self._outbox.sequence:
+        elif isinstance(message, node.Inquire):
             self._outbox.announce(self._desk.tasks.values())
+        else:
+            self._beat = message.beat
+            if message.seen > self._outbox.sequence:
+                self._outbox.announce(self._desk.tasks.values())
 
     def _read(self, message: node.ReadOutput) -> None:
         """Somebody wants to see the end of what a task wrote."""
@@ -276,6 +287,7 @@ class ExecutorEngine:
             self._epoch_seen = message.epoch
             self._desk.emit(Persist(NODE_TABLE, "epoch", str(message.epoch).encode()))
         if self._outbox.session != message.session:
+            self._core_heard, self._beat = self._desk.now.mono_s, 0
             self._next_keepalive = self._desk.now.mono_s + self.settings.keepalive_s
             self._outbox.open(message.session, self._desk.tasks)
             self._desk.bulletins.opened(self._desk.now.mono_s)
@@ -284,18 +296,33 @@ class ExecutorEngine:
 
     def _tick(self) -> None:
         now = self._desk.now.mono_s
-        if (due := self.next_deadline) is not None and now > due + 1.0:
-            self._forgive_pause(now - due)
+        if (due := self.next_deadline) is not None and now > due + LATE_S:
+            self._core_heard = min(now, self._core_heard + now - due)  # what came meanwhile may wait behind this
+            if now > due + 1.0:
+                self._forgive_pause(now - due)
         self._desk.timers.run(now)
         if self._linked and now >= self._next_keepalive:
             if self._outbox.session is None:
                 self._hello()
             else:
-                self._next_keepalive = now + self.settings.keepalive_s
-                self._outbox.send(node.NodeKeepalive(session=self._outbox.session, sequence=self._outbox.sequence))
+                self._keep_alive()
         if self._next_ping is not None and now >= self._next_ping:
             self._next_ping = now + self.settings.ping_s if liveness.ping_all(self._desk) else None
         self._desk.bulletins.run(now)
+
+    def _keep_alive(self) -> None:
+        """Tell the core that we are there, and whether we hear it: it can't know when its words are lost on the way."""
+        outbox, keepalive_s = self._outbox, self.settings.keepalive_s
+        if outbox.session is None:
+            return
+        now = self._desk.now.mono_s
+        unheard_s = now - self._core_heard
+        self._next_keepalive = now + (keepalive_s if unheard_s < 2 * keepalive_s else keepalive_s / 5)
+        outbox.send(
+            node.NodeKeepalive(
+                session=outbox.session, sequence=outbox.sequence, beat=self._beat, unheard_ms=int(unheard_s * 1000)
+            )
+        )
 
     def _forgive_pause(self, lost_s: float) -> None:
         """We were stopped, not the tasks: nobody is late for that."""

@@ -38,6 +38,10 @@ class Node:
     kill_again_at: float = 0.0
     came_ms: int = 0
     """Unix milliseconds of its hello, by our clock."""
+    began: float = 0.0
+    """Monotonic time of its hello."""
+    deaf: bool = False
+    """It says that it does not hear us: what it speaks counts for its tasks, and not as an answer."""
 
     @property
     def shown_reach(self) -> str:

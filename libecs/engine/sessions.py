@@ -6,6 +6,7 @@ asked for until an Announce stands for it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
@@ -29,9 +30,14 @@ FORGET_MS = 14 * 86_400_000
 """What has not come for so long is no node any more."""
 KILL_AGAIN_S = 5.0
 """Condemned tasks are condemned again this often, until they are gone."""
+HEARD_WITHIN_S = 0.25
+"""A keepalive that was sent so long ago should have been heard."""
 SESSIONS_PER_EPOCH = 1_000_000
 MAX_EPOCH = 2**62 // SESSIONS_PER_EPOCH
 """Numbers of sessions made of more don't fit the wire: who has seen such an epoch has seen no core."""
+
+MAX_UNHEARD_MS = 3_600_000
+"""More is not believed."""
 
 FromNode = node.Announce | node.Update | node.Answer | node.NodeKeepalive | node.Fenced
 M = TypeVar("M", bound=FromNode)
@@ -61,6 +67,11 @@ class Sessions:
         self._suspect_s = suspect_s
         self._lost_s = lost_s
         self._count = 0
+        self._beat = 0
+        self._beats: deque[tuple[int, float]] = deque(maxlen=8)
+        """The last keepalives of ours, by their numbers, and when they were sent."""
+        self.look_at: float | None = None
+        """Monotonic time at which a node is late, before the next beat."""
         self._open: dict[int, Node] = {}
         self.nodes: dict[str, Node] = {}
         self.condemned = Condemned()
@@ -84,6 +95,7 @@ class Sessions:
         session = hub.epoch * SESSIONS_PER_EPOCH + self._count
         old = self.nodes.get(hello.node)
         one = Node(hello=hello, peer=peer, session=session, heard=hub.now.mono_s, came_ms=hub.now.unix_ms)
+        one.began = one.heard
         if old is not None:
             one.reach, one.orphans = old.reach, old.orphans
             self._open.pop(old.session or 0, None)
@@ -195,7 +207,10 @@ class Sessions:
         if one is None:
             hub.emit(Send(peer, node.NodeRefused(epoch=hub.epoch, reason="this session is not known")))
             return
-        self._heard(one)
+        if isinstance(message, node.NodeKeepalive):
+            self._listen(one, message)
+        elif not one.deaf:
+            self._heard(one)
         message = self._its_own(one, message, strange)
         if isinstance(message, node.NodeKeepalive):
             if message.sequence > one.sequence or one.gap:
@@ -243,6 +258,22 @@ class Sessions:
         idle = self._hub.pool.idle.get(task)
         place = self.condemned.node_of(task) if idle is None else idle.record.node
         return place is None or place == name
+
+    def _listen(self, one: Node, message: node.NodeKeepalive) -> None:
+        """Count a keepalive as a sign of life, unless the node says in it that it does not hear us."""
+        one.deaf = self._is_deaf(one, message)
+        if not one.deaf:
+            self._heard(one)
+            return
+        one.heard = self._hub.now.mono_s - min(message.unheard_ms, MAX_UNHEARD_MS) / 1000
+        self._judge(one)
+
+    def _is_deaf(self, one: Node, message: node.NodeKeepalive) -> bool:
+        """Tell whether what a node has not heard was really sent: it may be us who were stopped."""
+        if message.unheard_ms < self._suspect_s * 1000:
+            return False
+        missed = [at for number, at in self._beats if number > message.beat and at > one.began]
+        return len(missed) > 1 and self._hub.now.mono_s - missed[1] >= HEARD_WITHIN_S
 
     def _heard(self, one: Node) -> None:
         one.heard = self._hub.now.mono_s
@@ -398,25 +429,42 @@ class Sessions:
 
     def beat(self) -> None:
         """Every half second: keep alive, and see who is late."""
-        hub = self._hub
-        now = hub.now.mono_s
+        now = self._hub.now.mono_s
+        self._beat += 1
+        self._beats.append((self._beat, now))
+        self.look()
         for one in self.nodes.values():
-            self.send(one.name, _keepalive(one.sequence))
-            age = now - one.heard
-            if one.reach is Reach.UP and age >= self._suspect_s:
-                one.reach = Reach.SUSPECT
-                hub.event("node", name=one.name, state="SUSPECT", ok=False, text=f"silent for {age:.1f} s")
-            if one.reach is Reach.SUSPECT and age >= self._lost_s:
-                one.reach = Reach.LOST
-                hub.event("node", name=one.name, state="LOST", ok=False, text=f"silent for {age:.1f} s")
-                self._mark_lost(one.name, True)
+            self.send(one.name, _keepalive(one.sequence, self._beat))
             waiting = self.condemned.of(one.name)
             if waiting and one.session is not None and now >= one.kill_again_at:
                 one.kill_again_at = now + KILL_AGAIN_S
                 self.kill(one.name, waiting)
 
+    def look(self) -> None:
+        """See who is late, and who will be if nothing comes."""
+        dues = []
+        for one in self.nodes.values():
+            self._judge(one)
+            if one.reach is not Reach.LOST:
+                dues.append(one.heard + (self._suspect_s if one.reach is Reach.UP else self._lost_s))
+        self.look_at = min(dues, default=None)
+
+    def _judge(self, one: Node) -> None:
+        """Take a node for SUSPECT or LOST if it was not heard, or has not heard us, for so long."""
+        hub = self._hub
+        age = hub.now.mono_s - one.heard
+        text = f"does not hear the core for {age:.1f} s" if one.deaf else f"silent for {age:.1f} s"
+        if one.reach is Reach.UP and age + 1e-6 >= self._suspect_s:
+            one.reach = Reach.SUSPECT
+            hub.event("node", name=one.name, state="SUSPECT", ok=False, text=text)
+        if one.reach is Reach.SUSPECT and age + 1e-6 >= self._lost_s:
+            one.reach = Reach.LOST
+            hub.event("node", name=one.name, state="LOST", ok=False, text=text)
+            self._mark_lost(one.name, True)
+
     def forgive(self, seconds: float) -> None:
         """We were stopped, not the nodes."""
+        self.look_at = None  # until the next beat
         for one in self.nodes.values():
             one.heard += seconds
 
@@ -435,8 +483,8 @@ class Sessions:
                     spans.degrade(env, self._hub, task.path, f"{spans.STALLED}{task.why()}")
 
 
-def _keepalive(seen: int) -> Callable[[int, int], object]:
-    return lambda session, epoch: node.CoreKeepalive(session=session, epoch=epoch, seen=seen)
+def _keepalive(seen: int, beat: int) -> Callable[[int, int], object]:
+    return lambda session, epoch: node.CoreKeepalive(session=session, epoch=epoch, seen=seen, beat=beat)
 
 
 def _was_launched(env: Environment, task: Task) -> bool:

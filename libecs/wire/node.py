@@ -242,6 +242,8 @@ class CoreKeepalive:
     session: int
     epoch: int
     seen: int
+    beat: int = 0
+    """Grows by one with each of them, whatever the session; 0 = not told."""
 
 
 @NODE.message(7)
@@ -351,10 +353,14 @@ class Answer:
 @NODE.message(20)
 @attrs.frozen(kw_only=True)
 class NodeKeepalive:
-    """Every 0.5 s. `sequence`: number of the last Update."""
+    """Every 0.5 s, and more often while the core is not heard. `sequence`: number of the last Update."""
 
     session: int
     sequence: int
+    beat: int = 0
+    """The last one of CoreKeepalive that was heard in this session."""
+    unheard_ms: int = 0
+    """Since anything was heard of the core in this session, by the node's clock and without pauses of the node."""
 
 
 @NODE.message(21)
