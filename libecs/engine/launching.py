@@ -10,7 +10,7 @@ from libecs.engine import payload
 from libecs.engine.context import Context
 from libecs.engine.effects import Persist
 from libecs.engine.environment import Environment
-from libecs.engine.placement import IDLE_TASK, NodeOffer, Placed, place, runnable, unsatisfied
+from libecs.engine.placement import IDLE_TASK, NodeOffer, Placed, place, runnable
 from libecs.engine.plan import Step, StepKind
 from libecs.engine.pool import Idle
 from libecs.engine.records import LAUNCHED, PLACEMENT, LaunchedRecord, PlacementRecord
@@ -21,6 +21,7 @@ from libecs.fsm import Mode, TaskState
 from libecs.wire import node
 from libecs.wire.codec import pack_value
 from libecs.wire.node import Phase
+from libecs.workflow.constraints import unsatisfied
 from libecs.workflow.role import Role
 
 DEPLOY_S = 90.0

@@ -14,6 +14,7 @@ import attrs
 
 from libecs.errors import Unplaceable
 from libecs.wire.node import Limits
+from libecs.workflow.constraints import unsatisfied
 from libecs.workflow.role import Channel, Constraint, RoleKind, Workflow
 
 IDLE_TASK = "idle task "
@@ -128,16 +129,6 @@ class _Demand:
 Spares = Callable[[int, Callable[[str], bool], str], "tuple[str, str] | None"]
 """From a role, which nodes will do, and where it would best be, to node and id of an idle task; None if none fits."""
 _NEVER_PLACED: Mapping[int, Placed] = {}
-
-
-def unsatisfied(constraint: Constraint, attributes: Mapping[str, str]) -> str:
-    """Return why a node with these attributes does not meet a constraint, "" if it does."""
-    have = attributes.get(constraint.attribute)
-    if have is None:
-        return f"has no attribute {constraint.attribute} (wanted {constraint.value})"
-    if have == constraint.value or ("," in have and constraint.value in have.split(",")):
-        return ""
-    return f"{constraint.attribute} is {have}, not {constraint.value}"
 
 
 def place(

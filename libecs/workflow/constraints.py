@@ -14,16 +14,15 @@ def merge(outer: Iterable[Constraint], inner: Iterable[Constraint]) -> tuple[Con
     return tuple(merged.values())
 
 
-def satisfied(constraints: Iterable[Constraint], attributes: Mapping[str, str]) -> str | None:
-    """Return None if a node with `attributes` satisfies all `constraints`, else why the first one fails.
+def unsatisfied(constraint: Constraint, attributes: Mapping[str, str]) -> str:
+    """Return why a node with these attributes does not meet a constraint, "" if it does.
 
-    All must hold (AliECS obeys the last one only). An attribute holds if its text is the value, or one of its
-    comma-separated parts is.
+    An attribute holds if its text is the value, or one of its comma-separated parts is. All constraints of a role must
+    hold (AliECS obeys the last one only).
     """
-    for constraint in constraints:
-        text = attributes.get(constraint.attribute)
-        if text is None:
-            return f"has no attribute {constraint.attribute!r}, {constraint.value!r} is wanted"
-        if text != constraint.value and not ("," in text and constraint.value in text.split(",")):
-            return f"{constraint.attribute} is {text!r}, {constraint.value!r} is wanted"
-    return None
+    have = attributes.get(constraint.attribute)
+    if have is None:
+        return f"has no attribute {constraint.attribute} (wanted {constraint.value})"
+    if have == constraint.value or ("," in have and constraint.value in have.split(",")):
+        return ""
+    return f"{constraint.attribute} is {have}, not {constraint.value}"

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libecs.engine.effects import Disconnected, Received
-from libecs.engine.placement import NodeOffer, place, runnable, unsatisfied
+from libecs.engine.placement import NodeOffer, place, runnable
 from libecs.errors import Unplaceable
 from libecs.fsm import Mode
 from libecs.wire import client
 from libecs.wire.node import Limits
+from libecs.workflow.constraints import unsatisfied
 from libecs.workflow.role import Channel, Constraint, Workflow
 from tests.engine.bench import Bench
 from tests.engine.flows import task, workflow

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libecs.workflow.constraints import merge, satisfied
+from libecs.workflow.constraints import merge, unsatisfied
 from libecs.workflow.role import Constraint, Role, Workflow
 
 _CONSTRAINTS = st.lists(
@@ -55,19 +55,19 @@ def test_those_of_the_task_class_are_the_outermost(
 @pytest.mark.parametrize(
     ("wanted", "attributes", "reason"),
     [
-        ({}, {}, None),
-        ({"a": "1"}, {"a": "1"}, None),
-        ({"a": "1"}, {"a": "2,1,3"}, None),
-        ({"a": "2,1"}, {"a": "2,1"}, None),
-        ({"a": "1"}, {"a": "2, 1"}, "a is '2, 1', '1' is wanted"),
-        ({"a": "1"}, {"a": "12"}, "a is '12', '1' is wanted"),
-        ({"a": "1"}, {}, "has no attribute 'a', '1' is wanted"),
-        ({"a": "1", "b": "2"}, {"a": "0", "b": "2"}, "a is '0', '1' is wanted"),
-        ({"a": "1", "b": "2"}, {"a": "1", "b": "0"}, "b is '0', '2' is wanted"),
+        ({}, {}, ""),
+        ({"a": "1"}, {"a": "1"}, ""),
+        ({"a": "1"}, {"a": "2,1,3"}, ""),
+        ({"a": "2,1"}, {"a": "2,1"}, ""),
+        ({"a": "1"}, {"a": "2, 1"}, "a is 2, 1, not 1"),
+        ({"a": "1"}, {"a": "12"}, "a is 12, not 1"),
+        ({"a": "1"}, {}, "has no attribute a (wanted 1)"),
+        ({"a": "1", "b": "2"}, {"a": "0", "b": "2"}, "a is 0, not 1"),
+        ({"a": "1", "b": "2"}, {"a": "1", "b": "0"}, "b is 0, not 2"),
     ],
 )
-def test_all_constraints_must_hold(wanted: dict[str, str], attributes: dict[str, str], reason: str | None) -> None:
-    assert satisfied(constraints(**wanted), attributes) == reason
+def test_all_constraints_must_hold(wanted: dict[str, str], attributes: dict[str, str], reason: str) -> None:
+    assert next(filter(None, (unsatisfied(one, attributes) for one in constraints(**wanted))), "") == reason
 
 
 @given(_CONSTRAINTS, _CONSTRAINTS, _CONSTRAINTS)
@@ -79,4 +79,4 @@ def test_merging_is_associative(a: list[Constraint], b: list[Constraint], c: lis
 def test_what_satisfies_the_merge_satisfies_the_inner(outer: list[Constraint], inner: list[Constraint]) -> None:
     attributes = {constraint.attribute: constraint.value for constraint in merge(outer, inner)}
 
-    assert satisfied(inner, attributes) is None
+    assert not any(unsatisfied(constraint, attributes) for constraint in inner)
