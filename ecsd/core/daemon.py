@@ -142,6 +142,7 @@ class CoreDaemon:
                 keep_metrics=options.keep_metrics,
                 version=version(),
                 allow_scripts=options.allow_scripts or options.insecure,
+                guards_scripts=True,
             ),
             store,
             repositories.all,

@@ -67,6 +67,10 @@ FIRST_EPOCH_MS = 1_577_836_800_000
 KEEP_EVENTS = 10_000
 """The last ones stay, however old."""
 _FULL = "the disk that holds the core's state is full: nothing new is begun"
+SCRIPT_S = 30.0
+"""Seconds that the expansion of a workflow may take that a client has brought along."""
+SCRIPT_BYTES = 1 << 30
+"""Address space that it may take."""
 LOOK_UPS = 4
 """Questions that are looked up at a time: threads are left for what goes on."""
 MAX_LOOK_UPS = 200
@@ -121,6 +125,8 @@ class HostSettings:
     """Of the program, for who asks."""
     allow_scripts: bool = True
     """Whether operators, and not admins alone, may bring workflows along that are in no repository."""
+    guards_scripts: bool = False
+    """Whether those are expanded in a process of their own, with limits: those who bring them are other programs."""
 
 
 class CoreHost:
@@ -227,6 +233,7 @@ class CoreHost:
             integrations={name: text for one in functions for name, text in one.texts.items()},
             defaults=settings.defaults,
             worker=ExpansionWorker(),
+            guard=_guard() if settings.guards_scripts else None,
         )
         self._functions = functions
         self._places = places
@@ -430,6 +437,11 @@ class CoreHost:
         except EcsError as error:
             logger.warning("old events stay: %s", error)
         self._timers["retain"] = self._asyncio.call_later(_RETAIN_S, self._retain)
+
+
+def _guard() -> ExpansionWorker:
+    """Return who expands what clients bring along: what takes longer than this belongs into a repository."""
+    return ExpansionWorker(limit_s=SCRIPT_S, memory_bytes=SCRIPT_BYTES, may_do_without=False)
 
 
 def load_records(store: SqliteStore) -> dict[str, dict[str, bytes]]:

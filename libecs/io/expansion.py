@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
@@ -81,7 +82,9 @@ class Expansion:
 
     Small workflows are expanded in a thread, within `SMALL`, which costs nothing before and little beside the engines.
     One that turns out to be larger is begun anew in a worker process, which is ended when it takes too long or too
-    much; starting that one takes half a second. What a script of this process has made stays in a thread.
+    much; starting that one takes half a second. What a script of this process has made stays in a thread. What clients
+    bring along nobody has read before: all of it goes to a `guard`, a worker with tighter limits and no work but that,
+    one after another, so that it takes no more than one thread from the others.
     """
 
     def __init__(
@@ -95,10 +98,11 @@ class Expansion:
         defaults: Mapping[str, str] | None = None,
         keys: KeySource | None = None,
         worker: ExpansionWorker | None = None,
+        guard: ExpansionWorker | None = None,
     ) -> None:
         """`put` takes Expanded. `tree` is what configuration functions see; `runtime.Set` adds to it. `keys` gives what
         a partial tree does not hold; it is asked anew for each expansion. Without a `worker` everything is
-        expanded in threads; it is ended by `close`.
+        expanded in threads; without a `guard` what clients bring is like all else. Both are ended by `close`.
 
         `integrations` and `defaults` are as in ExpansionJob.
         """
@@ -109,6 +113,10 @@ class Expansion:
         self._defaults = dict(defaults or {})
         self._keys = keys
         self._worker = worker
+        self._guard = guard
+        self._brought: deque[ExpansionJob] = deque()
+        """What clients brought along, and has to wait."""
+        self._is_guarding = False
         self.tree = tree
         """With everything that `runtime.Set` wrote so far."""
 
@@ -122,15 +130,37 @@ class Expansion:
             integrations=self._integrations,
             defaults=self._defaults,
         )
+        if effect.files and self._guard is not None:
+            self._brought.append(job)
+            self._guarded()
+            return
         is_own = self._templates.is_own(effect.workflow)
         run = run_job if is_own or self._worker is None else small_first(self._worker)
         future = self._blocking.start(run_to_the_end, self._templates, job, self._keys, run)
         future.add_done_callback(lambda done: self._done(effect.job, done))
 
+    def _guarded(self) -> None:
+        """Begin the next expansion of what a client has brought along, if none goes on."""
+        if self._is_guarding or not self._brought:
+            return
+        assert self._guard is not None
+        job = self._brought.popleft()
+        self._is_guarding = True
+        future = self._blocking.start(run_to_the_end, self._templates, job, self._keys, self._guard.run)
+
+        def done(future: asyncio.Future[ExpansionResult]) -> None:
+            self._is_guarding = False
+            self._done(job.job, future)
+            self._guarded()
+
+        future.add_done_callback(done)
+
     def close(self) -> None:
-        """End the worker. What it was about to expand ends as an error."""
-        if self._worker is not None:
-            self._worker.close()
+        """End the workers. What they were about to expand ends as an error."""
+        self._brought.clear()
+        for worker in (self._worker, self._guard):
+            if worker is not None:
+                worker.close()
 
     def _done(self, job: str, future: asyncio.Future[ExpansionResult]) -> None:
         if future.cancelled():

@@ -43,11 +43,19 @@ _CODE: Final = "from libecs.io.worker import main; main()"
 class ExpansionWorker:
     """Runs jobs one after the other. Its methods block and may be called by any thread, `close` also meanwhile."""
 
-    def __init__(self, *, limit_s: float = LIMIT_S, start_s: float = START_S, memory_bytes: int = MEMORY_BYTES) -> None:
-        """No process runs yet."""
+    def __init__(
+        self,
+        *,
+        limit_s: float = LIMIT_S,
+        start_s: float = START_S,
+        memory_bytes: int = MEMORY_BYTES,
+        may_do_without: bool = True,
+    ) -> None:
+        """No process runs yet. may_do_without: where no process can be started, jobs run in the thread that asks."""
         self._limit_s = limit_s
         self._start_s = start_s
         self._memory_bytes = memory_bytes
+        self._may_do_without = may_do_without
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
         self._turn = threading.Lock()
@@ -97,6 +105,8 @@ class ExpansionWorker:
                 self.kill()
         if self._closed:
             return _failed(job, "the control system is closed")
+        if not self._may_do_without:
+            return _failed(job, "no process for expansion can be started", "look at the log of the core")
         logger.warning("%s is expanded in a thread: no process can be started", job.workflow)
         return run_job(templates, job)
 

@@ -20,6 +20,7 @@ from libecs.io.repository import Repositories
 from libecs.io.store_sqlite import SqliteStore
 from libecs.wire.client import (
     Consult,
+    CoreInfo,
     Create,
     Document,
     Environments,
@@ -67,8 +68,9 @@ class Peers:
 class Bench:
     """A host that is started, and its life after."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, guards_scripts: bool = False) -> None:
         self.folder = folder
+        self.guards_scripts = guards_scripts
         self.peers = Peers()
         self.lines: list[Audit] = []
         self.audit_error: OSError | None = None
@@ -79,7 +81,12 @@ class Bench:
         self.blocking = BlockingCalls()
         self.store = SqliteStore(self.folder / "state", durable=False)
         return CoreHost(
-            HostSettings(instance="t", runs_folder=self.folder / "runs", runs=self.folder / "runs.sqlite"),
+            HostSettings(
+                instance="t",
+                runs_folder=self.folder / "runs",
+                runs=self.folder / "runs.sqlite",
+                guards_scripts=self.guards_scripts,
+            ),
             self.store,
             Repositories(),
             self.blocking,
@@ -287,6 +294,63 @@ async def test_a_workflow_that_a_client_brought_is_expanded(bench: Bench) -> Non
     assert isinstance(answer, Finished)
     assert answer.code == "E_TEMPLATE"
     assert "workflows/lab.yaml:2" in answer.message
+
+
+ENDLESS = """
+name: lab
+roles:
+  - name: "a{{ i }}"
+    for: {begin: 0, end: 400, var: i}
+    roles:
+      - name: "b{{ j }}"
+        for: {begin: 0, end: 400, var: j}
+        vars: {x: "{{ i + j }}"}
+        call: {func: "testplugin.Noop()", trigger: before_DEPLOY}
+"""
+
+
+@pytest.fixture
+async def guarding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    monkeypatch.setattr(corehost, "SCRIPT_S", 1.0)
+    bench = Bench(tmp_path, guards_scripts=True)
+    bench.host.start()
+    yield bench
+    await bench.close()
+
+
+async def test_brought_workflows_that_expand_for_ever_are_ended_and_the_core_goes_on(guarding: Bench) -> None:
+    ticks = guarding.host.loop.ticks
+    for number in range(3):
+        guarding.ask(Create(operation=f"c{number}", workflow="lab", files={"workflows/lab.yaml": ENDLESS}))
+    guarding.ask(Info(request="i"))
+    await guarding.peers.answer(CoreInfo)  # at once: nothing of it is done in this thread
+    assert not [message for _, message in guarding.peers.sent if isinstance(message, Finished)]
+
+    for number in range(3):
+        answer = await guarding.peers.answer(Finished)
+        assert isinstance(answer, Finished)
+        assert (answer.operation, answer.code) == (f"c{number}", "E_FAILED")
+        assert "took more than 1 s and was ended" in answer.message
+
+    good = {"workflows/lab.yaml": "name: lab\nroles: 7\n"}
+    guarding.ask(Create(operation="good", workflow="lab", files=good))
+    answer = await guarding.peers.answer(Finished)
+    assert isinstance(answer, Finished)
+    assert answer.code == "E_TEMPLATE"
+    assert guarding.host.loop.ticks > ticks
+
+
+async def test_where_no_process_can_be_started_a_brought_workflow_is_not_expanded_at_all(
+    guarding: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    guarding.ask(Create(operation="c", workflow="lab", files={"workflows/lab.yaml": "name: lab\nroles: 7\n"}))
+
+    answer = await guarding.peers.answer(Finished)
+
+    assert isinstance(answer, Finished)
+    assert answer.code == "E_FAILED"
+    assert "no process for expansion can be started" in answer.message
 
 
 # the audit log and the disk
