@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ecsd.coconut.output import Output, error_document, say_error
+from ecsd.coconut.terminating import unless_terminated
 from libecs.errors import EcsError, TransitionFailed
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from libecs.client.environment import AsyncEnvironment
     from libecs.client.run import AsyncRun
     from libecs.io.embedded import NodeDescription
-
-SIGTERM_STATUS = 128 + signal.SIGTERM
 
 
 @attrs.define
@@ -102,7 +100,8 @@ def run_embedded(
     wanted = [*(("--logs",) if not logs else ()), *(("--report DIR",) if report is None else ())]
 
     def session() -> int:
-        return asyncio.run(_embedded(output, inputs, nodes, taking, work, report, state, runs, run_counter, logs))
+        taken = _embedded(output, inputs, nodes, taking, work, report, state, runs, run_counter, logs)
+        return asyncio.run(unless_terminated(taken))
 
     # What a failed transition advises is for scripts: here the environment is gone already.
     advice = f"it was destroyed; to see what tasks write and calls tell, add {' and '.join(wanted)}" * bool(wanted)
@@ -156,42 +155,24 @@ async def _embedded(
     from ecsd.coconut.progress import follow, make_view
     from ecsd.installation import defaults
 
-    task = asyncio.current_task()
-    assert task is not None
-    terminated = False
-
-    def terminate() -> None:
-        nonlocal terminated
-        terminated = True
-        task.cancel()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, terminate)
     view = make_view(output)
-    try:
-        async with (
-            libecs.local(
-                state=state,
-                nodes=nodes,
-                repo=inputs.repo,
-                revision=inputs.revision,
-                kv=inputs.kv,
-                integrations=inputs.integrations,
-                tasks_overlay=inputs.tasks,
-                defaults=defaults(),
-                run_counter=run_counter,
-                runs_folder=runs,
-                record_calls=None if report is None else report / "calls.jsonl",
-            ) as ecs,
-            follow(ecs, view, taking.chronicle, logs=logs),
-        ):
-            await work(ecs, taking)
-    except asyncio.CancelledError:
-        if not terminated:
-            raise
-        task.uncancel()
-        return SIGTERM_STATUS
+    async with (
+        libecs.local(
+            state=state,
+            nodes=nodes,
+            repo=inputs.repo,
+            revision=inputs.revision,
+            kv=inputs.kv,
+            integrations=inputs.integrations,
+            tasks_overlay=inputs.tasks,
+            defaults=defaults(),
+            run_counter=run_counter,
+            runs_folder=runs,
+            record_calls=None if report is None else report / "calls.jsonl",
+        ) as ecs,
+        follow(ecs, view, taking.chronicle, logs=logs),
+    ):
+        await work(ecs, taking)
     return 0
 
 

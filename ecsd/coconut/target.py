@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ecsd.coconut.terminating import unless_terminated
 from libecs.errors import InvalidInput, NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 MEMORY = "coconut.json"
 """In a state folder: what `environment create --local` was told, for the verbs that follow."""
-SIGTERM_STATUS = 128 + signal.SIGTERM
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +60,7 @@ class Target:
             EcsError: what `work` raises, or what was wrong with the connection.
             KeyboardInterrupt: Ctrl-C, if `work` has not made something else of it.
         """
-        return asyncio.run(self._run(work))
+        return asyncio.run(unless_terminated(self._run(work)))
 
     def ask(self, subject: str, arguments: Mapping[str, str]) -> dict[str, Any]:
         """Return the document that the core answers a question with."""
@@ -74,25 +73,8 @@ class Target:
         return found
 
     async def _run(self, work: Callable[[AsyncEcs], Awaitable[int | None]]) -> int:
-        task = asyncio.current_task()
-        assert task is not None
-        terminated = False
-
-        def terminate() -> None:
-            nonlocal terminated
-            terminated = True
-            task.cancel()
-
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, terminate)
-        try:
-            async with self.session() as ecs:
-                return await work(ecs) or 0
-        except asyncio.CancelledError:
-            if not terminated:
-                raise
-            task.uncancel()
-            return SIGTERM_STATUS
+        async with self.session() as ecs:
+            return await work(ecs) or 0
 
     def session(self) -> AbstractAsyncContextManager[AsyncEcs]:
         """Return the session, to be entered. Raises UsageError, NotFound, InvalidInput."""
