@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import attrs
 from ecsd import logs
 from ecsd.executor.daemon import ExecutorDaemon
 from ecsd.executor.options import PROGRAM, ExecutorOptions, node_name, state_folder, with_joined
+from ecsd.leaving import leave
 from ecsd.settings import Loaded, Program, load, path, run, setting
 from libecs.errors import EcsError, UsageError
 
@@ -37,12 +37,15 @@ def start(loaded: Loaded[ExecutorOptions]) -> int:
 def join(words: Sequence[str]) -> int:
     """Make this machine a node of the core that a token is from; return the exit code. Raises EcsError."""
     from libecs.io.enrolment import join_node
+    from libecs.io.token import MAX_TOKEN
 
-    if not words or words[0].startswith("-"):
-        raise UsageError("join needs a token", hint="an admin makes one: coconut node invite NAME")
+    if not words or (words[0].startswith("-") and words[0] != "-"):
+        hint = "an admin makes one: coconut node invite NAME; - reads it from stdin"
+        raise UsageError("join needs a token", hint=hint)
     nowhere = Program(name="ecs-executord join", summary="", file=Path("/nonexistent"), version=PROGRAM.version)
     options = load(nowhere, JoinOptions, words[1:], os.environ).settings
-    enrolled = join_node(words[0], options.state, node=options.node)
+    token = sys.stdin.readline(MAX_TOKEN + 2) if words[0] == "-" else words[0]
+    enrolled = join_node(token, options.state, node=options.node)
     name = enrolled.invitation.name
     print(f"node {name} has key {enrolled.public[:8]} at the core {enrolled.invitation.endpoint}")
     if enrolled.pending:
@@ -63,8 +66,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = error.exit_code
     else:
         code = run(PROGRAM, ExecutorOptions, words, start, complete=with_joined)
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Not sys.exit: that waits for threads, and one may look up the name of a host for minutes.
-    os._exit(code)
+    leave(code)

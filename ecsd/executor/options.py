@@ -42,7 +42,8 @@ PROGRAM = Program(
     summary="The executor of one node: it starts and controls the tasks that its core places here.",
     file=Path("/etc/ecs/ecs-executord.toml"),
     version=version(),
-    usage="       ecs-executord join TOKEN [--state DIR] [--node NAME]   make this machine a node of a core\n",
+    usage="       ecs-executord join TOKEN [--state DIR] [--node NAME]   make this machine a node of a core\n"
+    "                                                              (TOKEN - : read it from stdin)\n",
 )
 
 

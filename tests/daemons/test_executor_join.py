@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -38,9 +39,11 @@ def invite(cluster: Cluster, *words: str) -> str:
     return found[1]
 
 
-def executord(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
+def executord(cluster: Cluster, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ecsd.executor", *words]
-    return subprocess.run(command, env=cluster.environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, env=cluster.environment, capture_output=True, text=True, timeout=60, check=False, input=stdin
+    )
 
 
 def node(cluster: Cluster, state: Path, *options: str) -> Executor:
@@ -97,6 +100,25 @@ def test_a_token_is_good_for_its_node_once(cluster: Cluster) -> None:
     second = executord(cluster, "join", token, "--state", str(cluster.base / "c"))
     assert second.returncode not in (0, 1), second.stdout
     assert "Traceback" not in second.stderr
+
+
+def test_a_token_may_come_by_the_standard_input(cluster: Cluster) -> None:
+    state = cluster.base / "flp1"
+    token = invite(cluster, "flp1", "--auto")
+
+    joined = executord(cluster, "join", "-", "--state", str(state), stdin=f"{token}\n")
+
+    assert joined.returncode == 0, joined.stderr
+    assert read_key_file(state / "keys" / "node.key").public[:8] in joined.stdout
+    assert token not in joined.stdout + joined.stderr
+
+
+@pytest.mark.parametrize("stdin", ["", "\n", "ecs1." + "x" * 100_000])
+def test_a_standard_input_without_a_token_is_told(stdin: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+
+    with pytest.raises(InvalidInput, match="this is no token"):
+        join(["-", "--state", str(tmp_path)])
 
 
 @pytest.mark.parametrize(
