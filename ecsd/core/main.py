@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from ecsd import logs
 from ecsd.core.options import PROGRAM, CoreOptions, check
+from ecsd.leaving import leave
 from ecsd.settings import Loaded, run
 from libecs.io.folderlock import FolderLock
 
@@ -28,9 +28,4 @@ def start(loaded: Loaded[CoreOptions]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `ecsd`, and end the process."""
-    code = run(PROGRAM, CoreOptions, sys.argv[1:] if arguments is None else arguments, start)
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Not sys.exit: that waits for threads, and one that waits for somebody's git server may do so for minutes.
-    os._exit(code)
+    leave(run(PROGRAM, CoreOptions, sys.argv[1:] if arguments is None else arguments, start))
