@@ -81,9 +81,9 @@ class Environment:
         """Change properties of its tasks while it is CONFIGURED. Arguments and errors as of AsyncEnvironment."""
         self._bridge.call(self._inner.reconfigure(values, tasks, timeout=timeout))
 
-    def control(self, event: str, *, comment: str = "", timeout: float | None = None) -> str:
+    def control(self, event: str, *, comment: str = "", end_reason: str = "", timeout: float | None = None) -> str:
         """Send an event, wait for its end, return the new state. Raises as AsyncEnvironment.control does."""
-        return self._bridge.call(self._inner.control(event, comment=comment, timeout=timeout))
+        return self._bridge.call(self._inner.control(event, comment=comment, end_reason=end_reason, timeout=timeout))
 
     def recover(self, *, timeout: float | None = None) -> str:
         """Bring it from ERROR back to DEPLOYED: dead tasks are launched again, live ones reset."""

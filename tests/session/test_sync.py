@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import threading
@@ -10,6 +11,11 @@ import threading
 import pytest
 
 from libecs.client.bridge import Bridge
+from libecs.client.ecs import AsyncEcs
+from libecs.client.environment import AsyncEnvironment
+from libecs.client.run import AsyncRun
+from libecs.client.sync import Ecs
+from libecs.client.syncenvironment import Environment, Run
 from libecs.errors import Conflict, RunFailed
 from libecs.fsm import EnvState
 from libecs.wire.client import Control, Create, Destroy
@@ -186,3 +192,19 @@ def test_state_of_a_gone_environment_is_done(core, lab) -> None:
     env.destroy()
 
     assert env.state == EnvState.DONE.name
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(Ecs, AsyncEcs), (Environment, AsyncEnvironment), (Run, AsyncRun)],
+    ids=lambda cls: cls.__name__,
+)
+def test_a_call_takes_the_same_arguments_as_with_asyncio(ours: type, theirs: type) -> None:
+    def arguments(cls: type, name: str) -> list[tuple[str, object, object]]:
+        parameters = inspect.signature(getattr(cls, name)).parameters.values()
+        return [(one.name, one.kind, one.default) for one in parameters]
+
+    calls = [name for name, member in vars(ours).items() if inspect.isfunction(member) and not name.startswith("_")]
+
+    assert calls
+    assert {name: arguments(ours, name) for name in calls} == {name: arguments(theirs, name) for name in calls}
