@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial, wraps
@@ -17,6 +18,9 @@ from libecs.errors import EcsError, Missing, TemplateError, TransitionFailed, Un
 F = TypeVar("F", bound=Callable[..., Any])
 Row = Mapping[str, Any]
 
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -~])?")
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_BUT_LINES = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 FORMATS = ("table", "wide", "name", "json", "yaml")
 
 
@@ -66,7 +70,7 @@ class Output:
             click.echo(yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False, allow_unicode=True), nl=False)
         else:
             for line in lines:
-                click.echo(line)
+                click.echo(harmless(line))
 
     def listing(self, document: Mapping[str, Any], key: str, columns: Sequence[Column], *, name: str = "name") -> None:
         """Print a list: the rows of `document[key]` as a table, as names, or as a document.
@@ -86,22 +90,25 @@ class Output:
             columns = [Column(field, partial(_plain_field, field)) for field in self._fields]
         if self.form == "name":
             for row in document[key]:
-                click.echo(plain(row[name]))
+                click.echo(harmless(plain(row[name]), one_line=True))
             return
         shown = [column for column in columns if self.form == "wide" or self._fields or not column.wide]
-        table = [[column.title for column in shown], *([column.text(row) for column in shown] for row in rows)]
+        table = [
+            [column.title for column in shown],
+            *([harmless(column.text(row), one_line=True) for column in shown] for row in rows),
+        ]
         self.answer({**document, key: list(rows)}, aligned(table))
 
     def line(self, schema: str, fields: Mapping[str, Any], text: str) -> None:
         """Print one item of a stream: a JSON document on a line of its own with --json, the text otherwise."""
         if self.as_json:
             text = json.dumps({"schema": f"ecs/{schema}/1", **fields}, ensure_ascii=False)
-        click.echo(text)
+        click.echo(text if self.as_json else harmless(text))
 
     def say(self, text: str) -> None:
         """Print a message for people, on stderr; nothing with --json or --quiet."""
         if not (self.as_json or self.quiet):
-            click.echo(text, err=True)
+            click.echo(harmless(text), err=True)
 
     @property
     def live(self) -> bool:
@@ -139,6 +146,16 @@ class Output:
             agreed = click.confirm(question, err=True)
         if not agreed:
             raise NotConfirmed("nothing was done: it was not confirmed", hint="--yes asks nothing")
+
+
+def harmless(text: str, *, one_line: bool = False) -> str:
+    """Return a text that commands no terminal: others wrote names, notes and logs, and may have meant to.
+
+    Escape sequences are left out, other control characters shown as U+FFFD; line ends and tabs stay unless `one_line`.
+    """
+    if text.isprintable():
+        return text
+    return (_CONTROL if one_line else _BUT_LINES).sub("\ufffd", _ESCAPE.sub("", text))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -235,7 +252,7 @@ def say_error(error: EcsError, *, as_json: bool) -> None:
         click.echo(json.dumps({"error": error_document(error)}, indent=2, ensure_ascii=False))
     else:
         # Who reads from a pipe looks for whole lines; people want them folded.
-        click.echo(error.shown() if sys.stderr.isatty() else f"{error.code}  {error}", err=True)
+        click.echo(harmless(error.shown() if sys.stderr.isatty() else f"{error.code}  {error}"), err=True)
 
 
 def say(text: str, *, code: str, as_json: bool) -> None:

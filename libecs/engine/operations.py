@@ -14,13 +14,14 @@ from libecs.engine.locks import when
 from libecs.engine.plan import DESTROY
 from libecs.engine.records import EnvironmentRecord, OperationRecord
 from libecs.engine.runbook import RunBook
-from libecs.errors import Conflict, Denied, IllegalTransition, InvalidInput, NotFound, UsageError
+from libecs.errors import Conflict, Denied, IllegalTransition, InvalidInput, NotFound, UsageError, quoted
 from libecs.fsm import EnvEvent, EnvState, allowed_env, next_env
 from libecs.wire.client import Control, Create, Destroy, Finished, Modify, Reconfigure
 from libecs.wire.info import RunInfo
 
 Operation = Create | Control | Destroy | Reconfigure | Modify
 MAX_FILES = 1024 * 1024
+MAX_NAME = 100
 AUTO = (EnvEvent.DEPLOY.name, EnvEvent.CONFIGURE.name, EnvEvent.START_ACTIVITY.name)
 """What an environment does by itself that takes one run."""
 CONTROLLABLE = (
@@ -91,6 +92,10 @@ def _check_create(desk: Desk, message: Create, who: Principal) -> None:
     if message.target not in _TO_TARGET:
         names = ", ".join(state.name for state in _TO_TARGET)
         raise UsageError(f"an environment can't be created in {message.target.name} (possible: {names})")
+    if len(message.name) > MAX_NAME or not message.name.isprintable():
+        raise UsageError(
+            f"{quoted(message.name)} is no name of an environment", hint=f"{MAX_NAME} characters at most, on one line"
+        )
     for name in message.variables:
         if ":" in name:
             raise UsageError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 
 from ecsd.coconut.documents import environment_document
 from ecsd.coconut.environment import page
 from ecsd.coconut.events import short_line
+from ecsd.coconut.output import Column, Output, harmless
 from libecs.fsm import EnvState, Status, TaskState
 from libecs.wire.info import EnvironmentInfo, Event, RoleInfo, TaskInfo
 from libecs.wire.node import Phase
@@ -46,3 +48,32 @@ def test_the_end_of_an_operation_on_no_environment_has_no_state() -> None:
 
     assert short_line(event).endswith("operation.end  a1-4")
     assert short_line(attrs.evolve(event, environment="e1")).endswith("e1  operation.end  STANDBY  a1-4")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "one_line"),
+    [
+        ("all fine: größer, 10\xa0%, 日本", "all fine: größer, 10\xa0%, 日本", "all fine: größer, 10\xa0%, 日本"),
+        ("a\tb\nc", "a\tb\nc", "a\ufffdb\ufffdc"),
+        ("\x1b[31mred\x1b[0m", "red", "red"),
+        ("\x1b]0;title\x07x\x1b]8;;u\x1b\\y", "xy", "xy"),
+        ("\x1b7\x1b", "", ""),
+        ("a\rb\x08c\x9bd\u202ee\0", "a\ufffdb\ufffdc\ufffdd\ufffde\ufffd", "a\ufffdb\ufffdc\ufffdd\ufffde\ufffd"),
+    ],
+)
+def test_what_others_wrote_commands_no_terminal(text, lines, one_line) -> None:
+    assert harmless(text) == lines
+    assert harmless(text, one_line=True) == one_line
+
+
+def test_whatever_is_printed_for_people_is_harmless(capsys) -> None:
+    output = Output(as_json=False)
+    output.document("x", {}, ["a\x1b[31mb"])
+    output.line("x", {}, "c\x1b]0;t\x07d")
+    output.say("e\x1bcf")
+    output.listing({"rows": [{"name": "g\n\x1b[1mh"}]}, "rows", [Column("n", lambda row: row["name"])])
+    Output(as_json=False, form="name").listing({"rows": [{"name": "i\nj"}]}, "rows", [])
+
+    told = capsys.readouterr()
+    assert told.out == "ab\ncd\nn\ng\ufffdh\ni\ufffdj\n"
+    assert told.err == "ef\n"

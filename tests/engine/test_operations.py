@@ -201,3 +201,15 @@ def test_what_is_remembered_of_a_denied_request_has_a_size() -> None:
     assert (long.code, far.code, odd.code) == ("E_CONFLICT", "E_NOT_FOUND", "E_USAGE")
     assert max(len(str(told)) for told in (long, far, odd)) < 12_000
     assert len(str(bench.core.requests.operations)) < 20_000
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "x" * 101, "a\0"])
+def test_a_name_that_would_not_fit_a_list_is_refused(name: str) -> None:
+    bench = Bench(workflow(task("a")))
+
+    (told,) = bench.ask(client.Create(operation="1", workflow="test", name=name), "c", ANNA)
+
+    assert isinstance(told, Finished)
+    assert told.code == "E_USAGE"
+    assert "is no name of an environment" in told.message
+    assert told.message.isprintable()
