@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ecsd.coconut.environment import moment
+from ecsd.coconut.options import context_option, several
 from ecsd.coconut.output import Column, Output, json_option, list_options, plain, verb
 from ecsd.coconut.target import Target
 from libecs.errors import Conflict, NotFound
@@ -17,18 +18,14 @@ if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs
     from libecs.io.contexts import Context
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 ROLES = ("viewer", "operator", "admin", "service")
 
-_context = click.option("--context", metavar="NAME", help="Core to ask; default: $ECS_CONTEXT, or the one in use.")
 
-
-def _invitation_options(function: F) -> F:
-    function = click.option("--auto", is_flag=True, help="Approved at once: who has the token needs no approval.")(
-        function
-    )
-    return click.option("--rotate", is_flag=True, help="For a second key of a name that has one.")(function)
+_invitation_options = several(
+    click.option("--rotate", is_flag=True, help="For a second key of a name that has one."),
+    click.option("--days", metavar="N", default="", help="Its key expires after so many; default: never."),
+    click.option("--auto", is_flag=True, help="Approved at once: who has the token needs no approval."),
+)
 
 
 @click.command(
@@ -46,12 +43,13 @@ def _invitation_options(function: F) -> F:
 )
 @click.argument("name")
 @_invitation_options
-@_context
+@context_option
 @json_option
 @verb
-def invite_node(output: Output, name: str, auto: bool, rotate: bool, context: str | None) -> None:
+def invite_node(output: Output, name: str, auto: bool, rotate: bool, days: str, context: str | None) -> None:
     """Invite a node."""
-    _invite(output, context, {"name": name, "kind": "node"}, auto=auto, rotate=rotate, line="ecs-executord join")
+    arguments = {"name": name, "kind": "node", **({"days": days} if days else {})}
+    _invite(output, context, arguments, auto=auto, rotate=rotate, line="ecs-executord join")
 
 
 @click.command(
@@ -64,6 +62,7 @@ def invite_node(output: Output, name: str, auto: bool, rotate: bool, context: st
     Examples:
       coconut key invite alice --role operator --detectors its,tpc
       coconut key invite wall --auto
+      coconut key invite guest --days 30
       coconut key invite alice --rotate
     """
 )
@@ -71,14 +70,21 @@ def invite_node(output: Output, name: str, auto: bool, rotate: bool, context: st
 @click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True, help="What it may do.")
 @click.option("--detectors", metavar="A,B", help="Detectors of an operator; default: all.")
 @_invitation_options
-@_context
+@context_option
 @json_option
 @verb
 def invite(
-    output: Output, name: str, role: str, detectors: str | None, auto: bool, rotate: bool, context: str | None
+    output: Output,
+    name: str,
+    role: str,
+    detectors: str | None,
+    auto: bool,
+    rotate: bool,
+    days: str,
+    context: str | None,
 ) -> None:
     """Invite a user or a program."""
-    arguments = {"name": name, "kind": "user", "role": role}
+    arguments = {"name": name, "kind": "user", "role": role, **({"days": days} if days else {})}
     if detectors is not None:
         arguments["detectors"] = detectors
     _invite(output, context, arguments, auto=auto, rotate=rotate, line="coconut login")
@@ -126,7 +132,7 @@ def _invite(
 )
 @click.argument("name")
 @click.option("--refuse", is_flag=True, help="Forget it.")
-@_context
+@context_option
 @json_option
 @verb
 def approve(output: Output, name: str, refuse: bool, context: str | None) -> None:
@@ -145,7 +151,7 @@ def approve(output: Output, name: str, refuse: bool, context: str | None) -> Non
 )
 @click.argument("name")
 @click.option("--refuse", is_flag=True, help="Forget it.")
-@_context
+@context_option
 @json_option
 @verb
 def approve_node(output: Output, name: str, refuse: bool, context: str | None) -> None:
@@ -175,7 +181,7 @@ def _approve(output: Output, context: str | None, name: str, refuse: bool) -> No
 )
 @click.argument("name")
 @click.argument("key", default="")
-@_context
+@context_option
 @json_option
 @verb
 def revoke(output: Output, name: str, key: str, context: str | None) -> None:
@@ -194,7 +200,7 @@ def revoke(output: Output, name: str, key: str, context: str | None) -> None:
       coconut key list --json
     """
 )
-@_context
+@context_option
 @list_options
 @verb
 def list_keys(output: Output, context: str | None) -> None:
@@ -209,7 +215,8 @@ def list_keys(output: Output, context: str | None) -> None:
             Column("DETECTORS", lambda row: "all" if row["detectors"] is None else plain(row["detectors"])),
             Column("KEY", lambda row: str(row["key"])),
             Column("STATE", lambda row: str(row["state"])),
-            Column("SINCE", lambda row: moment(row["added_ms"])),
+            Column("SINCE", lambda row: moment(row["added_ms"]) or "-"),
+            Column("EXPIRES", lambda row: moment(row["expires_ms"]) if row["expires_ms"] else "never"),
             Column("BY", lambda row: plain(row["by"])),
         ],
     )
@@ -235,7 +242,7 @@ def _remarks(document: Mapping[str, Any]) -> Iterator[str]:
       coconut key rotate --context p2
     """
 )
-@_context
+@context_option
 @json_option
 @verb
 def rotate(output: Output, context: str | None) -> None:
@@ -260,11 +267,6 @@ def rotate(output: Output, context: str | None) -> None:
     answer = _with_key(here, {"only": new.public})
     words = f"your key is {shown(new.public)} now, in {here.key_file}; {shown(old.public)} is revoked"
     output.document("key-rotate", {"name": answer["name"], "key": shown(new.public)}, [words])
-
-
-def moment(unix_ms: int) -> str:
-    """Return a time as people of this place write it."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_ms / 1000)) if unix_ms else "-"
 
 
 def _work(context: str | None, name: str, arguments: Mapping[str, str]) -> dict[str, Any]:

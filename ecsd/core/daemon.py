@@ -287,7 +287,8 @@ class CoreDaemon:
         }
         problems = [*self.repositories.problems.values(), *self._missing]
         if self._keyring is not None:
-            problems.extend(self._keyring.problems)
+            self._keyring.expire()
+            problems.extend((*self._keyring.problems, *self._keyring.warnings()))
         if self._zap is not None and not self._zap.alive:
             problems.append("nobody can be let in: the answers to ZAP have ended")
         if options.insecure:

@@ -15,6 +15,7 @@ import contextlib
 import logging
 import os
 import re
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
@@ -63,6 +64,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+DAY_MS = 86_400_000
+WARN_MS = 14 * DAY_MS
+"""So long before its end a key is warned of."""
 MAX_APPROVED = 2
 """Keys of one principal that are valid at once."""
 OWNER_NAME = "owner"
@@ -90,6 +94,12 @@ class KnownKey:
     added_ms: int = 0
     by: str = ""
     """Who invited or approved it."""
+    expires_ms: int = 0
+    """When it is good for nothing any more, unix milliseconds; 0 = never."""
+
+    def is_over(self, now_ms: int) -> bool:
+        """Return whether its time is over."""
+        return 0 < self.expires_ms <= now_ms
 
 
 @attrs.frozen(kw_only=True)
@@ -106,18 +116,36 @@ class Entry:
         """Return the keys in a state, in the order in which they were added."""
         return tuple(key for key in self.keys if key.state is state)
 
+    @property
+    def lifetime_ms(self) -> int:
+        """How long keys of this principal are good for, as those say that he has; 0 = for ever."""
+        living = [key for key in self.keys if key.state is not KeyState.REVOKED]
+        if not living or not all(key.expires_ms for key in living):
+            return 0
+        return max(key.expires_ms - key.added_ms for key in living)
+
 
 class Keyring:
     """The principals of a core. For the event loop's thread only; files are small and read at once."""
 
-    def __init__(self, folder: Path, *, on_change: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        on_change: Callable[[], None] | None = None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         """Read the folder; make it if it is not there.
 
         Args:
             folder: `STATE/keys/principals`.
             on_change: called after each change of what `principal` answers, by us or by somebody who wrote a file.
+            now_ms: the wall clock, by which keys expire.
         """
         self._folder = folder
+        self._now_ms = now_ms
+        self._next_end_ms = 0
+        """When the next key expires; 0 = none does."""
         self.on_change = on_change
         self._entries: dict[str, Entry] = {}
         self._principals: dict[str, Principal] = {}
@@ -129,7 +157,30 @@ class Keyring:
 
     def principal(self, key: str) -> Principal | None:
         """Return whose key this is (z85), if it is approved; one look-up in a dict, to be made for each message."""
+        if self._next_end_ms:
+            self.expire()
         return self._principals.get(key)
+
+    def expire(self) -> None:
+        """Let nobody in any more with keys whose time is over; what changes with that is told as any change."""
+        if 0 < self._next_end_ms <= self._now_ms():
+            self.reload()
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return sentences about approved keys that will expire soon, or have."""
+        now_ms = self._now_ms()
+        found = []
+        for entry in self._entries.values():
+            what = "node" if entry.role is Role.NODE else "key"
+            for key in entry.having(KeyState.APPROVED):
+                whose = f"key {shown(key.public)} of {entry.name}"
+                if key.is_over(now_ms):
+                    found.append(f"{whose} has expired: coconut key revoke {entry.name}")
+                elif 0 < key.expires_ms <= now_ms + WARN_MS and not _is_followed(entry, key):
+                    days = (key.expires_ms - now_ms) // DAY_MS
+                    next_one = f"coconut {what} invite {entry.name} --rotate"
+                    found.append(f"{whose} expires in {days} days: {next_one}")
+        return tuple(found)
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -161,6 +212,9 @@ class Keyring:
                 problems.append(error.message)
         owners: dict[str, str] = {}
         principals: dict[str, Principal] = {}
+        now_ms = self._now_ms()
+        ends = [key.expires_ms for entry in entries.values() for key in entry.keys if key.expires_ms > now_ms]
+        self._next_end_ms = min(ends, default=0)
         for entry in entries.values():
             for key in entry.keys:
                 other = owners.setdefault(key.public, entry.name)
@@ -169,7 +223,7 @@ class Keyring:
                         f"{other} and {entry.name} have the same key {shown(key.public)}: it lets neither in"
                     )
                     principals.pop(key.public, None)
-                elif key.state is KeyState.APPROVED:
+                elif key.state is KeyState.APPROVED and not key.is_over(now_ms):
                     principals[key.public] = _principal(entry, key)
         for problem in problems:
             if problem not in self._problems:
@@ -190,8 +244,11 @@ class Keyring:
         by: str,
         now_ms: int,
         detectors: Iterable[str] | None = None,
+        lifetime_ms: int = 0,
     ) -> Entry:
         """Add a key, of somebody new or of somebody known. Who has a key already keeps his role and scope.
+
+        It expires after `lifetime_ms`; with 0, after the time that the other keys of its owner have, or never.
 
         Raises:
             InvalidInput: no name, or no key.
@@ -208,7 +265,9 @@ class Keyring:
             return entry
         others = tuple(key for key in entry.keys if key.public != public)
         _check_room(name, others, state)
-        key = KnownKey(public=public, state=state, added_ms=now_ms, by=by)
+        lifetime_ms = lifetime_ms or entry.lifetime_ms
+        expires_ms = now_ms + lifetime_ms if lifetime_ms else 0
+        key = KnownKey(public=public, state=state, added_ms=now_ms, by=by, expires_ms=expires_ms)
         return self._write(attrs.evolve(entry, keys=(*others, key)))
 
     def check_add(self, name: str, public: str) -> None:
@@ -391,6 +450,12 @@ def _principal(entry: Entry, key: KnownKey) -> Principal:
     )
 
 
+def _is_followed(entry: Entry, key: KnownKey) -> bool:
+    """Whether another approved key of the same principal is good for longer."""
+    others = (one for one in entry.having(KeyState.APPROVED) if one is not key)
+    return any(one.expires_ms == 0 or one.expires_ms > key.expires_ms + WARN_MS for one in others)
+
+
 def _check_room(name: str, keys: Iterable[KnownKey], state: KeyState) -> None:
     of_state = [key for key in keys if key.state is state]
     if state is not KeyState.REVOKED and len(of_state) >= MAX_APPROVED:
@@ -434,6 +499,7 @@ def _entry(name: str, document: Mapping[str, Any]) -> Entry:
                 state=KeyState(item["state"]),
                 added_ms=int(item.get("added_ms", 0)),
                 by=str(item.get("by", "")),
+                expires_ms=int(item.get("expires_ms", 0)),
             )
         )
     if sum(1 for key in keys if key.state is KeyState.APPROVED) > MAX_APPROVED:
@@ -464,4 +530,6 @@ def _entry_text(entry: Entry) -> str:
             f"added_ms = {key.added_ms}",
             f"by = {toml_text(key.by)}",
         ]
+        if key.expires_ms:
+            lines.append(f"expires_ms = {key.expires_ms}")
     return "\n".join(lines) + "\n"

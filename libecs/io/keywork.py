@@ -15,6 +15,7 @@ from libecs.io.keys import Keyring, KeyState, check_key, check_name, role_of, sh
 from libecs.io.lobby import Lobby, check_invited
 
 _PROOF = re.compile(r"[0-9a-f]{64}")
+MAX_DAYS = 36_500
 MAX_TAIL = 10_000
 """Lines of the audit log in one document."""
 
@@ -68,7 +69,7 @@ class KeyWork:
         }
 
     def invite(self, arguments: Mapping[str, str], requester: str) -> Mapping[str, object]:
-        """Open an invitation: kind, name, role, detectors, auto, rotate, proof. Return what its token needs.
+        """Open an invitation: kind, name, role, detectors, auto, rotate, days, proof. Return what its token needs.
 
         Raises:
             InvalidInput: an argument is wrong.
@@ -95,7 +96,14 @@ class KeyWork:
             entry = self._keyring.entry(name)
             role, scope = entry.role, entry.detectors
         where, invitation = lobby.invite(
-            name, role, proof, detectors=scope, auto=bool(arguments.get("auto")), rotate=rotate, by=requester
+            name,
+            role,
+            proof,
+            detectors=scope,
+            auto=bool(arguments.get("auto")),
+            rotate=rotate,
+            days=_days(arguments.get("days", "")),
+            by=requester,
         )
         return {
             "name": name,
@@ -152,7 +160,18 @@ class KeyWork:
             raise InvalidInput("either `add` or `only` is a public key")
         check_key(add or only)
         if add:
-            self._keyring.add(requester, entry.role, add, state=KeyState.APPROVED, by=requester, now_ms=self._now_ms())
+            now_ms = self._now_ms()
+            ends = [known.expires_ms for known in entry.having(KeyState.APPROVED)]
+            left_ms = max(max(ends) - now_ms, 1) if ends and all(ends) else 0  # nobody gives himself more time
+            self._keyring.add(
+                requester,
+                entry.role,
+                add,
+                state=KeyState.APPROVED,
+                by=requester,
+                now_ms=now_ms,
+                lifetime_ms=left_ms,
+            )
             return {"name": requester, "added": shown(add)}
         approved = [key.public for key in entry.having(KeyState.APPROVED)]
         if only not in approved:
@@ -164,6 +183,7 @@ class KeyWork:
 
     def list_document(self) -> dict[str, object]:
         """Return the document `key.list`: everybody, open invitations, and files that can't be read."""
+        now_ms = self._now_ms()
         return {
             "schema": "ecs/key-list/1",
             "keys": [
@@ -172,9 +192,10 @@ class KeyWork:
                     "role": entry.role.name.lower(),
                     "detectors": None if entry.detectors is None else list(entry.detectors),
                     "key": shown(key.public),
-                    "state": str(key.state),
+                    "state": "expired" if key.is_over(now_ms) else str(key.state),
                     "added_ms": key.added_ms,
                     "by": key.by,
+                    "expires_ms": key.expires_ms,
                 }
                 for entry in sorted(self._keyring.entries.values(), key=lambda entry: entry.name)
                 for key in entry.keys
@@ -189,7 +210,7 @@ class KeyWork:
                 }
                 for one in (() if self._lobby is None else self._lobby.invitations)
             ],
-            "problems": list(self._keyring.problems),
+            "problems": [*self._keyring.problems, *self._keyring.warnings()],
         }
 
     def tail_document(self, arguments: Mapping[str, str]) -> dict[str, object]:
@@ -219,8 +240,18 @@ class KeyWork:
             for entry in entries
             if entry.role is Role.ADMIN
             for known in entry.having(KeyState.APPROVED)
+            if not known.is_over(self._now_ms())
             if not (entry.name == name and known.public.startswith(key))
         ]
         victim = self._keyring.entry(name)
         if victim.role is Role.ADMIN and not left:
             raise Conflict("no admin would be left", hint="invite and approve another admin first")
+
+
+def _days(text: str) -> int:
+    """Return the days that a key is good for, 0 = for ever. Raises InvalidInput."""
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) <= MAX_DAYS):
+        raise InvalidInput(f"{text[:40]!r} is no number of days: 1 to {MAX_DAYS}")
+    return int(text)

@@ -22,7 +22,7 @@ from libecs.access import Principal, Role
 from libecs.engine.effects import Audit
 from libecs.errors import Conflict, DecodeError, Denied, EcsError, InvalidInput
 from libecs.io.bucket import Buckets, Rate
-from libecs.io.keys import KeyPair, Keyring, KeyState, role_of, shown, toml_text, write_private
+from libecs.io.keys import DAY_MS, KeyPair, Keyring, KeyState, role_of, shown, toml_text, write_private
 from libecs.io.link import Context, Origin, Router, ServerCurve
 from libecs.io.token import LIFETIME_MS, proof_of
 from libecs.io.zap import LOBBY_DOMAIN
@@ -62,6 +62,8 @@ class Open:
     rotate: bool = False
     by: str = ""
     expires_ms: int
+    days: int = 0
+    """That its key is good for; 0 = for ever, or as long as the key that it follows."""
     key: str = ""
     """The one that has used it."""
 
@@ -137,6 +139,7 @@ class Lobby:
         detectors: tuple[str, ...] | None = None,
         auto: bool = False,
         rotate: bool = False,
+        days: int = 0,
         by: str,
     ) -> tuple[str, Open]:
         """Open an invitation. Return where to show it, and what it says.
@@ -157,6 +160,7 @@ class Lobby:
             rotate=rotate,
             by=by,
             expires_ms=self._now_ms() + LIFETIME_MS,
+            days=days,
         )
         self._open = {key: other for key, other in self._open.items() if other.name != name or other.key}
         self._open[proof] = one
@@ -305,6 +309,7 @@ class Lobby:
                 by=one.by,
                 now_ms=now_ms,
                 detectors=one.detectors,
+                lifetime_ms=one.days * DAY_MS,
             )
             self._open[one.proof] = attrs.evolve(one, key=key)
             self._save()
@@ -355,6 +360,7 @@ def _text(one: Open) -> str:
         "rotate": str(one.rotate).lower(),
         "by": toml_text(one.by),
         "expires_ms": one.expires_ms,
+        "days": one.days,
         "key": toml_text(one.key),
     }
     if one.detectors is not None:
@@ -376,6 +382,7 @@ def _read(file: Path) -> list[Open]:
                 rotate=bool(item["rotate"]),
                 by=str(item["by"]),
                 expires_ms=int(item["expires_ms"]),
+                days=int(item.get("days", 0)),
                 key=str(item["key"]),
             )
             for item in document.get("invitation", [])

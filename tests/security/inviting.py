@@ -25,7 +25,7 @@ class Core:
         self.pair = KeyPair.new()
         self.now = 1_000_000
         self.audit: list[Audit] = []
-        self.keyring = Keyring(folder / "principals")
+        self.keyring = Keyring(folder / "principals", now_ms=lambda: self.now)
         self.zap = ZapResponder(context, {LOBBY_DOMAIN: any_key})
         self.lobby = self.open()
 

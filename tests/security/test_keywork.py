@@ -14,9 +14,10 @@ from libecs.engine.effects import Audit, DoWork
 from libecs.errors import Conflict, Denied, EcsError, InvalidInput, NotFound
 from libecs.io import lobby as lobbies
 from libecs.io.enrolment import enrol
-from libecs.io.keys import KeyPair, KeyState
+from libecs.io.keys import DAY_MS, KeyPair, Keyring, KeyState
 from libecs.io.keywork import KeyWork
 from libecs.io.link import Context
+from libecs.io.zap import LOBBY_DOMAIN, ZapResponder, any_key
 from libecs.wire.client import Work
 from tests.security.inviting import ALICE, BOB, Core
 
@@ -77,6 +78,10 @@ async def test_a_revoked_name_may_be_invited_with_another_role_and_never_with_th
         ({"kind": "node", "detectors": "its"}, "only an operator has a scope"),
         ({"proof": ""}, "SHA-256"),
         ({"proof": "g" * 64}, "SHA-256"),
+        ({"days": "0"}, "no number of days"),
+        ({"days": "-1"}, "no number of days"),
+        ({"days": "99999"}, "no number of days"),
+        ({"days": "²"}, "no number of days"),
     ],
 )
 async def test_a_wrong_invitation_is_refused(core: Core, arguments: dict[str, str], words: str) -> None:
@@ -229,10 +234,80 @@ async def test_keys_are_listed_without_being_told_whole(context: Context, core: 
     assert ALICE.public not in text
     assert document["keys"] == [
         {"name": "alice", "role": "operator", "detectors": ["its"], "key": ALICE.public[:8], "state": "pending",
-         "added_ms": 1_000_000, "by": "owner"}
+         "added_ms": 1_000_000, "by": "owner", "expires_ms": 0}
     ]  # fmt: skip
     assert [one["name"] for one in document["invitations"]] == ["bob"]
     assert json.loads(core.work.consult("audit.tail", {"lines": "3"}) or "")["lines"] == []
     assert core.work.consult("template.list", {}) is None
     with pytest.raises(InvalidInput, match="no number of lines"):
         core.work.consult("audit.tail", {"lines": "-1"})
+
+
+# keys that expire
+
+
+async def test_a_key_expires_when_its_days_are_over(context: Context, core: Core) -> None:
+    changes: list[str] = []
+    await enrol(context, core.invite(auto="1", days="30"), ALICE)
+    core.keyring.on_change = lambda: changes.append("changed")
+    core.now += 30 * DAY_MS - 1
+    assert core.keyring.principal(ALICE.public)
+
+    core.now += 1
+
+    assert core.keyring.principal(ALICE.public) is None
+    assert changes == ["changed"]
+    (key,) = json.loads(core.work.consult("key.list", {}) or "")["keys"]
+    assert (key["state"], key["expires_ms"]) == ("expired", 1_000_000 + 30 * DAY_MS)
+    assert core.keyring.warnings() == (f"key {ALICE.public[:8]} of alice has expired: coconut key revoke alice",)
+    core.work.revoke({"name": "alice"}, "owner")
+    assert core.keyring.warnings() == ()
+
+
+async def test_what_expires_is_seen_by_another_life_of_the_core(context: Context, core: Core) -> None:
+    core.invite(auto="1", days="1")
+    core.close()
+    core.keyring = Keyring(core.folder / "principals", now_ms=lambda: core.now)
+    core.zap = ZapResponder(context, {LOBBY_DOMAIN: any_key})
+    core.open()
+    assert core.lobby.invitations[0].days == 1
+    core.keyring.add("bob", Role.NODE, BOB.public, state=KeyState.APPROVED, by="", now_ms=core.now, lifetime_ms=DAY_MS)
+
+    again = Keyring(core.folder / "principals", now_ms=lambda: core.now + DAY_MS)
+
+    assert core.keyring.principal(BOB.public)
+    assert again.principal(BOB.public) is None
+    again.close()
+
+
+def test_the_end_of_a_key_is_warned_of_two_weeks_before_unless_another_one_follows(core: Core) -> None:
+    core.keyring.add("flp1", Role.NODE, ALICE.public, state=KeyState.APPROVED, by="", now_ms=0, lifetime_ms=60 * DAY_MS)
+    core.now = 45 * DAY_MS
+    assert core.keyring.warnings() == ()
+    core.now = 46 * DAY_MS
+    words = f"key {ALICE.public[:8]} of flp1 expires in 14 days: coconut node invite flp1 --rotate"
+    assert core.keyring.warnings() == (words,)
+    assert json.loads(core.work.consult("key.list", {}) or "")["problems"] == [words]
+
+    core.keyring.add("flp1", Role.NODE, BOB.public, state=KeyState.APPROVED, by="", now_ms=core.now)
+
+    assert core.keyring.warnings() == ()
+    assert core.keyring.entry("flp1").keys[1].expires_ms == 106 * DAY_MS  # as long as the one that it follows
+
+
+def test_nobody_gives_himself_more_time(core: Core) -> None:
+    core.keyring.add("alice", Role.VIEWER, ALICE.public, state=KeyState.APPROVED, by="", now_ms=0, lifetime_ms=DAY_MS)
+    core.now = DAY_MS // 2
+
+    core.work.rotate({"add": BOB.public}, "alice")
+
+    assert [key.expires_ms for key in core.keyring.entry("alice").keys] == [DAY_MS, DAY_MS]
+
+
+def test_an_admin_whose_key_expired_is_no_admin_that_is_left(core: Core) -> None:
+    core.keyring.add("root", Role.ADMIN, ALICE.public, state=KeyState.APPROVED, by="", now_ms=0)
+    core.keyring.add("old", Role.ADMIN, BOB.public, state=KeyState.APPROVED, by="", now_ms=0, lifetime_ms=DAY_MS)
+    core.now = 2 * DAY_MS
+
+    with pytest.raises(Conflict, match="no admin would be left"):
+        core.work.revoke({"name": "root"}, "owner")
