@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ecsd.coconut.key import moment
+from ecsd.coconut.environment import moment
+from ecsd.coconut.options import context_option
 from ecsd.coconut.output import Column, Output, json_option, list_options, plain, verb
 from ecsd.coconut.target import Target
 from libecs.errors import InvalidInput
@@ -64,7 +65,7 @@ def verify(output: Output, files: tuple[str, ...], state: str | None) -> None:
     """
 )
 @click.option("-n", "--lines", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
-@click.option("--context", metavar="NAME", help="Core to ask; default: $ECS_CONTEXT, or the one in use.")
+@context_option
 @click.option("--state", metavar="DIR", help="Ask no core: read its state folder, on this machine.")
 @list_options
 @verb
@@ -82,7 +83,7 @@ def tail(output: Output, lines: int, context: str | None, state: str | None) -> 
         "lines",
         [
             Column("N", lambda row: plain(row.get("n"))),
-            Column("TIME", lambda row: moment(row.get("unix_ms", 0))),
+            Column("TIME", lambda row: moment(row.get("unix_ms", 0)) or "-"),
             Column("WHO", lambda row: plain(row.get("who"))),
             Column("KEY", lambda row: plain(row.get("key")), wide=True),
             Column("VIA", lambda row: plain(row.get("via")), wide=True),

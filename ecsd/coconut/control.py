@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from ecsd.coconut.complete import control_events, environments
@@ -29,16 +30,17 @@ def _one(
     begin: Begin,
     *,
     before: Callable[[AsyncEcs, EnvironmentInfo], Awaitable[bool]] | None = None,
+    logs: bool = False,
 ) -> int:
     """Carry out one operation on one environment, and print how it ended.
 
-    `before` asks or shows what would be done; if it gives False, that is all.
+    `before` asks or shows what would be done; if it gives False, that is all. `logs`: show what tasks write meanwhile.
     """
     from ecsd.coconut.carrying import Waiting, carry_out
     from ecsd.coconut.finding import find_environment
     from ecsd.coconut.target import Target
 
-    target, waiting = Target.of(options), Waiting.of(options)
+    target, waiting = Target.of(options), attrs.evolve(Waiting.of(options), logs=logs)
 
     async def work(ecs: AsyncEcs) -> int:
         info = await find_environment(ecs, environment)
@@ -111,6 +113,7 @@ def control(output: Output, environment: str, event: str, named: str, comment: s
         environment,
         options,
         lambda ecs, info: ecs.control(info.environment, wanted, comment=comment, end_reason=reason),
+        logs=logs,
     )
 
 

@@ -16,76 +16,60 @@ from libecs.errors import NotFound, UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def input_options(function: F) -> F:
-    """Add what an expansion needs besides the repository: -e, --nodes, --tasks, --kv, --integrations."""
-    options = (
-        click.option(
-            "-e", "--extra-vars", "extra_vars", multiple=True, metavar="K=V", help="Variables: K=V,…, JSON, @FILE.yaml."
-        ),
-        click.option(
-            "--nodes", default="", metavar="N|FILE", help="Nodes that this machine plays: a number, or a file."
-        ),
-        click.option("--tasks", metavar="DIR", help="Folder of task templates whose command, user and wants replace."),
-        click.option("--kv", metavar="FILE", help="Configuration, runtime values and inventory, as a YAML tree."),
-        click.option("--integrations", metavar="FILE", help="What calls of integrations give: value, delay or error."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+def several(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return a decorator that adds options, the first one first in the help."""
+
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
-def core_options(function: F) -> F:
-    """Add --context, --local, --state: which control system is meant."""
-    options = (
-        click.option(
-            "--context",
-            metavar="NAME",
-            shell_complete=contexts,
-            help="Core to ask; default: $ECS_CONTEXT, or `coconut context use`.",
-        ),
-        click.option("--local", is_flag=True, help="No core: a control system in this process, on --state."),
-        click.option("--state", metavar="DIR", help="With --local: folder of its records, and of its tasks' names."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+context_option = click.option(
+    "--context",
+    metavar="NAME",
+    shell_complete=contexts,
+    help="Core to ask; default: $ECS_CONTEXT, or `coconut context use`.",
+)
+"""Add --context."""
 
+input_options = several(
+    click.option(
+        "-e", "--extra-vars", "extra_vars", multiple=True, metavar="K=V", help="Variables: K=V,…, JSON, @FILE.yaml."
+    ),
+    click.option("--nodes", default="", metavar="N|FILE", help="Nodes that this machine plays: a number, or a file."),
+    click.option("--tasks", metavar="DIR", help="Folder of task templates whose command, user and wants replace."),
+    click.option("--kv", metavar="FILE", help="Configuration, runtime values and inventory, as a YAML tree."),
+    click.option("--integrations", metavar="FILE", help="What calls of integrations give: value, delay or error."),
+)
+"""Add what an expansion needs besides the repository: -e, --nodes, --tasks, --kv, --integrations."""
 
-def consult_options(function: F) -> F:
-    """Add what names templates: those of a core, or with --repo those of a folder or address, without a core."""
-    options = (
-        click.option(
-            "--repo", default="", metavar="PLACE", help="Folder, git repository or URL: read here, no core is asked."
-        ),
-        click.option(
-            "-r", "--repository", default="", metavar="NAME", help="Repository of the core; default: its own."
-        ),
-        click.option(
-            "-i", "--revision", default="", metavar="V", help="Branch, tag or commit; default: the repository's."
-        ),
-        click.option("--local", is_flag=True, help="Read the repository that this folder is, ask no core."),
-        click.option(
-            "--context",
-            metavar="NAME",
-            shell_complete=contexts,
-            help="Core to ask; default: $ECS_CONTEXT, or `coconut context use`.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+core_options = several(
+    context_option,
+    click.option("--local", is_flag=True, help="No core: a control system in this process, on --state."),
+    click.option("--state", metavar="DIR", help="With --local: folder of its records, and of its tasks' names."),
+)
+"""Add --context, --local, --state: which control system is meant."""
 
+consult_options = several(
+    click.option(
+        "--repo", default="", metavar="PLACE", help="Folder, git repository or URL: read here, no core is asked."
+    ),
+    click.option("-r", "--repository", default="", metavar="NAME", help="Repository of the core; default: its own."),
+    click.option("-i", "--revision", default="", metavar="V", help="Branch, tag or commit; default: the repository's."),
+    click.option("--local", is_flag=True, help="Read the repository that this folder is, ask no core."),
+    context_option,
+)
+"""Add what names templates: those of a core, or with --repo those of a folder or address, without a core."""
 
-def wait_options(function: F) -> F:
-    """Add --no-wait, --timeout and -q, for verbs that begin operations."""
-    options = (
-        click.option("--wait/--no-wait", default=True, help="Wait for the end, or print the operation's id at once."),
-        click.option("--timeout", metavar="TIME", help="Wait at most so long, then exit 8; the operation goes on."),
-        click.option("-q", "--quiet", is_flag=True, help="No progress on stderr."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+wait_options = several(
+    click.option("--wait/--no-wait", default=True, help="Wait for the end, or print the operation's id at once."),
+    click.option("--timeout", metavar="TIME", help="Wait at most so long, then exit 8; the operation goes on."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress on stderr."),
+)
+"""Add --no-wait, --timeout and -q, for verbs that begin operations."""
 
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Ask nothing.")

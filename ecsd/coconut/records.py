@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import click
 
+from ecsd.coconut.options import context_option, several
 from libecs.errors import EcsError, NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -31,17 +32,13 @@ class Records(Protocol):
         """Return one run. Raises NotFound, InvalidInput, EcsError."""
 
 
-def records_options(function: Any) -> Any:
-    """Add --context, --local, --state and --runs."""
-    options = (
-        click.option("--context", metavar="NAME", help="Core to ask; default: $ECS_CONTEXT, or `coconut context use`."),
-        click.option("--local", is_flag=True, help="Read a folder here; so it is too when no core is known."),
-        click.option("--state", metavar="DIR", help="State folder whose runs are meant, as given to `run take`."),
-        click.option("--runs", metavar="DIR", help="Folder of runs; default: $XDG_DATA_HOME/ecs/runs."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+records_options = several(
+    context_option,
+    click.option("--local", is_flag=True, help="Read a folder here; so it is too when no core is known."),
+    click.option("--state", metavar="DIR", help="State folder whose runs are meant, as given to `run take`."),
+    click.option("--runs", metavar="DIR", help="Folder of runs; default: $XDG_DATA_HOME/ecs/runs."),
+)
+"""Add --context, --local, --state and --runs."""
 
 
 def open_records(options: dict[str, Any]) -> Records:

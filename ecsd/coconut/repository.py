@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ecsd.coconut.complete import repositories
-from ecsd.coconut.options import yes_option
+from ecsd.coconut.options import context_option, yes_option
 from ecsd.coconut.output import Column, Output, json_option, list_options, plain, verb
 
 if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs
-
-context_option = click.option(
-    "--context", metavar="NAME", help="Core to ask; default: $ECS_CONTEXT, or `coconut context use`."
-)
 
 COLUMNS = (
     Column("repository", lambda row: row["name"]),
