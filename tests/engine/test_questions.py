@@ -10,7 +10,7 @@ import pytest
 
 from libecs.access import VERBS, Principal, Role
 from libecs.engine.core import CoreSettings
-from libecs.engine.effects import Facts, LookUp, RecallEvents
+from libecs.engine.effects import Facts, LookUp, RecallEvents, Received, Send
 from libecs.fsm import EnvState
 from libecs.wire import client, node
 from libecs.wire.client import Finished, Refused
@@ -220,6 +220,25 @@ def test_a_sign_of_life_tells_the_last_event() -> None:
     pong = one(bench.ask(client.Ping(request="p")))
 
     assert (pong.sequence, pong.epoch, pong.unix_ms) == (len(bench.events), 1, bench.unix)
+
+
+@pytest.mark.parametrize(
+    "question", [client.Show(request="q"), client.ShowTasks(request="q"), client.Ping(request="q")]
+)
+def test_a_question_is_answered_and_nothing_else(question: Any) -> None:
+    core = bench_of_two().core
+
+    effects = core.handle(Received("c", question, ANNA), core.now)
+
+    assert [type(effect) for effect in effects] == [Send]
+
+
+def test_a_keepalive_that_says_nothing_new_has_no_effect() -> None:
+    core = bench_of_two().core
+    known = core.sessions.nodes["n1"]
+    keepalive = node.NodeKeepalive(session=known.session or 0, sequence=known.sequence)
+
+    assert core.handle(Received(known.peer, keepalive, Principal(name="n1", role=Role.NODE)), core.now) == []
 
 
 def test_what_the_host_knows_is_looked_up_with_the_nodes_as_they_are() -> None:

@@ -77,6 +77,14 @@ AIMS: Mapping[str, Aim] = {
     "other_hung_ms": Aim("≤ 1.1 × alone (F11)", bare="other_alone_ms", times_bare=1.1),
     "other_slow_configure_ms": Aim("≤ 1.1 × alone", bare="other_alone_ms", times_bare=1.1),
     "other_expansion_ms": Aim("≤ 1.1 × alone", bare="other_alone_ms", times_bare=1.1),
+    "get_state_us": Aim("≤ 1.5 × an echo that blocks", bare="echo_blocking_us", times_bare=1.5),
+    "get_state_like_us": Aim("≤ 1.5 × an echo built alike", bare="echo_asyncio_us", times_bare=1.5),
+    "daemons_configure_60_ms": Aim("≤ 30 ms", most=30, bare="daemons_bare_configure_60_ms"),
+    "daemons_start_60_ms": Aim("≤ 30 ms", most=30, bare="daemons_bare_start_60_ms"),
+    "daemons_stop_60_ms": Aim("≤ 30 ms", most=30, bare="daemons_bare_stop_60_ms"),
+    "daemons_reset_60_ms": Aim("≤ 30 ms", most=30, bare="daemons_bare_reset_60_ms"),
+    "fleet_20_idle_core_percent": Aim("≤ 1 %", most=1),
+    "fleet_1000_idle_core_percent": Aim("≤ 25 %", most=25),
     "launch_per_s": Aim("≥ 0.5 × posix_spawn", bare="spawn_per_s", times_bare=-0.5),
 }
 """Figure to aim (design, section 12). A negative `times_bare` is a lower bound."""

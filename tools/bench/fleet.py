@@ -10,6 +10,7 @@ time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -39,7 +40,6 @@ STATES = {
     TaskEvent.STOP: TaskState.CONFIGURED,
     TaskEvent.RESET: TaskState.STANDBY,
 }
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -150,9 +150,12 @@ def repository(folder: Path, n_nodes: int) -> Path:
 
 
 def processor_s(pid: int) -> float:
-    """Return the processor time that a process has used, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    """Return the processor time that the threads of a process have used that live now, in seconds."""
+    used_ns = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has just ended
+            used_ns += int((thread / "schedstat").read_text().split()[0])
+    return used_ns / 1e9
 
 
 def resident_mb(pid: int) -> float:
