@@ -12,8 +12,8 @@ from libecs.wire import client
 from libecs.wire.node import Phase
 from libecs.workflow.role import Channel, Workflow
 from tests.engine.bench import Bench
-from tests.engine.flows import call, task, workflow
 from tests.engine.detectors import configured, detectors, up
+from tests.engine.flows import call, task, workflow
 
 
 def keep(bench: Bench, **options: bool) -> str:
