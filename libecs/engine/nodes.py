@@ -40,6 +40,10 @@ class Node:
     """Unix milliseconds of its hello, by our clock."""
     began: float = 0.0
     """Monotonic time of its hello."""
+    replaced: tuple[str, ...] = ()
+    """The last lives whose place this one took."""
+    doubled: bool = False
+    """Another executor came with its key, and that was said."""
     deaf: bool = False
     """It says that it does not hear us: what it speaks counts for its tasks, and not as an answer."""
 

@@ -36,6 +36,10 @@ SESSIONS_PER_EPOCH = 1_000_000
 MAX_EPOCH = 2**62 // SESSIONS_PER_EPOCH
 """Numbers of sessions made of more don't fit the wire: who has seen such an epoch has seen no core."""
 
+MAX_REPLACED = 20
+"""So many lives of an executor are remembered, to know them when they come back."""
+_TWO = "{} is here already, from {}: two executors have its key"
+
 MAX_UNHEARD_MS = 3_600_000
 """More is not believed."""
 
@@ -91,13 +95,18 @@ class Sessions:
             reason = f"epoch {hello.epoch_seen} has been seen, this core is {hub.epoch}: another core took over"
             hub.emit(Send(peer, node.NodeRefused(epoch=hub.epoch, reason=reason)))
             return
+        old = self.nodes.get(hello.node)
+        if old is not None and self._is_another(old, hello):
+            hub.emit(Send(peer, node.NodeRefused(epoch=hub.epoch, reason=_TWO.format(hello.node, old.hello.host))))
+            return
         self._count += 1
         session = hub.epoch * SESSIONS_PER_EPOCH + self._count
-        old = self.nodes.get(hello.node)
         one = Node(hello=hello, peer=peer, session=session, heard=hub.now.mono_s, came_ms=hub.now.unix_ms)
         one.began = one.heard
         if old is not None:
             one.reach, one.orphans = old.reach, old.orphans
+            lives = (*old.replaced, old.hello.life)
+            one.replaced = tuple(life for life in lives if life != hello.life)[-MAX_REPLACED:]
             self._open.pop(old.session or 0, None)
         for env in hub.environments.values():
             env.new_session(hello.node)
@@ -110,6 +119,23 @@ class Sessions:
             hub.emit(Persist(CORE, FRESH, None))
         hub.emit(Send(peer, node.Welcome(version=1, epoch=hub.epoch, session=session, instance=self._instance)))
         hub.event("node", name=hello.node, state="CONNECTED", text=hello.host)
+
+    def _is_another(self, old: Node, hello: node.NodeHello) -> bool:
+        """Whether a second executor says it is a node that is here: it has its key, as of a machine that was copied.
+
+        One that was started anew on its machine is let in at once, but not the one before it: the two would take the
+        node from each other for ever. If the one that is here falls silent, whoever comes is let in.
+        """
+        if old.reach is not Reach.UP or old.session is None or old.hello.life == hello.life:
+            return False
+        machines = {old.hello.facts.get("boot_id", ""), hello.facts.get("boot_id", "")} - {""}
+        if len(machines) < 2 and hello.life not in old.replaced:
+            return False
+        if not old.doubled:
+            old.doubled = True
+            text = f"{_TWO.format(hello.node, old.hello.host)}; the other one is at {hello.host}"
+            self._hub.event("node", name=hello.node, state="REFUSED", ok=False, text=text)
+        return True
 
     def disconnected(self, peer: str) -> None:
         """A link is down: if it was a node's, its session is over."""

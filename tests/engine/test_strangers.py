@@ -7,6 +7,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
+from libecs.engine.effects import Disconnected
 from libecs.fsm import EnvState, Mode, TaskState
 from libecs.wire import client, node
 from libecs.wire.node import Exit, ExitCause, Failure, Held, Phase, TaskStatus
@@ -137,3 +138,58 @@ def test_hooks_are_those_of_the_node_that_runs_them() -> None:
     assert bench.nodes["n2"].hooks_run
     assert bench.state is EnvState.CONFIGURED
     assert [line for line in bench.audit if line.decision == "denied"] == []
+
+
+# two executors with one key, as of a machine that was copied
+
+
+def greet(bench: Bench, life: str, boot: str, peer: str = "copy") -> type:
+    """Let an executor say that it is n1; return what kind of answer it gets."""
+    told = len(bench.sent)
+    hello = attrs.evolve(bench.nodes["n1"].hello(), life=life, host="10.0.0.9", facts={"boot_id": boot})
+    bench.send(peer, hello)
+    (answer,) = (message for to, message in bench.sent[told:] if to == peer)
+    if isinstance(answer, node.NodeRefused):
+        assert answer.reason.startswith("n1 is here already, from 10.0.0.9: ")
+    return type(answer)
+
+
+def refusals(bench: Bench) -> list[str]:
+    return [event.text for event in bench.events if event.kind == "node" and event.state == "REFUSED"]
+
+
+def test_a_second_executor_on_another_machine_is_refused_while_the_first_is_heard() -> None:
+    bench = Bench(workflow(task("a")))
+    assert greet(bench, "first", "boot 1", "one") is node.Welcome
+
+    for _ in range(3):
+        assert greet(bench, "second", "boot 2", "two") is node.NodeRefused
+    assert greet(bench, "first", "boot 1", "one") is node.Welcome
+    assert len(refusals(bench)) == 1
+    assert refusals(bench)[0].endswith("two executors have its key; the other one is at 10.0.0.9")
+
+    bench.wait(2)
+    assert greet(bench, "second", "boot 2", "two") is node.Welcome
+
+
+def test_an_executor_that_starts_anew_on_its_machine_is_let_in_at_once_and_the_one_before_it_not() -> None:
+    bench = Bench(workflow(task("a")))
+    assert greet(bench, "first", "boot 1", "one") is node.Welcome
+    assert greet(bench, "second", "boot 1", "two") is node.Welcome
+
+    assert greet(bench, "first", "boot 1", "one") is node.NodeRefused
+    assert greet(bench, "second", "boot 1", "two") is node.Welcome
+    bench.queue.append(Disconnected("two"))
+    bench.run()
+
+    assert greet(bench, "first", "boot 1", "one") is node.Welcome
+    assert greet(bench, "second", "boot 1", "two") is node.NodeRefused
+
+
+def test_lives_that_were_replaced_are_not_remembered_for_ever() -> None:
+    bench = Bench(workflow(task("a")))
+
+    for number in range(100):
+        assert greet(bench, f"life {number}", "boot 1") is node.Welcome
+
+    assert len(bench.core.sessions.nodes["n1"].replaced) == 20
