@@ -24,6 +24,7 @@ from libecs.io.zap import ZapResponder
 from libecs.wire import node
 from libecs.wire.codec import VERSION_FRAME
 from libecs.wire.node import NODE, Command, Phase, TaskSpec, TaskStatus
+from tests.processes import gone
 from tests.shim.build import shim_program
 
 IN_TIME_S = 40.0
@@ -346,22 +347,6 @@ def parent_of(pid: int) -> int:
 def is_alive(pid: int) -> bool:
     found = read_stat(pid)
     return found is not None and found[0] != "Z"
-
-
-async def gone(pid: int) -> None:
-    """Wait until a process is gone."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(fd, ended.set)
-    try:
-        await asyncio.wait_for(ended.wait(), IN_TIME_S)
-    finally:
-        loop.remove_reader(fd)
-        os.close(fd)
 
 
 def occ_task(name: str = "t1", *words: str, user: str = "") -> TaskSpec:

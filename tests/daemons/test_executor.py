@@ -7,26 +7,18 @@ import os
 import pwd
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from libecs.fsm import TaskEvent, TaskState
 from libecs.io.procfs import boot_id, read_stat
 from libecs.wire.node import ExitCause, Phase
-from tests.daemons.executors import Executor, Site, Stopwatch, gone, is_alive, occ_task, program, uid_of
+from tests.daemons.executors import Executor, Site, Stopwatch, is_alive, occ_task, program, uid_of
+from tests.processes import gone
 
 pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may switch users")
-
-
-@pytest_asyncio.fixture
-async def site() -> AsyncIterator[Site]:
-    site = Site()
-    yield site
-    await site.close()
 
 
 async def test_it_says_who_it_is_and_what_it_has(site: Site) -> None:

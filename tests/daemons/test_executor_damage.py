@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from libecs.fsm import TaskEvent, TaskState
 from libecs.wire.node import Phase
 from tests.daemons.executors import Executor, Site, occ_task
 
 pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
-
-
-@pytest_asyncio.fixture
-async def site() -> AsyncIterator[Site]:
-    site = Site()
-    yield site
-    await site.close()
 
 
 def rubbish(path: Path) -> None:

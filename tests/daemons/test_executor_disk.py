@@ -6,11 +6,9 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from libecs.fsm import TaskEvent, TaskState
 from libecs.wire.node import ExitCause, Phase
@@ -19,13 +17,6 @@ from tests.daemons.executors import Executor, Site, occ_task, program
 pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
 
 MIB = 1024 * 1024
-
-
-@pytest_asyncio.fixture
-async def site() -> AsyncIterator[Site]:
-    site = Site()
-    yield site
-    await site.close()
 
 
 @pytest.fixture

@@ -8,23 +8,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from libecs.fsm import TaskEvent, TaskState
 from libecs.wire.node import ExitCause, Phase
-from tests.daemons.executors import Executor, Site, Stopwatch, gone, is_alive, occ_task, parent_of, program
+from tests.daemons.executors import Executor, Site, Stopwatch, is_alive, occ_task, parent_of, program
+from tests.processes import gone
 
 pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
-
-
-@pytest_asyncio.fixture
-async def site() -> AsyncIterator[Site]:
-    site = Site()
-    yield site
-    await site.close()
 
 
 async def again(site: Site, executor: Executor) -> None:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from libecs.io.keys import KeyPair, read_key_file
 from tests.daemons.executors import Executor, Site, Stopwatch
 
 pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
-
-
-@pytest_asyncio.fixture
-async def site() -> AsyncIterator[Site]:
-    site = Site()
-    yield site
-    await site.close()
 
 
 async def says(executor: Executor, *parts: str) -> None:

@@ -40,6 +40,7 @@ from libecs.wire.client import (
     Subscribe,
 )
 from libecs.wire.info import EnvironmentInfo, Event, RunCondition, RunInfo
+from tests.processes import gone
 
 WAIT_S = 30
 HERE = Path(__file__).parent
@@ -465,21 +466,6 @@ class KilledSession:
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
-
-
-async def gone(pid: int) -> None:
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(fd, ended.set)
-    try:
-        await asyncio.wait_for(ended.wait(), WAIT_S)
-    finally:
-        loop.remove_reader(fd)
-        os.close(fd)
 
 
 async def test_tasks_of_a_killed_session_stop(tmp_path: Path, shim: Path) -> None:

@@ -6,40 +6,22 @@ import asyncio
 import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import zmq
 
-from libecs.engine.effects import Connected, Disconnected, Input, Received
+from libecs.engine.effects import Connected, Disconnected, Received
 from libecs.io.link import Router
 from libecs.io.tasklink import TaskLinks
 from libecs.wire.codec import VERSION_FRAME
 from libecs.wire.task import TASK, Hello, PeerRole, Ping, Pong, StateChanged
+from tests.io.inputs import Inputs
 
 Context = zmq.Context[zmq.Socket[bytes]]
 HELLO = Hello(role=PeerRole.CONTROLLER, epoch=1, name="n/1")
-
-
-class Inputs:
-    def __init__(self) -> None:
-        self.all: list[Input] = []
-        self._changed = asyncio.Event()
-
-    def put(self, input: Input) -> None:
-        self.all.append(input)
-        self._changed.set()
-
-    @property
-    def received(self) -> list[Input]:
-        return [input for input in self.all if isinstance(input, Received)]
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            self._changed.clear()
-            await asyncio.wait_for(self._changed.wait(), 30)
 
 
 class FakeTask:

@@ -432,3 +432,13 @@ def error_problems(scenario: Scenario, error: Exception) -> Iterator[str]:
         yield f"code {shown['code']}, expected {expected['code']}: {error}"
     if "says" in expected and not re.search(rf"(?<![\w.]){re.escape(expected['says'])}(?![\w])", str(shown["reason"])):
         yield f"{shown['reason']!r} does not name {expected['says']}"
+
+
+ALL = [scenario for year in (2026, 2022) for scenario in scenarios(year).values()]
+TREES = [scenario for scenario in ALL if scenario.error is None]
+ERRORS = [scenario for scenario in ALL if scenario.error] + error_scenarios(2026, "resolve")
+
+
+def named(scenario: Scenario) -> str:
+    """Return the name of a test of a scenario."""
+    return f"{scenario.year}-{scenario.name}"

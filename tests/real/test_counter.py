@@ -11,24 +11,17 @@ from .conftest import Count
 from .counter import CountError
 from .flips import count_differences, count_error_problems
 from .oracle import (
+    ERRORS,
     HERE,
     ROOT,
+    TREES,
     Scenario,
     document,
-    error_scenarios,
     kv_of_200_hosts,
+    named,
     one_host_scenario,
     scenario_of_200,
-    scenarios,
 )
-
-ALL = [scenario for year in (2026, 2022) for scenario in scenarios(year).values()]
-TREES = [scenario for scenario in ALL if scenario.error is None]
-ERRORS = [scenario for scenario in ALL if scenario.error] + error_scenarios(2026, "resolve")
-
-
-def named(scenario: Scenario) -> str:
-    return f"{scenario.year}-{scenario.name}"
 
 
 def test_the_counter_imports_nothing_of_ours() -> None:

@@ -10,33 +10,27 @@ from libecs.errors import EcsError, TemplateError
 
 from .adapter import expand, load_all, properties
 from .oracle import (
+    ERRORS,
     FILE,
     FOLDERS,
     HERE,
     INTEGRATIONS,
     REAL,
     ROOT,
+    TREES,
     Scenario,
     channel_properties,
     compare_rates,
     compare_tree,
     document,
     error_problems,
-    error_scenarios,
     kv_of_200_hosts,
     kv_of_few_hosts,
+    named,
     preorder,
     scenario_of_200,
     scenarios,
 )
-
-ALL = [scenario for year in (2026, 2022) for scenario in scenarios(year).values()]
-TREES = [scenario for scenario in ALL if scenario.error is None]
-ERRORS = [scenario for scenario in ALL if scenario.error] + error_scenarios(2026, "resolve")
-
-
-def named(scenario: Scenario) -> str:
-    return f"{scenario.year}-{scenario.name}"
 
 
 @pytest.mark.parametrize("year", [2026, 2022])

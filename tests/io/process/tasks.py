@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
 
-from libecs.engine.effects import Input, Output, ProcessEnded, ProcessStarted, Spawn
+from libecs.engine.effects import Output, ProcessEnded, ProcessStarted, Spawn
 from libecs.fsm import Mode
 from libecs.io import procfs
 from libecs.io.process import ShimSupervisor
 from libecs.io.procfs import ProcessId
 from libecs.io.taskfolder import TaskFolder
 from libecs.wire.node import Command, TaskSpec
+from tests.io import inputs
 
-WAIT_S = 30
 
-
-class Inputs:
-    def __init__(self) -> None:
-        self.all: list[Input] = []
-        self._changed = asyncio.Event()
-
-    def put(self, input: Input) -> None:
-        self.all.append(input)
-        self._changed.set()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            self._changed.clear()
-            await asyncio.wait_for(self._changed.wait(), WAIT_S)
+class Inputs(inputs.Inputs):
+    """Those of a supervisor."""
 
     async def started(self, task: str) -> int:
         found: list[ProcessStarted] = []
@@ -97,22 +84,6 @@ def end(process: subprocess.Popen[bytes]) -> None:
     assert process.poll() is None
     process.kill()
     process.wait()
-
-
-async def gone(pid: int) -> None:
-    """Wait for the end of a process that is not ours."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(fd, ended.set)
-    try:
-        await asyncio.wait_for(ended.wait(), WAIT_S)
-    finally:
-        loop.remove_reader(fd)
-        os.close(fd)
 
 
 def lines(inputs: Inputs, task: str) -> list[tuple[str, str]]:

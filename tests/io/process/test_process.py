@@ -15,7 +15,8 @@ from libecs.fsm import Mode
 from libecs.io.process import ShimSupervisor, clean_environment, find_shim
 from libecs.io.procfs import ProcessId
 from libecs.wire.node import Exit, ExitCause
-from tests.io.process.tasks import Inputs, Make, bystander, end, first_line, gone, names, shell, spec
+from tests.io.process.tasks import Inputs, Make, bystander, end, first_line, names, shell, spec
+from tests.processes import gone
 
 # starting and ending
 

@@ -18,7 +18,8 @@ from libecs.io.process import ShimSupervisor
 from libecs.io.taskfolder import ShimOptions, TaskFolder
 from libecs.wire.codec import pack_value
 from libecs.wire.node import Exit, ExitCause, Phase
-from tests.io.process.tasks import Inputs, Make, bystander, end, gone, lines, loud, names, shell, shim_of, spec
+from tests.io.process.tasks import Inputs, Make, bystander, end, lines, loud, names, shell, shim_of, spec
+from tests.processes import gone
 
 # the lives before
 

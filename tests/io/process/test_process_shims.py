@@ -11,7 +11,8 @@ from libecs.engine.effects import Signal
 from libecs.io import procfs
 from libecs.io.process import ShimSupervisor
 from libecs.wire.node import ExitCause
-from tests.io.process.tasks import Inputs, Make, first_line, gone, names, shell, shim_of
+from tests.io.process.tasks import Inputs, Make, first_line, names, shell, shim_of
+from tests.processes import gone
 
 # death of a shim
 
