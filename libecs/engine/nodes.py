@@ -19,6 +19,15 @@ class Reach(IntEnum):
     LOST = 3
 
 
+Process = tuple[str, ...]
+
+
+def process_of(hello: NodeHello) -> Process:
+    """Return what tells an executor from others. Its life alone does not: that is a number in a folder, and copied."""
+    facts = (hello.facts.get(name, "") for name in ("boot_id", "started_ms", "pid"))
+    return tuple(text[:100] for text in (hello.life, *facts))
+
+
 @attrs.define(kw_only=True)
 class Node:
     """One executor's session."""
@@ -40,8 +49,8 @@ class Node:
     """Unix milliseconds of its hello, by our clock."""
     began: float = 0.0
     """Monotonic time of its hello."""
-    replaced: tuple[str, ...] = ()
-    """The last lives whose place this one took."""
+    replaced: tuple[Process, ...] = ()
+    """The last ones whose place this one took."""
     doubled: bool = False
     """Another executor came with its key, and that was said."""
     deaf: bool = False

@@ -16,7 +16,7 @@ from libecs.engine import launching, spans, steps, transits
 from libecs.engine.context import Context
 from libecs.engine.effects import Persist, Send
 from libecs.engine.environment import Environment
-from libecs.engine.nodes import Condemned, Node, Reach
+from libecs.engine.nodes import Condemned, Node, Reach, process_of
 from libecs.engine.placement import NodeOffer
 from libecs.engine.plan import DESTROY, StepKind
 from libecs.engine.reconcile import Known, reconcile
@@ -37,7 +37,7 @@ MAX_EPOCH = 2**62 // SESSIONS_PER_EPOCH
 """Numbers of sessions made of more don't fit the wire: who has seen such an epoch has seen no core."""
 
 MAX_REPLACED = 20
-"""So many lives of an executor are remembered, to know them when they come back."""
+"""So many processes of an executor are remembered, to know them when they come back."""
 _TWO = "{} is here already, from {}: two executors have its key"
 
 MAX_UNHEARD_MS = 3_600_000
@@ -105,8 +105,8 @@ class Sessions:
         one.began = one.heard
         if old is not None:
             one.reach, one.orphans = old.reach, old.orphans
-            lives = (*old.replaced, old.hello.life)
-            one.replaced = tuple(life for life in lives if life != hello.life)[-MAX_REPLACED:]
+            before = (*old.replaced, process_of(old.hello))
+            one.replaced = tuple(process for process in before if process != process_of(hello))[-MAX_REPLACED:]
             self._open.pop(old.session or 0, None)
         for env in hub.environments.values():
             env.new_session(hello.node)
@@ -126,10 +126,10 @@ class Sessions:
         One that was started anew on its machine is let in at once, but not the one before it: the two would take the
         node from each other for ever. If the one that is here falls silent, whoever comes is let in.
         """
-        if old.reach is not Reach.UP or old.session is None or old.hello.life == hello.life:
+        if old.reach is not Reach.UP or old.session is None or process_of(old.hello) == process_of(hello):
             return False
         machines = {old.hello.facts.get("boot_id", ""), hello.facts.get("boot_id", "")} - {""}
-        if len(machines) < 2 and hello.life not in old.replaced:
+        if len(machines) < 2 and process_of(hello) not in old.replaced:
             return False
         if not old.doubled:
             old.doubled = True

@@ -143,10 +143,12 @@ def test_hooks_are_those_of_the_node_that_runs_them() -> None:
 # two executors with one key, as of a machine that was copied
 
 
-def greet(bench: Bench, life: str, boot: str, peer: str = "copy") -> type:
+def greet(bench: Bench, started: str, boot: str, peer: str = "copy") -> type:
     """Let an executor say that it is n1; return what kind of answer it gets."""
     told = len(bench.sent)
-    hello = attrs.evolve(bench.nodes["n1"].hello(), life=life, host="10.0.0.9", facts={"boot_id": boot})
+    hello = attrs.evolve(
+        bench.nodes["n1"].hello(), life="n1/7", host="10.0.0.9", facts={"boot_id": boot, "started_ms": started}
+    )
     bench.send(peer, hello)
     (answer,) = (message for to, message in bench.sent[told:] if to == peer)
     if isinstance(answer, node.NodeRefused):
@@ -186,7 +188,7 @@ def test_an_executor_that_starts_anew_on_its_machine_is_let_in_at_once_and_the_o
     assert greet(bench, "second", "boot 1", "two") is node.NodeRefused
 
 
-def test_lives_that_were_replaced_are_not_remembered_for_ever() -> None:
+def test_executors_that_were_replaced_are_not_remembered_for_ever() -> None:
     bench = Bench(workflow(task("a")))
 
     for number in range(100):
