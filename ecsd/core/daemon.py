@@ -51,6 +51,8 @@ logger = logging.getLogger(__name__)
 COMMIT_FAILED = 75
 """Exit code after records could not be written: start again."""
 _FACTS_S = 5.0
+_EXAMINE_S = 3.0
+"""What nodes have to tell after a restart comes before a look through the journal."""
 _CLOSE_S = 1.0
 """What still runs in threads gets so long at the end."""
 ANY_HOST = ("*", "0.0.0.0", "[::]")
@@ -91,8 +93,8 @@ class CoreDaemon:
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
             self._notifier.ready(self._status())
             logger.info("ready: %s", self._status())
-            loading = loop.create_task(later.load(self._blocking, self._missing))
-            stack.callback(loading.cancel)
+            later_work = loop.create_task(self._work_later())
+            stack.callback(later_work.cancel)
             await self._ended.wait()
             self._notifier.stopping("ending; environments and tasks go on")
         if self.failure is None:
@@ -105,7 +107,7 @@ class CoreDaemon:
         link.raise_limits()
         self._blocking = blocking = BlockingCalls(threads=8)
         stack.push_async_callback(self._close_blocking)
-        self.store = store = SqliteStore(options.state, lock=self._lock)
+        self.store = store = SqliteStore(options.state, lock=self._lock, examine_later=True)
         stack.callback(store.close)
         instance = kept_instance(options.state / "instance", "ecs")
         self._context = context = link.new_context()
@@ -170,6 +172,13 @@ class CoreDaemon:
             await self._serve_metrics(stack, watchdog)
         if options.insecure:
             logger.error(INSECURE)
+
+    async def _work_later(self) -> None:
+        """Do what nobody should wait for: import what is needed next, and look through a large journal."""
+        await later.load(self._blocking, self._missing)
+        if self.store.unexamined:
+            await asyncio.sleep(_EXAMINE_S)
+            await self._blocking.start(self.store.examine)
 
     async def _serve_metrics(self, stack: AsyncExitStack, watchdog: Watchdog) -> None:
         from ecsd.core.metrics import families
@@ -286,6 +295,8 @@ class CoreDaemon:
             "listen": " ".join(self.endpoints),
         }
         problems = [*self.repositories.problems.values(), *self._missing]
+        if self.store.problem:
+            problems.append(self.store.problem)
         if self._keyring is not None:
             self._keyring.expire()
             problems.extend((*self._keyring.problems, *self._keyring.warnings()))

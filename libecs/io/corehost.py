@@ -47,7 +47,7 @@ from libecs.io.loop import Auditor, EngineLoop, no_audit
 from libecs.io.repository import Repositories, TextRepository
 from libecs.io.runrecord import highest_number, save_run
 from libecs.io.runs import RunCounter
-from libecs.io.store_sqlite import LoadedEvent, SqliteStore
+from libecs.io.store_sqlite import RETAIN_ROWS, LoadedEvent, SqliteStore
 from libecs.io.testplugin import TestPlugin
 from libecs.io.worker import ExpansionWorker
 from libecs.wire.client import Document, EventPage, Events
@@ -79,6 +79,8 @@ _LOOK_S = 1.0
 _REPLAY_WAIT_S = 0.05
 _DAY_MS = 86_400_000
 _RETAIN_S = 3600.0
+_RETAIN_ON_S = 0.1
+"""Until the next ones are forgotten while there are many: others come between."""
 
 Consult = Callable[[LookUp], Awaitable[str]]
 """Looks something up and returns a JSON document as text. Raises EcsError."""
@@ -432,11 +434,13 @@ class CoreHost:
 
     def _retain(self) -> None:
         oldest_ms = time.time_ns() // 1_000_000 - int(self.settings.keep_events_days * _DAY_MS)
+        gone = 0
         try:
-            self.store.retain(since_ms=oldest_ms, at_least=KEEP_EVENTS)
+            gone = self.store.retain(since_ms=oldest_ms, at_least=KEEP_EVENTS)
         except EcsError as error:
             logger.warning("old events stay: %s", error)
-        self._timers["retain"] = self._asyncio.call_later(_RETAIN_S, self._retain)
+        again_s = _RETAIN_S if gone < RETAIN_ROWS else _RETAIN_ON_S
+        self._timers["retain"] = self._asyncio.call_later(again_s, self._retain)
 
 
 def _guard() -> ExpansionWorker:

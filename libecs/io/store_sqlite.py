@@ -6,6 +6,7 @@ One folder, one owner:
     state.sqlite records (table, key, value) and events (seq, unix_ms, environment, kind, body), each with a checksum
     reserve      8 MiB that are given up when the disk is full, so that a run can still be stopped
     state.sqlite.damaged-N       a database that could not be read; what could be saved of it is in the present one
+    state.sqlite.mistrusted      something was found wrong with it while it was in use: the next owner looks through it
 
 Damage costs what it hits. A record whose checksum is wrong is given out as no bytes at all, which nobody takes for a
 record; a database whose structure is broken is set aside and what can be read of it is copied.
@@ -29,7 +30,7 @@ import attrs
 from libecs.engine.effects import Persist
 from libecs.errors import DecodeError, EcsError, InvalidInput
 from libecs.io.folderlock import FolderLock
-from libecs.io.salvage import is_sound, lenient_text, rows_of, set_aside
+from libecs.io.salvage import is_damage, is_small, is_sound, lenient_text, rows_of, set_aside, what_is_wrong
 from libecs.wire.codec import pack_value, unpack_value
 from libecs.wire.info import Event
 
@@ -37,6 +38,10 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 2
 RESERVE_BYTES = 8 * 1024 * 1024
+SALVAGED_EVENTS = 100_000
+"""No more are taken over out of a damaged journal, as the core is waited for: older ones are in what is kept of it."""
+RETAIN_ROWS = 2000
+"""Events that are forgotten in one go, within 10 ms."""
 
 _SCHEMA = """
 CREATE TABLE records (
@@ -57,6 +62,7 @@ INSERT INTO high_water VALUES ('schema', 2);
 """
 """What version 1 has written has no checksums: they are NULL."""
 _DATABASE = "state.sqlite"
+_MISTRUSTED = "state.sqlite.mistrusted"
 _UPSERT = (
     "INSERT INTO records VALUES (?, ?, ?, ?) "
     "ON CONFLICT (tbl, key) DO UPDATE SET value = excluded.value, crc = excluded.crc"
@@ -66,7 +72,7 @@ _ALL_RECORDS = "SELECT tbl, key, value, crc FROM records ORDER BY tbl, key"
 _EVENTS = "SELECT seq, unix_ms, environment, kind, body, crc FROM events"
 _DELETE = "DELETE FROM records WHERE tbl = ? AND key = ?"
 _OLDEST_TO_STAY = "SELECT seq FROM events WHERE unix_ms >= ? ORDER BY seq LIMIT 1"
-_FORGET = "DELETE FROM events WHERE seq < ?"
+_FORGET = "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq < ? ORDER BY seq LIMIT ?)"
 _MARK = "UPDATE high_water SET value = ? WHERE name = 'event'"
 _STATEMENTS = ((_UPSERT, 4), (_APPEND, 6), (_ALL_RECORDS, 0), (_EVENTS, 0), (_DELETE, 2), (_MARK, 1))
 
@@ -99,6 +105,7 @@ class SqliteStore:
         durable: bool = True,
         reserve_bytes: int = RESERVE_BYTES,
         lock: FolderLock | None = None,
+        examine_later: bool = False,
     ) -> None:
         """Open the folder, or make it.
 
@@ -108,6 +115,8 @@ class SqliteStore:
                 process only, however it ends: enough for a folder that is temporary.
             reserve_bytes: size of the reserve; 0 = none.
             lock: of the folder, if it was taken already; given up by `close`.
+            examine_later: of a large database, look at records and the last events only, and have the rest looked
+                through by `examine`.
 
         Raises:
             Conflict: the folder has an owner.
@@ -121,6 +130,12 @@ class SqliteStore:
         """Where the database is that was damaged; what could be read of it is in the present one."""
         self.began_anew = False
         """Whether the folder was in use before, and its database is not there any more, or nothing of it."""
+        self.unexamined = False
+        """Whether `examine` has something to do."""
+        self.problem = ""
+        """What was found wrong with the database since it was opened."""
+        self._mistrusted = folder / _MISTRUSTED
+        self._examine_later = examine_later
         self._reserve = folder / "reserve"
         self._reserve_bytes = reserve_bytes
         self._lock = lock or FolderLock(folder)
@@ -142,6 +157,27 @@ class SqliteStore:
         self._db.close()
         self._lock.release()
 
+    def examine(self) -> None:
+        """Look through the whole database; what is wrong is in `problem`, and mended by the next owner.
+
+        Blocks for as long as reading it takes; for any thread.
+        """
+        wrong = what_is_wrong(self.folder / _DATABASE)
+        self.unexamined = False
+        if wrong:
+            self._mistrust(wrong)
+
+    def _mistrust(self, wrong: str) -> None:
+        """Have the next owner look through the whole database."""
+        if self.problem:
+            return
+        self.problem = f"the journal in {self.folder} is damaged; what can be read is kept at the next start: {wrong}"
+        logger.error("%s", self.problem)
+        try:
+            self._mistrusted.write_text(f"{wrong}\n", encoding="utf-8")
+        except OSError as error:
+            logger.error("%s cannot be written: %s", self._mistrusted, error.strerror)
+
     @property
     def last_event(self) -> int:
         """Sequence number of the last event ever written, 0 = none. It survives retention."""
@@ -160,6 +196,8 @@ class SqliteStore:
             self._write(records, events)
         except sqlite3.Error as error:
             if not _is_disk_full(error) or not self.free_reserve():
+                if _is_found_damage(error):
+                    self._mistrust(str(error))
                 raise EcsError(f"state in {self.folder} cannot be written: {error}") from error
             try:
                 self._write(records, events)
@@ -180,29 +218,41 @@ class SqliteStore:
         return tables
 
     def events_since(self, sequence: int, *, environment: str = "", limit: int = 10_000) -> list[LoadedEvent]:
-        """Return events after `sequence`, oldest first; of one environment, or of all (environment = "")."""
+        """Return events after `sequence`, oldest first; of one environment, or of all (environment = "").
+
+        Where the database is damaged they end: see `problem`.
+        """
         where = "seq > ?"
         values: list[int | str] = [sequence]
         if environment:
             where += " AND environment = ?"
             values.append(environment)
         values.append(limit)
-        rows = self._db.execute(f"{_EVENTS} WHERE {where} ORDER BY seq LIMIT ?", values)
-        return [LoadedEvent(*row) for row in rows]
+        return self._rows(f"{_EVENTS} WHERE {where} ORDER BY seq LIMIT ?", values)
 
     def last_events(self, count: int, *, environment: str = "") -> list[LoadedEvent]:
-        """Return the last `count` events, oldest first; of one environment, or of all (environment = "")."""
-        where, values = ("WHERE environment = ?", [environment]) if environment else ("", [])
-        rows = self._db.execute(
-            f"{_EVENTS} {where} ORDER BY seq DESC LIMIT ?",
-            [*values, count],
-        )
-        return [LoadedEvent(*row) for row in rows][::-1]
+        """Return the last `count` events, oldest first; of one environment, or of all (environment = "").
 
-    def retain(self, *, since_ms: int, at_least: int = 0) -> int:
+        Where the database is damaged they begin: see `problem`.
+        """
+        where, values = ("WHERE environment = ?", [environment]) if environment else ("", [])
+        return self._rows(f"{_EVENTS} {where} ORDER BY seq DESC LIMIT ?", [*values, count])[::-1]
+
+    def _rows(self, question: str, values: Sequence[int | str]) -> list[LoadedEvent]:
+        found: list[LoadedEvent] = []
+        try:
+            found.extend(LoadedEvent(*row) for row in self._db.execute(question, values))
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if not _is_found_damage(error):
+                raise
+            self._mistrust(str(error))
+        return found
+
+    def retain(self, *, since_ms: int, at_least: int = 0, at_most: int = RETAIN_ROWS) -> int:
         """Forget events older than `since_ms` (unix), except the last `at_least`. Return how many went.
 
-        It looks from the oldest on as far as the first that stays: a large journal is not read for that.
+        With `at_most` of them, there may be more that have to go. It looks from the oldest on as far as the first that
+        stays: a large journal is not read for that.
 
         Raises:
             EcsError: it could not be written; nothing went.
@@ -211,7 +261,7 @@ class SqliteStore:
             row = self._db.execute(_OLDEST_TO_STAY, (since_ms,)).fetchone()
             end = self._last_event - at_least + 1
             with self._transaction():
-                gone = self._db.execute(_FORGET, (end if row is None else min(end, row[0]),)).rowcount
+                gone = self._db.execute(_FORGET, (end if row is None else min(end, row[0]), at_most)).rowcount
         except sqlite3.Error as error:
             raise EcsError(f"state in {self.folder} cannot be written: {error}") from error
         self.has_room()
@@ -300,7 +350,10 @@ class SqliteStore:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         try:
             db, is_new = _open_database(path, durable)
-            if is_new or is_sound(db, _STATEMENTS):
+            later = self._examine_later and not self._mistrusted.exists()
+            if is_new or is_sound(db, _STATEMENTS, large="events" if later else ""):
+                self.unexamined = later and not is_small(db)
+                self._mistrusted.unlink(missing_ok=True)
                 # A file without tables that is not new: all of it was in a write-ahead log that is gone.
                 self.began_anew = is_new and self._reserve.exists()
                 self._last_event = _later(0) if self.began_anew else _high_water(db)
@@ -310,14 +363,14 @@ class SqliteStore:
                 return db
             db.close()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: the error itself quotes the damage
-            if not _is_damage(error):
+            if not is_damage(error):
                 raise
         return self._salvaged(path, durable)
 
     def _salvaged(self, path: Path, durable: bool) -> sqlite3.Connection:
         self.set_aside = kept = set_aside(path)
         records = rows_of(kept, "records", 4)
-        events = rows_of(kept, "events", 6)
+        events = rows_of(kept, "events", 6, last=SALVAGED_EVENTS)
         records = [row for row in records if _is_row(row, (str, str, bytes))]
         events = [row for row in events if _is_row(row, (int, int, str, str, bytes))]
         self.began_anew = not records
@@ -329,8 +382,11 @@ class SqliteStore:
         self._last_event = _later(max((row[0] for row in events), default=0))
         db.execute(_MARK, (self._last_event,))
         db.execute("COMMIT")
+        self._mistrusted.unlink(missing_ok=True)
+        those = "the last " if len(events) == SALVAGED_EVENTS else ""
         text = (
-            f"it was damaged; {len(records)} records and {len(events)} events could be read, it is kept as {kept.name}"
+            f"it was damaged; {len(records)} records and {those}{len(events)} events could be read, "
+            f"it is kept as {kept.name}"
         )
         self.damaged[path.name] = text
         logger.error("%s: %s", path, text)
@@ -366,12 +422,6 @@ def _high_water(db: sqlite3.Connection) -> int:
     return max(stored, int(last or 0))
 
 
-def _is_damage(error: Exception) -> bool:
-    """Whether the content of the file is wrong, and not the disk, the rights, or another process."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH)
-
-
 def _open_database(path: Path, durable: bool) -> tuple[sqlite3.Connection, bool]:
     """Return a database, and whether it had no tables: they are made then."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # the folder may be open to others
@@ -397,6 +447,11 @@ def _open_database(path: Path, durable: bool) -> tuple[sqlite3.Connection, bool]
         db.close()
         raise
     return db, version == 0
+
+
+def _is_found_damage(error: Exception) -> bool:
+    """Whether a question or a commit has met damage: SQLite says so, or can't even say it."""
+    return isinstance(error, UnicodeDecodeError) or (hasattr(error, "sqlite_errorcode") and is_damage(error))
 
 
 def _is_disk_full(error: sqlite3.Error) -> bool:

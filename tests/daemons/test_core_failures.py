@@ -194,6 +194,46 @@ async def test_without_its_state_the_core_begins_anew_and_shows_what_runs(cluste
     await no_task_left(cluster)
 
 
+def grow(database: Path, rows: int, size: int) -> None:
+    """Add rows of a size to the journal in front of what is in it, and break one page in the middle of them."""
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        body = bytes(size)
+        db.executemany(
+            "INSERT INTO events VALUES (?, 1, '', 'node', ?, NULL)", ((number, body) for number in range(-rows, 0))
+        )
+        db.commit()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with database.open("r+b") as file:
+        file.seek(database.stat().st_size // 2 // 4096 * 4096)
+        file.write(bytes(4096))
+
+
+async def test_a_large_journal_that_is_damaged_holds_nobody_up_and_is_told(cluster: Cluster) -> None:
+    async with connected(cluster) as ecs:
+        env = await ecs.environment("single")
+        await env.control("START")
+    cluster.core.kill()
+    grow(cluster.state / "state.sqlite", rows=20_000, size=2_000)
+    cluster.core.start()
+    await asyncio.to_thread(cluster.core.wait_ready)
+
+    async with connected(cluster) as ecs:
+        assert (await heard(await ecs.get(env.id))).state.name == "RUNNING"
+        async with asyncio.timeout(60):
+            while not [one for one in (await ecs.info()).problems if "journal" in one and "damaged" in one]:
+                await asyncio.sleep(0.2)  # it is looked through some seconds after the start
+        await (await ecs.get(env.id)).control("STOP")
+    cluster.core.kill()
+    cluster.core.start()
+    await asyncio.to_thread(cluster.core.wait_ready)
+
+    async with connected(cluster) as ecs:
+        assert [one for one in (await ecs.info()).problems if "state.sqlite" in one and "could be read" in one]
+        await (await ecs.get(env.id)).destroy()
+    assert list(cluster.state.glob("state.sqlite.damaged-*"))
+    await no_task_left(cluster)
+
+
 # F1, F2: at any moment
 
 
