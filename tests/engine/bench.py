@@ -406,3 +406,7 @@ class Bench:
     def called(self) -> list[tuple[str, str]]:
         """Return (function, moment) of all calls."""
         return [(call.function, call.moment) for call in self.calls]
+
+
+def never(call: Call) -> None:
+    """Be an integration that does not answer."""

@@ -11,12 +11,8 @@ from libecs.fsm import EnvState
 from libecs.wire import client, node
 from libecs.wire.info import NodeInfo
 from libecs.wire.telemetry import MetricSpan
-from tests.engine.bench import Bench
+from tests.engine.bench import Bench, never
 from tests.engine.flows import call, task, workflow
-
-
-def never(call: Call) -> None:
-    return None
 
 
 def test_a_core_that_is_restarted_in_the_middle_goes_on() -> None:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from libecs.engine.effects import Call, Received
+from libecs.engine.effects import Received
 from libecs.engine.placement import NodeOffer, place, runnable
 from libecs.engine.transitioner import TRANSITIONERS
 from libecs.errors import Unplaceable
 from libecs.fsm import EnvState, Mode
 from libecs.wire import client
 from libecs.wire.node import Limits
-from tests.engine.bench import CLIENT, Bench
+from tests.engine.bench import CLIENT, Bench, never
 from tests.engine.flows import call, task, workflow
-
-
-def never(call: Call) -> None:
-    return None
 
 
 def test_after_a_failed_transition_nothing_is_going_on() -> None:
