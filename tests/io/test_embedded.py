@@ -285,13 +285,13 @@ async def test_a_temporary_session_keeps_less_of_what_tasks_write(
 
 async def test_an_answer_that_no_wire_would_carry_arrives_all_the_same(embedded: Embedded) -> None:
     client = Client(embedded)
-    names = [str(number) * 5_000_000 for number in range(2)]
-    for name in names:
-        await client.operate(Create(operation="", workflow="lab", name=name, target=EnvState.STANDBY))
+    texts = [str(number) * 5_000_000 for number in range(2)]
+    for text in texts:
+        await client.operate(Create(operation="", workflow="lab", variables={"text": text}, target=EnvState.STANDBY))
 
     shown = await client.show()
 
-    assert [one.name for one in shown] == names
+    assert [one.variables["text"] for one in shown] == texts
 
 
 async def test_a_client_that_left_hears_nothing(embedded: Embedded) -> None:
