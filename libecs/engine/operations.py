@@ -15,7 +15,7 @@ from libecs.engine.plan import DESTROY
 from libecs.engine.records import EnvironmentRecord, OperationRecord
 from libecs.engine.runbook import RunBook
 from libecs.errors import Conflict, Denied, IllegalTransition, InvalidInput, NotFound, UsageError, quoted
-from libecs.fsm import EnvEvent, EnvState, allowed_env, next_env
+from libecs.fsm import EnvEvent, EnvState, allowed_env
 from libecs.wire.client import Control, Create, Destroy, Finished, Modify, Reconfigure
 from libecs.wire.info import RunInfo
 
@@ -82,7 +82,11 @@ def check(desk: Desk, message: Operation, who: Principal, going: Operations) -> 
         names = ", ".join(one.name for one in CONTROLLABLE)
         raise UsageError(f"{message.event} is no event for an environment (possible: {names})")
     _check_idle(env, going)
-    next_env(env.state, event)
+    if event not in allowed_env(env.state):
+        possible = (one.name for one in allowed_env(env.state) if one in CONTROLLABLE)
+        raise IllegalTransition(
+            env.state.name, event.name, possible, hint=f"coconut environment show {env.id} tells how it is"
+        )
     if event is EnvEvent.START_ACTIVITY:
         autostop.seconds(env)
         modify.check_start(env)

@@ -213,3 +213,14 @@ def test_a_name_that_would_not_fit_a_list_is_refused(name: str) -> None:
     assert told.code == "E_USAGE"
     assert "is no name of an environment" in told.message
     assert told.message.isprintable()
+
+
+def test_an_event_that_is_not_possible_is_refused_with_those_that_clients_may_send() -> None:
+    bench = Bench(workflow(task("a")))
+    environment = bench.create()
+
+    refused = bench.control("STOP_ACTIVITY")
+
+    assert refused is not None
+    assert (refused.code, refused.hint) == ("E_STATE", f"coconut environment show {environment} tells how it is")
+    assert refused.message == "STOP_ACTIVITY is not possible in CONFIGURED (allowed: RESET, START_ACTIVITY)"
