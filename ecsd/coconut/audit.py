@@ -24,7 +24,8 @@ class Broken(InvalidInput):
     help="""Check the audit log of a core on this machine: that no line was edited, removed, added or moved.
 
     FILE: files that follow each other, as of a backup; then nothing is known of lines before and behind them. What is
-    printed, the number and hash of the last line, is worth keeping elsewhere: it proves later what was there.
+    printed, the number and hash of the last line, is worth keeping elsewhere: it proves later what was there. Where old
+    files were removed (the core's `--keep-audit-days`), it says with which line the chain begins.
 
     \b
     Examples:
@@ -48,10 +49,14 @@ def verify(output: Output, files: tuple[str, ...], state: str | None) -> None:
             f"{place}: {verdict.problem}", hint=f"{verdict.lines} lines before it are in order; compare with a backup"
         )
     head = verdict.head
-    fields = {"lines": verdict.lines, "last": head.number, "hash": head.hash}
-    output.document(
-        "audit-verify", fields, [f"{verdict.lines} lines in order; the last one is {head.number} {head.hash}"]
-    )
+    fields = {"lines": verdict.lines, "first": head.number - verdict.lines + 1, "last": head.number, "hash": head.hash}
+    told = [f"{verdict.lines} lines in order; the last one is {head.number} {head.hash}"]
+    if verdict.base.number:
+        before = verdict.base
+        told.append(
+            f"  they begin with line {before.number + 1}: older files were removed, up to {before.number} {before.hash}"
+        )
+    output.document("audit-verify", fields, told)
 
 
 @click.command(

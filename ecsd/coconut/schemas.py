@@ -113,7 +113,7 @@ _LINE = {"role": TEXT, "node": TEXT, "stream": TEXT, "text": TEXT, "unix_ms": ma
 SCHEMAS: dict[str, Schema] = {
     "ecs/about/1": object_({"version": TEXT, "python": TEXT, "platform": TEXT, "state": TEXT, "runs": TEXT}),
     "ecs/audit-tail/1": object_({"lines": many(ANY_MAP)}),
-    "ecs/audit-verify/1": object_({"lines": WHOLE, "last": WHOLE, "hash": TEXT}),
+    "ecs/audit-verify/1": object_({"lines": WHOLE, "first": WHOLE, "last": WHOLE, "hash": TEXT}),
     "ecs/completion/1": object_({"shell": TEXT, "script": TEXT}),
     "ecs/context/1": CONTEXT,
     "ecs/context-list/1": object_({"contexts": many(CONTEXT)}),

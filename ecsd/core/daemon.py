@@ -197,7 +197,7 @@ class CoreDaemon:
         self._keyring = keyring = Keyring(keys.principals)
         stack.callback(keyring.close)
         try:
-            self._audit = audit = AuditLog(options.state / "audit")
+            self._audit = audit = AuditLog(options.state / "audit", keep_days=options.keep_audit_days)
         except OSError as error:
             raise EcsError(f"the audit log in {options.state} cannot be written: {error.strerror}") from error
         stack.callback(audit.close)

@@ -106,6 +106,12 @@ class CoreOptions:
         10_000, "Records of older runs are forgotten by the core; their folders stay.", read=whole, metavar="N"
     )
     keep_metrics: int = setting(1_000, "Metrics of older runs are forgotten by the core.", read=whole, metavar="N")
+    keep_audit_days: float = setting(
+        400.0,
+        "Files of the audit log whose lines are all older are removed, but for the last two; 0 = none is.",
+        read=number,
+        metavar="DAYS",
+    )
     allow_scripts: bool = setting(
         False, "Operators too, not only admins, may bring workflows that are in no repository.", read=flag
     )

@@ -3,6 +3,10 @@
 FOLDER/                     0700
 audit-000000000001.jsonl    lines of JSON, 0600; the number is that of its first line
 head                        number and hash of the last line
+base                        number and hash of the last line that was removed with its file, if one was
+
+Files whose lines are all older than a time are removed, one at each start and with each new file, the last two never.
+The chain begins behind `base` then, and a line of the log tells so.
 
 A line is written and on disk before what it tells of is done. A line that was edited, removed, added or moved breaks
 the chain at a place that `verify` names; lines cut off at the end are missed by `head`. Who can write the folder can
@@ -25,12 +29,15 @@ import attrs
 
 from libecs.engine.effects import Audit
 from libecs.errors import InvalidInput, NotFound
-from libecs.io.keys import make_private_folder
+from libecs.io.keyfile import make_private_folder, write_private
 
 logger = logging.getLogger(__name__)
 
 ROTATE_BYTES = 16 * 1024 * 1024
 """A file that is larger gets no more lines."""
+ROTATE_DAYS = 30.0
+"""Nor does one whose first line is older, if old files are removed at all: else there might never be a second one."""
+_DAY_MS = 86_400_000
 MAX_TEXT = 2000
 """Characters of one field; what is longer is cut, and says so."""
 GENESIS = "0" * 64
@@ -38,6 +45,8 @@ GENESIS = "0" * 64
 _TAIL_BYTES = 512 * 1024
 """The longest line fits in."""
 _HASH_FIELD = b',"hash":"'
+_REMOVE = "audit.remove"
+_REMOVED = f'"verb":"{_REMOVE}"'.encode()
 
 
 @attrs.frozen(kw_only=True)
@@ -55,6 +64,8 @@ class Verdict:
 
     lines: int
     """How many are in order, from the first one on."""
+    base: Head = Head()
+    """Of the line before the first one: older files were removed, or these are only some. Number 0 = it is line 1."""
     head: Head
     """Of the last one that is in order."""
     problem: str = ""
@@ -67,12 +78,18 @@ class Verdict:
 class AuditLog:
     """The writer; one per folder."""
 
-    def __init__(self, folder: Path, *, rotate_bytes: int = ROTATE_BYTES) -> None:
-        """Go on behind what is there. What is amiss at the end of it becomes a line of its own. Raises OSError."""
+    def __init__(self, folder: Path, *, rotate_bytes: int = ROTATE_BYTES, keep_days: float = 0.0) -> None:
+        """Go on behind what is there. What is amiss at the end of it becomes a line of its own. Raises OSError.
+
+        `keep_days`: files whose lines are all older are removed; 0 = none ever.
+        """
         self._folder = folder
         self._rotate_bytes = rotate_bytes
+        self._keep_ms = keep_days * _DAY_MS
         self._descriptor = -1
         self._size = 0
+        self._began_ms = 0
+        """Of the first line of the present file; 0 = it has none."""
         make_private_folder(folder)
         self._head_descriptor = os.open(folder / "head", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         remembered = _read_head(os.pread(self._head_descriptor, 256, 0))
@@ -92,6 +109,7 @@ class AuditLog:
             self._append(
                 [{"verb": "audit.open", "decision": "found", "text": "; ".join(amiss)}], int(time.time() * 1000)
             )
+        self._remove_oldest(int(time.time() * 1000))
 
     @property
     def head(self) -> Head:
@@ -100,7 +118,8 @@ class AuditLog:
 
     def write(self, lines: Sequence[Audit], unix_ms: int) -> None:
         """Write lines of one tick; they are on disk when this returns. Raises OSError: none may be acted upon."""
-        self._append([_fields(line) for line in lines], unix_ms)
+        if self._append([_fields(line) for line in lines], unix_ms):
+            self._remove_oldest(unix_ms)
 
     def close(self) -> None:
         """Close its files."""
@@ -109,8 +128,10 @@ class AuditLog:
                 os.close(descriptor)
         self._descriptor = self._head_descriptor = -1
 
-    def _append(self, lines: Iterable[Mapping[str, object]], unix_ms: int) -> None:
-        if self._descriptor < 0 or self._size >= self._rotate_bytes:
+    def _append(self, lines: Iterable[Mapping[str, object]], unix_ms: int) -> bool:
+        """Write lines; return whether they began a new file."""
+        rotated = self._descriptor < 0 or self._size >= self._rotate_bytes or self._is_old(unix_ms)
+        if rotated:
             self._rotate()
         head, data = self._head, b""
         for fields in lines:
@@ -124,8 +145,32 @@ class AuditLog:
             os.ftruncate(self._descriptor, self._size)
             raise
         self._size += len(data)
+        self._began_ms = self._began_ms or unix_ms
         self._head = head
         os.pwrite(self._head_descriptor, _head_text(head), 0)  # may lag behind after a loss of power: harmless
+        return rotated
+
+    def _is_old(self, unix_ms: int) -> bool:
+        return bool(self._keep_ms and self._began_ms and unix_ms - self._began_ms > ROTATE_DAYS * _DAY_MS)
+
+    def _remove_oldest(self, unix_ms: int) -> None:
+        """Remove the oldest file if all its lines are too old. One at a time: a clock that is wrong costs no more."""
+        files = chain_files(self._folder)
+        if not self._keep_ms or len(files) < 3:
+            return
+        try:
+            last = next(_backwards(files[0]), b"")
+            head, document = _head_of(last), _parse(last) or {}
+            told_ms = document.get("unix_ms")
+            if head is None or type(told_ms) is not int or unix_ms - told_ms <= self._keep_ms:
+                return
+            text = f"{files[0].name} is removed: it ends with line {head.number} {head.hash}"
+            self._append([{"verb": _REMOVE, "decision": "done", "text": text}], unix_ms)
+            write_private(self._folder / "base", _head_text(head).decode())
+            files[0].unlink()
+            logger.info("audit log: %s", text)
+        except OSError as error:
+            logger.error("audit log %s: the oldest file stays: %s", self._folder, error)
 
     def _open_last(self) -> tuple[Head, int]:
         """Open the last file. Return its last line's head, and how many bytes of an unfinished line were cut off."""
@@ -140,6 +185,8 @@ class AuditLog:
         if cut:
             os.ftruncate(self._descriptor, size - cut)
         self._size = size - cut
+        first_line = (_parse(os.pread(self._descriptor, _TAIL_BYTES, 0).partition(b"\n")[0]) or {}).get("unix_ms")
+        self._began_ms = first_line if type(first_line) is int else 0
         lines = tail[:whole].splitlines()
         if lines:
             return _head_of(lines[-1]) or Head(), cut
@@ -157,6 +204,7 @@ class AuditLog:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o600)
         self._size = os.fstat(self._descriptor).st_size
+        self._began_ms = 0
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
@@ -170,7 +218,7 @@ def chain_files(folder: Path) -> list[Path]:
 
 
 def verify(folder: Path) -> Verdict:
-    """Check a whole chain: all files of a folder, from line 1 to the one that `head` remembers.
+    """Check a whole chain: all files of a folder, from line 1, or from behind `base`, to the one that `head` remembers.
 
     Raises:
         NotFound: there is no audit log.
@@ -183,9 +231,14 @@ def verify(folder: Path) -> Verdict:
         raise NotFound(f"there is no audit log in {folder}", hint=hint) from None
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be read: {error.strerror}") from error
-    verdict = verify_files(chain_files(folder), after=Head())
+    files = chain_files(folder)
+    base = _base(folder, files)
+    verdict = attrs.evolve(verify_files(files, after=base), base=base)
     if verdict.problem:
         return verdict
+    if base.number and not _is_told(files, base):
+        text = f"lines 1 to {base.number} are missing, and no line tells that they were removed"
+        return attrs.evolve(verdict, problem=text, file="base", line=1)
     if verdict.head.number < remembered.number:
         text = f"lines {verdict.head.number + 1} to {remembered.number} are missing at the end"
     elif verdict.head.number == remembered.number and verdict.head.hash != remembered.hash:
@@ -195,6 +248,24 @@ def verify(folder: Path) -> Verdict:
     else:
         return verdict
     return attrs.evolve(verdict, problem=text, file="head", line=1)
+
+
+def _base(folder: Path, files: Sequence[Path]) -> Head:
+    """Return the head behind which a chain begins. What is removed is remembered before it is."""
+    try:
+        base = _read_head((folder / "base").read_bytes())
+    except OSError:
+        return Head()
+    return base if files and int(files[0].stem.removeprefix("audit-")) == base.number + 1 else Head()
+
+
+def _is_told(files: Sequence[Path], base: Head) -> bool:
+    """Whether a line of the log tells that what ended so was removed."""
+    for path in files:
+        with path.open("rb") as file:
+            if any(_REMOVED in line and base.hash.encode() in line for line in file):
+                return True
+    return False
 
 
 def verify_files(files: Sequence[Path], *, after: Head | None = None) -> Verdict:

@@ -151,3 +151,20 @@ def test_the_tail_shows_who_did_what_without_control_characters(coconut, state: 
     document = coconut("audit", "tail", "--state", str(state), "--json").document
     assert document["schema"] == "ecs/audit-tail/1"
     assert [line["who"] for line in document["lines"]] == ["alice", "bob", "carol"]
+
+
+def test_verify_says_where_a_chain_begins_whose_old_files_were_removed(coconut, tmp_path: Path) -> None:
+    day_ms = 86_400_000
+    log = AuditLog(tmp_path / "core" / "audit", keep_days=100)
+    for day in range(1, 400, 10):
+        principal = Principal(name="alice", role=Role.OPERATOR, key="alice", via="client")
+        log.write([Audit(verb="Create", principal=principal, requester="alice", object="2abc")], day * day_ms)
+    log.close()
+
+    ran = coconut("audit", "verify", "--state", str(tmp_path / "core"))
+    document = coconut("audit", "verify", "--state", str(tmp_path / "core"), "--json").document
+
+    assert ran.status == 0
+    assert document["first"] > 1
+    assert document["last"] == document["first"] + document["lines"] - 1
+    assert f"they begin with line {document['first']}: older files were removed" in ran.out

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from libecs.access import Principal, Role
 from libecs.engine.effects import Audit
 from libecs.errors import InvalidInput, NotFound
+from libecs.io import audit
 from libecs.io.audit import GENESIS, AuditLog, Head, chain_files, tail, verify, verify_files
 
 ALICE = Principal(name="alice", role=Role.OPERATOR, key="abcdefgh", via="client")
@@ -256,6 +257,117 @@ def test_a_file_of_a_rotated_chain_that_is_gone_is_told(folder: Path) -> None:
     verdict = verify(folder)
     assert "missing" in verdict.problem
     assert verdict.file == files[2].name
+
+
+DAY_MS = 86_400_000
+
+
+def years(folder: Path, keep_days: float = 400.0, days: int = 1000, step: int = 10) -> None:
+    """Write a line every so many days."""
+    log = AuditLog(folder, keep_days=keep_days)
+    for day in range(1, days, step):
+        log.write([line(f"day {day}")], day * DAY_MS)
+    log.close()
+
+
+def first_number(folder: Path) -> int:
+    return int(chain_files(folder)[0].stem.removeprefix("audit-"))
+
+
+def test_old_files_are_removed_and_the_chain_begins_behind_them(folder: Path) -> None:
+    years(folder)
+
+    verdict = verify(folder)
+    shown = tail(folder, 1000)
+    assert verdict.problem == ""
+    assert verdict.base.number == first_number(folder) - 1 > 20
+    assert verdict.lines == verdict.head.number - verdict.base.number == len(shown)
+    days = [int(one["text"].removeprefix("day ")) for one in shown if one["verb"] == "Create"]
+    assert 991 - 480 < days[0] < 991 - 400 + 31
+    assert len([one for one in shown if one["verb"] == "audit.remove"]) > 5
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+def test_no_file_is_removed_if_all_are_to_be_kept(folder: Path) -> None:
+    years(folder, keep_days=0.0)
+
+    assert first_number(folder) == 1
+    assert verify(folder).base.number == 0
+    assert not (folder / "base").exists()
+
+
+def test_the_last_two_files_stay_however_old(folder: Path) -> None:
+    years(folder, days=65)
+    count = len(chain_files(folder))
+    assert count == 2
+
+    for _ in range(5):
+        AuditLog(folder, keep_days=1.0).close()
+
+    assert len(chain_files(folder)) == 2
+    assert verify(folder).problem == ""
+
+
+def test_a_clock_that_is_wrong_costs_one_file_at_a_start(folder: Path) -> None:
+    years(folder, keep_days=10_000.0)
+    before = len(chain_files(folder))
+    assert before > 10
+
+    AuditLog(folder, keep_days=400.0).close()  # by the clock of this machine all of them are old
+
+    assert len(chain_files(folder)) == before  # one has come, as the last one was old, and one has gone
+    assert verify(folder).base.number > 0
+    assert verify(folder).problem == ""
+
+
+def test_a_removal_that_was_cut_short_is_no_break(folder: Path) -> None:
+    years(folder, keep_days=10_000.0, days=200)
+    first = chain_files(folder)[0]
+    kept = first.read_bytes()
+    AuditLog(folder, keep_days=1.0).close()
+    assert not first.exists()
+    first.write_bytes(kept)
+
+    assert verify(folder).problem == ""
+    assert verify(folder).base.number == 0
+
+
+def test_a_beginning_that_was_taken_away_and_covered_up_is_told(folder: Path) -> None:
+    years(folder, keep_days=0.0, days=20)
+    log = AuditLog(folder, rotate_bytes=1)
+    log.write([line("other file")], 1)
+    log.close()
+    first, _ = chain_files(folder)
+    last = json.loads(first.read_text().splitlines()[-1])
+    first.unlink()
+    (folder / "base").write_text(f"{last['n']:020d} {last['hash']}\n")
+
+    verdict = verify(folder)
+
+    assert (verdict.file, verdict.line) == ("base", 1)
+    assert "no line tells that they were removed" in verdict.problem
+
+
+def test_a_base_that_does_not_fit_or_is_damaged_covers_nothing(folder: Path) -> None:
+    years(folder)
+    (folder / "base").write_text("nonsense")
+
+    assert "are missing" in verify(folder).problem
+
+
+def test_a_file_that_cannot_be_removed_costs_no_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr(audit, "write_private", refuse)
+
+    years(folder, days=600)
+
+    assert first_number(folder) == 1
+    assert "the oldest file stays" in caplog.text
+    assert verify(folder).problem == ""
 
 
 def test_a_single_file_is_checked_in_itself(folder: Path) -> None:
