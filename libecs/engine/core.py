@@ -14,7 +14,7 @@ from typing import Any, get_args
 import attrs
 
 from libecs.access import Principal, Role
-from libecs.engine import auto, autostop, calls, launching, modify, operations, repeat, rules, steps, strays
+from libecs.engine import auto, autostop, calls, launching, making, modify, operations, rules, steps, strays
 from libecs.engine.effects import (
     Audit,
     CallDone,
@@ -22,7 +22,6 @@ from libecs.engine.effects import (
     Continue,
     Disconnected,
     Effect,
-    Expand,
     Expanded,
     Facts,
     Input,
@@ -40,7 +39,6 @@ from libecs.engine.effects import (
     WorkDone,
 )
 from libecs.engine.environment import Environment
-from libecs.engine.failures import grouped
 from libecs.engine.locks import FENCE, Locks, detectors_of
 from libecs.engine.placement import NodeOffer, Placed
 from libecs.engine.plan import Plan
@@ -205,7 +203,7 @@ class CoreEngine:
         self.requests.recover()
         for env in list(self.environments.values()):
             if env.workflow is None:
-                self._expand(env)
+                making.expand(env, self)
                 continue
             autostop.watch(env, self)
             calls.recover(env, self)
@@ -613,7 +611,7 @@ class CoreEngine:
         record = operations.new_record(environment, message, who, self.now, repeated)
         env = self.environments[environment] = self.make_environment(record)
         self.event("environment.state", environment, state=EnvState.STANDBY.name, text=record.request)
-        self._expand(env)
+        making.expand(env, self)
 
     def remove(self, environment: Environment, said: Finished | None = None) -> None:
         """Forget an environment that is DONE, or that never came to be: `said` is why."""
@@ -633,13 +631,6 @@ class CoreEngine:
 
     # services
 
-    def _expand(self, env: Environment) -> None:
-        record = env.record
-        variables = {**record.variables, "environment_id": env.id}
-        self.emit(
-            Expand(job=env.id, environment=env.id, workflow=record.request, variables=variables, files=record.files)
-        )
-
     def _expanded(self, input: Expanded) -> None:
         env = self.environments.get(input.job)
         if env is None or env.workflow is not None:
@@ -647,63 +638,7 @@ class CoreEngine:
         if self.now.mono_s < self._began + PATIENCE_S and self.sessions.away:
             self._early.append(input)  # else it would be placed on the nodes that happen to be the first
             return
-        if input.workflow is None:
-            self._stillborn(env, input.code or "E_TEMPLATE", input.message)
-            return
-        env.set_workflow(input.workflow)
-        problem = self.detectors_problem(env, ())
-        if problem is not None:
-            self._stillborn(env, problem.code, problem.message, problem.hint)
-            return
-        if env.record.repeat:
-            repeat.begin(env, self, self.full_run(env.record.repeat), self._compared)
-            return
-        self._made(env)
-
-    def _compared(self, env: Environment, differences: repeat.Differences, possible: bool) -> None:
-        """A run is to be repeated, and it is known what can't be the same."""
-        number = env.record.repeat
-        if differences and not (possible and env.record.repeat_force):
-            text = f"run {number} can't be repeated as it was: {differences.text()}"
-            hint = "by force it is made all the same" if possible else ""
-            self._stillborn(env, "E_INVALID", text, hint, grouped(differences.found))
-            return
-        if differences:
-            self.event("repeat", env.id, run_number=number, ok=False, text=differences.text())
-        repeat.keep_placement(env, self)
-        env.update(repeat=0)
-        self._made(env)
-
-    def _made(self, env: Environment) -> None:
-        """The environment is what was asked for: do the first thing of its agenda."""
-        assert env.workflow is not None
-        self.emit(Persist(WORKFLOW, env.id, pack_value(env.workflow)))
-        agenda = env.record.agenda
-        if env.record.files:
-            env.update(files={}, request=f"{repeat.SCRIPT}{env.id}/workflows/{env.record.request}")
-        if not agenda:
-            self.finish(env, Finished(operation="", environment=env.id, state=env.state))
-            return
-        env.update(agenda=agenda[1:])
-        env.begin(self, agenda[0])
-        env.advance(self)
-
-    def _stillborn(
-        self, env: Environment, code: str, message: str, hint: str = "", failures: Mapping[str, str] | None = None
-    ) -> None:
-        """An environment can't be made: nobody but who asked for it has seen it."""
-        self.event("environment.state", env.id, state=EnvState.DONE.name, ok=False, text=message)
-        answer = Finished(
-            operation="",
-            environment=env.id,
-            state=EnvState.DONE,
-            code=code,
-            message=message,
-            hint=hint,
-            failures=failures or {},
-        )
-        self.finish(env, answer)
-        self.remove(env, answer)
+        making.expanded(env, self, input)
 
     def _call_done(self, input: CallDone) -> None:
         env = self.environments.get(input.call.partition(".")[0])
