@@ -19,7 +19,8 @@ import attrs
 
 from libecs.sim.coverage import table
 from libecs.sim.engines import RealEngines
-from libecs.sim.world import Outcome, play
+from libecs.sim.outcome import Outcome
+from libecs.sim.world import play
 
 CHUNK = 50
 """Seeds that one process plays before it reports."""

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import attrs
 
-from libecs.access import OWNER, Principal, Role
-from libecs.engine.effects import Connected, Disconnected, Effect, Engine, Now, Received
+from libecs.access import OWNER
+from libecs.engine.effects import Effect, Engine, Now, Received
 from libecs.fsm import Mode
 from libecs.sim.agenda import Agenda
 from libecs.sim.behaviour import Behaviour, make_behaviour
@@ -20,11 +20,13 @@ from libecs.sim.core import CoreProcess
 from libecs.sim.coverage import count
 from libecs.sim.crowd import FORGER, Crowd, with_detectors
 from libecs.sim.hall import Hall
-from libecs.sim.history import History, Violation
+from libecs.sim.history import History
 from libecs.sim.intruders import OldCore
 from libecs.sim.nemesis import Nemesis
-from libecs.sim.network import Connection, Network, Pair
+from libecs.sim.network import Network, Pair
 from libecs.sim.node import Node
+from libecs.sim.nodelink import NodeLink
+from libecs.sim.outcome import Outcome
 from libecs.sim.process import Disk, EngineProcess
 from libecs.sim.programs import Process
 from libecs.sim.scenario import Scenario, draw
@@ -32,7 +34,7 @@ from libecs.sim.services import Services
 from libecs.sim.tasks import ControlledTask
 from libecs.sim.workflows import IDEMPOTENT, make_workflow
 from libecs.wire.client import CLIENT, Destroy, EndTasks, Environments, Finished
-from libecs.wire.node import NODE, TaskSpec, Welcome
+from libecs.wire.node import TaskSpec
 
 Records = Mapping[str, Mapping[str, bytes]]
 
@@ -49,122 +51,6 @@ class Engines(Protocol):
 
     def executor(self, node: str, records: Records, now: Now) -> Engine:
         """Return an executor's engine for a new life; Adopt comes first."""
-
-
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """What became of one history."""
-
-    scenario: Scenario
-    violations: tuple[Violation, ...]
-    history: History
-    steps: int
-    settled_s: float
-    """Seconds from the end of all faults until the system was at rest."""
-    operations: int
-    runs: int
-    effects: int
-    counts: Mapping[str, int]
-    """What happened how often, see `coverage`."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether all rules were kept."""
-        return not self.violations
-
-    def report(self, lines: int = 60) -> str:
-        """Return what went wrong, the end of the history up to it, and how to replay it."""
-        seed = self.scenario.seed
-        text = [f"seed {seed} ({self.scenario.kind}):"]
-        text += [f"  {violation}" for violation in self.violations]
-        text += [f"replay: python -m libecs.sim --seed {seed} --verbose", "the end of the history:"]
-        shown = self.history.lines
-        if self.violations:
-            first = next((n for n, line in enumerate(shown) if line.what == "VIOLATION"), len(shown))
-            shown = shown[: first + 5]
-        return "\n".join(text + [str(line)[:300] for line in (shown[-lines:] if lines else ())])
-
-
-class NodeLink:
-    """The connection between one executor and the core, dialled again whenever it is down."""
-
-    def __init__(self, world: World, node: Node) -> None:
-        self.world = world
-        self.node = node
-        self.principal = Principal(name=node.name, role=Role.NODE)
-        self.pair: Pair | None = None
-        self.telemetry: Connection | None = None
-        self.down = False
-        """No connection is possible."""
-        self.to_core_blocked = False
-        self.to_node_blocked = False
-
-    def dial(self) -> None:
-        """Try to connect now, and go on trying until it works."""
-        world, node = self.world, self.node
-        possible = not (self.down or self.to_core_blocked or self.to_node_blocked)
-        if self.pair is not None:
-            return
-        if possible and node.alive and world.core.alive:
-            self._connect()
-        else:
-            world.agenda.after(world.link_random.uniform(0.1, 0.3), self.dial)
-
-    def _connect(self) -> None:
-        world, node = self.world, self.node
-        self.pair = Pair(
-            world.network, NODE, world.network.node_faults, "core", node.name, self._to_core, self._to_node
-        )
-        world.history.add(node.name, "connected")
-        node.put(Connected("core"))
-        world.core.put(Connected(node.name))
-
-        self.telemetry = Connection(
-            world.network, NODE, world.network.telemetry_faults, f"{node.name}>core", self._to_core
-        )
-
-    def tell(self, message: object) -> None:
-        """Send telemetry, on a link of its own: it overtakes nothing and is overtaken."""
-        if self.telemetry is not None and self.pair is not None:
-            self.telemetry.send(message)
-
-    def _to_core(self, message: object) -> None:
-        self.world.heard[self.node.name] = self.world.agenda.mono_s
-        self.world.core.put(Received(self.node.name, message, self.principal))
-
-    def _to_node(self, message: object) -> None:
-        self.world.checker.deeds.commanded(message)
-        if isinstance(message, Welcome):
-            self.world.welcomed.add(self.node.name)
-        self.node.put(Received("core", message))
-
-    def apply(self) -> None:
-        """Make an open connection as silent as the partition wants."""
-        if self.pair is not None:
-            self.pair.block(to_a=self.to_core_blocked, to_b=self.to_node_blocked)
-        if self.telemetry is not None:
-            self.telemetry.blocked = self.to_core_blocked
-
-    def cut(self, reason: str) -> None:
-        """Break the connection: both ends learn of it soon, those that live."""
-        pair, world, node = self.pair, self.world, self.node
-        if pair is None:
-            return
-        pair.cut()
-        if self.telemetry is not None:
-            self.telemetry.cut()
-        self.pair = None
-        world.agenda.after(world.link_random.uniform(0.1, 0.3), self.dial)
-        world.history.add(node.name, "disconnected", reason)
-        lives = node.life, world.core.life
-
-        def tell() -> None:
-            if node.life == lives[0]:
-                node.put(Disconnected("core", reason))
-            if world.core.life == lives[1]:
-                world.core.put(Disconnected(node.name, reason))
-
-        tell()
 
 
 class World:
