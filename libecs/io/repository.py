@@ -7,6 +7,7 @@ reads it in a worker.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -88,9 +89,20 @@ class FolderSnapshot:
     revision: str = LOCAL
 
     def read(self, path: str) -> bytes | None:
-        """Return the content of a file."""
+        """Return the content of a file.
+
+        Raises:
+            InvalidInput: it is a link to somewhere else: who writes templates may not be who may read that.
+            EcsError: it can't be read.
+        """
         try:
-            with open(self.path / path, "rb") as file:
+            real = os.path.realpath(self.path / path, strict=True)
+            if not Path(real).is_relative_to(os.path.realpath(self.path)):
+                raise InvalidInput(
+                    f"{path} is a link that leads out of the repository {self.path}",
+                    hint="put the file itself there, or make its folder another repository",
+                )
+            with open(real, "rb") as file:
                 data = file.read(MAX_FILE_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
             return None

@@ -232,6 +232,27 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         FolderRepository(path=tmp_path, name="f").at("").read("x" * 300)
 
 
+def test_a_link_that_leads_out_of_a_folder_is_not_followed(tmp_path: Path) -> None:
+    """Who may write templates need not be who may read the core's keys."""
+    (tmp_path / "key").write_text("secret")
+    real = tmp_path / "real"
+    (real / "workflows").mkdir(parents=True)
+    (real / "workflows" / "a.yaml").write_text("A")
+    (real / "workflows" / "b.yaml").symlink_to("a.yaml")
+    (real / "workflows" / "evil.yaml").symlink_to(tmp_path / "key")
+    (real / "workflows" / "loop.yaml").symlink_to("loop.yaml")
+    (real / "tasks").symlink_to(tmp_path)
+    (tmp_path / "repository").symlink_to("real")
+    snapshot = FolderRepository(path=tmp_path / "repository", name="f").at("")
+
+    assert (snapshot.read("workflows/a.yaml"), snapshot.read("workflows/b.yaml")) == (b"A", b"A")
+    for path in ("workflows/evil.yaml", "tasks/key", "../key"):
+        with pytest.raises(InvalidInput, match="leads out of the repository"):
+            snapshot.read(path)
+    with pytest.raises(EcsError, match="cannot be read: Too many levels of symbolic links"):
+        snapshot.read("workflows/loop.yaml")
+
+
 def test_texts_of_a_script_are_a_repository(tmp_path: Path) -> None:
     texts = TextRepository(name="script", files={"workflows/a.yaml": "A", "tasks/t.yaml": "T"})
     source = RepositorySource(texts, "", Repositories().find)
