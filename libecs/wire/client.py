@@ -354,8 +354,9 @@ class Accepted:
 @CLIENT.message(17)
 @attrs.frozen(kw_only=True)
 class Finished:
-    """How an operation ended. `code` is "" or that of an error class; the rest fills that error. A `hint` without a code
-    is a warning: it was done, and may not be what was meant.
+    """How an operation ended. `code` is "" or that of an error class; the rest fills that error.
+
+    A `hint` without a code is a warning: it was done, and may not be what was meant.
     """
 
     operation: str

@@ -17,7 +17,6 @@ from libecs.io.enrolment import enrol
 from libecs.io.keys import DAY_MS, KeyPair, Keyring, KeyState
 from libecs.io.keywork import KeyWork
 from libecs.io.link import Context
-from libecs.io.zap import LOBBY_DOMAIN, ZapResponder, any_key
 from libecs.wire.client import Work
 from tests.security.inviting import ALICE, BOB, Core
 
@@ -264,11 +263,9 @@ async def test_a_key_expires_when_its_days_are_over(context: Context, core: Core
     assert core.keyring.warnings() == ()
 
 
-async def test_what_expires_is_seen_by_another_life_of_the_core(context: Context, core: Core) -> None:
+async def test_what_expires_is_seen_by_another_life_of_the_core(core: Core) -> None:
     core.invite(auto="1", days="1")
-    core.close()
-    core.keyring = Keyring(core.folder / "principals", now_ms=lambda: core.now)
-    core.zap = ZapResponder(context, {LOBBY_DOMAIN: any_key})
+    core.lobby.close()
     core.open()
     assert core.lobby.invitations[0].days == 1
     core.keyring.add("bob", Role.NODE, BOB.public, state=KeyState.APPROVED, by="", now_ms=core.now, lifetime_ms=DAY_MS)
