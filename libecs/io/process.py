@@ -135,6 +135,8 @@ class ShimSupervisor:
         self.left = False
         """After `close`: tasks go on without us."""
         self._forgotten = 0
+        self._barred: set[Path] = set()
+        """Where no folder of a run could be made."""
         self._told_of_cpu = False
         self._all_ended = asyncio.Event()
         self._tails = Tails(put)
@@ -183,7 +185,14 @@ class ShimSupervisor:
             if users and os.geteuid() == 0:
                 folder.chmod(0o1777)
         except OSError as error:
-            logger.error("the folder %s of a run cannot be made: %s", folder, error.strerror)
+            if folder.parent not in self._barred:  # on most nodes nobody needs it: once is enough
+                self._barred.add(folder.parent)
+                logger.warning(
+                    "the folder %s of a run cannot be made: %s; tasks that write to run_dir need a runs_folder that "
+                    "core and nodes share",
+                    folder,
+                    error.strerror,
+                )
 
     def read_tail(self, effect: ReadTail) -> None:
         """Read the end of what a task wrote. Answered by OutputTail."""

@@ -110,7 +110,9 @@ async def test_the_folder_of_a_run_is_made_with_its_parents(
 
     (folder / "file").write_text("")
     supervisor.make_folder(MakeFolder(str(folder / "file" / "7")))
-    assert "cannot be made: Not a directory" in caplog.text
+    supervisor.make_folder(MakeFolder(str(folder / "file" / "8")))  # where the last one could not be made
+    (told,) = caplog.records
+    assert "cannot be made: Not a directory" in told.getMessage()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has tasks of other users")
