@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ecsd.coconut import carrying
 from ecsd.coconut.documents import event_document
 
 pytestmark = pytest.mark.timeout(180)
@@ -537,6 +538,22 @@ def test_logs_of_tasks_come_from_their_nodes(at_core) -> None:
     assert (whole.status, one.status, none.status) == (0, 0, 3)
     assert one.documents == [line for line in one.documents if line["node"] == "n1"]
     assert "tasks are one" in none.err
+
+
+def test_lines_of_tasks_are_shown_meanwhile_if_asked_for(at_core, monkeypatch) -> None:
+    make(at_core, "--name", "shift")
+    shown: list[bool] = []
+    carry_out = carrying.carry_out
+
+    def watched(ecs, output, target, operation, waiting, environment=""):
+        shown.append(waiting.logs)
+        return carry_out(ecs, output, target, operation, waiting, environment)
+
+    monkeypatch.setattr(carrying, "carry_out", watched)
+    with_logs = at_core("environment", "control", "shift", "START", "--logs")
+    without = at_core("environment", "control", "shift", "STOP")
+
+    assert (with_logs.status, without.status, shown) == (0, 0, [True, False])
 
 
 def test_role_query_shows_variables(at_core) -> None:
