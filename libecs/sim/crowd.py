@@ -152,8 +152,8 @@ class Listener:
                     self._subscribe()
                     return
         elif isinstance(message, Pong):
-            if message.sequence < self.last and message.epoch > self._epoch:
-                self.last = 0  # the core has lost its records, and counts anew
+            if message.sequence < self.last and message.epoch >= self._epoch:
+                self.last = 0  # the core has lost its records, and counts anew; its nodes may not know the epoch it had
             if message.sequence > self.last or message.epoch != self._epoch:
                 self._subscribe()
             self._epoch = max(self._epoch, message.epoch)
