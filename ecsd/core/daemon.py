@@ -41,10 +41,11 @@ from libecs.io.keys import CoreKeys, Keyring, open_core_keys, write_client_file
 from libecs.io.keywork import KeyWork
 from libecs.io.lobby import Lobby
 from libecs.io.loop import EngineLoop, no_audit
+from libecs.io.refusals import Refusals
 from libecs.io.statefolder import kept_instance
 from libecs.io.store_sqlite import SqliteStore
 from libecs.io.version import version
-from libecs.io.zap import ECS_DOMAIN, LOBBY_DOMAIN, ZapResponder, any_key, known_keys
+from libecs.io.zap import ECS_DOMAIN, LOBBY_DOMAIN, Handshake, ZapResponder, any_key, known_keys
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class CoreDaemon:
         self._keyring: Keyring | None = None
         self._audit: AuditLog | None = None
         self._zap: ZapResponder | None = None
+        self._refusals = Refusals()
         self._key_work: KeyWork | None = None
         self._missing: list[str] = []
         """What is wrong with the installation."""
@@ -127,6 +129,7 @@ class CoreDaemon:
             on_forgotten=lambda peer: self.host.forget(peer),
             client_rate=Rate(options.client_rate, max(1, options.client_burst)),
             gather=lambda more: self.host.loop.gather(more),
+            on_failed=self._refusals.note,
         )
         stack.callback(self.hub.close)
         if self._keyring is not None:
@@ -201,7 +204,8 @@ class CoreDaemon:
         except OSError as error:
             raise EcsError(f"the audit log in {options.state} cannot be written: {error.strerror}") from error
         stack.callback(audit.close)
-        self._zap = zap = ZapResponder(context, {ECS_DOMAIN: known_keys(keyring), LOBBY_DOMAIN: any_key})
+        policies = {ECS_DOMAIN: known_keys(keyring), LOBBY_DOMAIN: any_key}
+        self._zap = zap = ZapResponder(context, policies, on_refusal=self._refused)
         stack.callback(zap.close)
         lobby = Lobby(
             context,
@@ -241,6 +245,11 @@ class CoreDaemon:
 
     def _principal(self, key: str) -> Principal | None:
         return None if self._keyring is None else self._keyring.principal(key)
+
+    def _refused(self, handshake: Handshake) -> None:
+        """Tell operators whom they may have forgotten to approve; his client names the key alike."""
+        reason = "its key is not known: not approved, revoked, expired, or a stranger's"
+        self._refusals.note(handshake.address, reason, f"key {handshake.key[:8]}" if handshake.key else "no key")
 
     def _keys_changed(self) -> None:
         logger.info("the keys have changed")

@@ -23,7 +23,7 @@ from libecs.access import Principal, Role
 from libecs.engine.effects import Disconnected, Input, Received
 from libecs.errors import Busy, DecodeError, EcsError, quoted
 from libecs.io.bucket import Rate, Turn, Turns
-from libecs.io.link import MAX_PARTS, Context, Gather, Origin, Router, ServerCurve
+from libecs.io.link import MAX_PARTS, Context, Failed, Gather, Origin, Router, ServerCurve
 from libecs.wire.client import CLIENT, Environments, Events, Finished, Lines, Metrics, Refused
 from libecs.wire.codec import MAX_FRAME_BYTES, VERSION_FRAME, Table
 from libecs.wire.node import NODE, NodeHello, NodeRefused
@@ -85,6 +85,7 @@ class Hub:
         client_rate: Rate = UNLIMITED,
         clock: Callable[[], float] = time.monotonic,
         gather: Gather | None = None,
+        on_failed: Failed | None = None,
     ) -> None:
         """Nobody is let in yet.
 
@@ -98,6 +99,7 @@ class Hub:
             client_rate: how often the clients of one key may ask, or, without keys, one client.
             clock: monotonic seconds, for that.
             gather: told True before messages that came together are put, False after them.
+            on_failed: called with address and cause of each handshake that was wrong.
         """
         self._put = put
         self._is_secure = curve is not None
@@ -126,6 +128,7 @@ class Hub:
             heartbeats=True,
             high_water=HIGH_WATER,
             max_per_address=MAX_PER_ADDRESS,
+            on_failed=on_failed,
             linger_ms=_LINGER_MS,
         )
         self._looked_at = time.monotonic()

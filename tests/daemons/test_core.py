@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 from fieldkit.cluster import Daemon
 
+import libecs
 from libecs.access import Role
+from libecs.errors import Denied
 from libecs.io.keys import KeyPair, Keyring, KeyState, write_key_file
 from tests.daemons.cores import client_file, connect, make_core, run_core
 
@@ -254,6 +256,24 @@ async def test_metrics_are_those_of_this_core(make: Make) -> None:
     assert float(values["ecs_commits_total"]) > 0
     assert float(values["ecs_watchdog_age_seconds"]) < 60
     assert values["ecs_disk_has_room"] == "1"
+
+
+async def test_a_key_that_is_refused_is_in_the_log(make: Make) -> None:
+    core = make("--log-format", "text")
+    pair = KeyPair.new()
+    found = client_file(core)
+    file = core.state / "stranger.key"
+    write_key_file(file, pair)
+
+    stranger = libecs.connect(found["endpoint"], key=file, core_key=found["core_key"], timeout=20)
+    with pytest.raises(Denied):
+        async with stranger:
+            pass
+
+    line = next(line for line in core.log.read_text().splitlines() if "handshake" in line)
+    assert " warning " in line
+    assert "from 127.0.0.1: its key is not known" in line
+    assert f"(key {pair.public[:8]})" in line
 
 
 # what admins do to repositories

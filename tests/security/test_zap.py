@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import zmq
 from libecs.access import Role
 from libecs.io.keys import KeyPair, Keyring, KeyState
 from libecs.io.link import ClientCurve, Context, Dialer, Origin, Refusal, Router, ServerCurve, Trouble
+from libecs.io.link.door import NO_KEY, OTHER_CORE, Door
 from libecs.io.zap import ECS_DOMAIN, ENDPOINT, LOBBY_DOMAIN, Handshake, ZapResponder, any_key, known_keys
 
 CORE, ALICE, MALLORY = KeyPair.new(), KeyPair.new(), KeyPair.new()
@@ -26,6 +28,7 @@ class Server:
         self.keyring = Keyring(folder)
         self.keyring.add("alice", Role.VIEWER, ALICE.public, state=KeyState.APPROVED, by="", now_ms=0)
         self.refused: list[Handshake] = []
+        self.failed: list[tuple[str, str]] = []
         self.heard: list[tuple[str, list[bytes]]] = []
         self.changed = asyncio.Event()
         policies = {ECS_DOMAIN: known_keys(self.keyring), LOBBY_DOMAIN: any_key, "odd": self.odd}
@@ -40,16 +43,21 @@ class Server:
         self.refused.append(handshake)
         self.changed.set()
 
+    def fail(self, address: str, reason: str) -> None:
+        self.failed.append((address, reason))
+        self.changed.set()
+
     def hear(self, peer: bytes, frames: list[bytes], origin: Origin) -> None:
         self.heard.append((origin.key, frames))
         self.changed.set()
 
     def bind(self, domain: str) -> str:
-        router = Router(self.context, None, on_traced=self.hear, curve=ServerCurve(secret=CORE.secret, domain=domain))
+        curve = ServerCurve(secret=CORE.secret, domain=domain)
+        router = Router(self.context, None, on_traced=self.hear, curve=curve, on_failed=self.fail)
         self.routers.append(router)
         return router.bind("tcp://127.0.0.1:*")
 
-    async def dial(self, endpoint: str, pair: KeyPair | None) -> Dialer | Refusal:
+    async def dial(self, endpoint: str, pair: KeyPair | None, core: str = CORE.public) -> Dialer | Refusal:
         """Return the link, or why there is none."""
         done: asyncio.Future[Refusal | None] = asyncio.get_running_loop().create_future()
 
@@ -61,12 +69,17 @@ class Server:
             if not done.done():
                 done.set_result(trouble.refusal)
 
-        curve = None if pair is None else ClientCurve(public=pair.public, secret=pair.secret, server=CORE.public)
+        curve = None if pair is None else ClientCurve(public=pair.public, secret=pair.secret, server=core)
         dialer = Dialer(
             self.context, endpoint, lambda frames: None, channel=b"c", curve=curve, on_link=changed, on_trouble=failed
         )
         self.dialers.append(dialer)
         return await asyncio.wait_for(done, 60) or dialer
+
+    async def until_failed(self, reasons: set[str]) -> None:
+        while not reasons <= {reason for _, reason in self.failed}:
+            self.changed.clear()
+            await self.changed.wait()
 
     async def until_heard(self, count: int) -> None:
         while len(self.heard) < count:
@@ -110,6 +123,31 @@ async def test_without_a_key_nobody_comes_in(server: Server) -> None:
     assert await server.dial(server.bind(ECS_DOMAIN), None) is Refusal.NO_KEY
 
 
+async def test_whoever_has_no_key_or_another_core_s_is_told(server: Server) -> None:
+    endpoint = server.bind(ECS_DOMAIN)
+
+    await server.dial(endpoint, None)
+    await server.dial(endpoint, ALICE, core=MALLORY.public)
+    await asyncio.wait_for(server.until_failed({NO_KEY, OTHER_CORE}), 60)
+
+    # A connection may be over before its address is looked up.
+    assert {address for address, _ in server.failed} <= {"127.0.0.1", ""}
+    assert {reason for _, reason in server.failed} == {NO_KEY, OTHER_CORE}
+
+
+async def test_a_known_key_and_who_only_looks_whether_somebody_listens_are_no_failures(server: Server) -> None:
+    endpoint = server.bind(ECS_DOMAIN)
+    _, writer = await asyncio.open_connection("127.0.0.1", int(endpoint.rpartition(":")[2]))
+    writer.close()
+    await writer.wait_closed()
+
+    await server.dial(endpoint, ALICE)
+    await server.dial(endpoint, MALLORY)
+
+    assert server.failed == []
+    assert server.refused[0].key == MALLORY.public
+
+
 async def test_any_key_comes_into_the_lobby(server: Server) -> None:
     assert isinstance(await server.dial(server.bind(LOBBY_DOMAIN), MALLORY), Dialer)
 
@@ -147,6 +185,22 @@ async def test_a_socket_that_was_bound_before_the_responder_lets_nobody_in(
     assert isinstance(await server.dial(endpoint, ALICE), Refusal)
     server.zap = ZapResponder(context, {ECS_DOMAIN: known_keys(server.keyring)})
     assert isinstance(await server.dial(endpoint, ALICE), Dialer)
+
+
+def test_a_handshake_that_is_wrong_is_told_with_the_address_of_its_connection() -> None:
+    failed: list[tuple[str, str]] = []
+    door = Door(0, lambda address, reason: failed.append((address, reason)))
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        with listener.accept()[0] as accepted:
+            door.take(zmq.Event.ACCEPTED, accepted.fileno(), "")
+            door.take(zmq.Event.HANDSHAKE_FAILED_PROTOCOL, int(zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC), "")
+            door.take(zmq.Event.DISCONNECTED, accepted.fileno(), "")
+            door.take(zmq.Event.ACCEPTED, accepted.fileno(), "")
+            door.take(zmq.Event.HANDSHAKE_FAILED_NO_DETAIL, 0, "")
+            door.take(zmq.Event.DISCONNECTED, accepted.fileno(), "")
+
+    assert failed == [("127.0.0.1", OTHER_CORE)]
+    assert (door.failed, door.connections) == (2, 0)
 
 
 QUESTION = [b"", b"1.0", b"1", b"ecs", b"127.0.0.1", b"id", b"CURVE", b"k" * 32]

@@ -20,6 +20,7 @@ from libecs.io.link.context import (
     version,
 )
 from libecs.io.link.dialer import Dialer
+from libecs.io.link.door import Failed
 from libecs.io.link.pump import MAX_PARTS, MAX_PUMP_FRAMES, Gather
 from libecs.io.link.router import Origin, Router
 from libecs.io.link.trouble import Refusal, Trouble
@@ -30,6 +31,7 @@ __all__ = [
     "ClientCurve",
     "Context",
     "Dialer",
+    "Failed",
     "Gather",
     "Origin",
     "Refusal",

@@ -17,7 +17,7 @@ import zmq
 
 from libecs.errors import Conflict, InvalidInput
 from libecs.io.link.context import Context, ServerCurve, set_heartbeats
-from libecs.io.link.door import EVENTS, Door, hang_up, plain_address
+from libecs.io.link.door import EVENTS, Door, Failed, hang_up, plain_address
 from libecs.io.link.monitor import Monitor
 from libecs.io.link.pump import Gather, Pump
 from libecs.wire.codec import MAX_FRAME_BYTES
@@ -101,6 +101,7 @@ class Router:
         on_gone: Callable[[bytes], None] | None = None,
         gather: Gather | None = None,
         max_per_address: int = 0,
+        on_failed: Failed | None = None,
         linger_ms: int = 0,
         max_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
@@ -119,6 +120,7 @@ class Router:
             on_gone: called with the routing id of a peer that a message could not be sent to, in a later turn.
             gather: told where messages begin and end that came together.
             max_per_address: connections that one IP address may have to a socket that binds; 0 = any number.
+            on_failed: called for each handshake with a socket that binds that was wrong, if it has a key or a limit.
             linger_ms: how long what was sent may take to leave after `close`.
             max_bytes: of one frame; who sends a larger one loses his connection.
         """
@@ -132,7 +134,7 @@ class Router:
         self._loop = asyncio.get_running_loop()
         self._queues: dict[bytes, deque[Sequence[bytes]]] = {}
         self._gone: set[bytes] = set()
-        self._door = Door(max_per_address)
+        self._door = Door(max_per_address, on_failed)
         self._closed = False
         self.received = 0
         self.sent = 0
