@@ -152,11 +152,12 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
     )
     yield from (f"{name:<13}{text}" for name, text in facts if text)
     yield from (f"  {path}: {reason}" for path, reason in sorted(document["failures"].items()))
-    old = [task for task in document["tasks"] if task["age_ms"] >= SUSPECT_MS]
-    if old:
-        nodes = sorted({task["node"] for task in old})
-        age = max(task["age_ms"] for task in old) / 1000
-        yield f"SUSPECT      {len(old)} tasks on {', '.join(nodes)}: not heard of for {age:.1f} s"
+    late = [task for task in document["tasks"] if task["age_ms"] >= SUSPECT_MS]
+    for word in ("LOST", "SUSPECT"):
+        if old := [task for task in late if (task["state"] == "UNKNOWN") is (word == "LOST")]:
+            nodes = ", ".join(sorted({task["node"] for task in old}))
+            age = max(task["age_ms"] for task in old) / 1000
+            yield f"{word:<13}{len(old)} task{'s' * (len(old) != 1)} on {nodes}: not heard of for {age:.1f} s"
     if stalled := [task for task in document["tasks"] if task["stalled"]]:
         more = f" and {len(stalled) - 3} more" if len(stalled) > 3 else ""
         names = ", ".join(f"{task['role']} on {task['node']}" for task in stalled[:3])
@@ -164,7 +165,7 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 SUSPECT_MS = 1500
-"""What is older than this is shown as doubtful."""
+"""What is older than this is shown as doubtful; of a node that is LOST the states of its tasks are UNKNOWN."""
 
 
 def tree_lines(document: Mapping[str, Any]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,11 +14,13 @@ from ecsd.coconut.output import Column, Output, aligned, json_option, list_optio
 from ecsd.coconut.records import open_records, records_options
 
 if TYPE_CHECKING:
-    from libecs.wire.info import MetricInfo, RunInfo
+    from libecs.wire.info import MetricInfo, RunInfo, RunSpan
 
 LIMIT = 20
 FILES = 20
 """Files that are listed; --json gives all."""
+_UNKNOWN = "unknown: "
+"""How the reason of a span begins while nobody knows of its task, because its node is silent."""
 
 
 def _text(key: str) -> Callable[[Mapping[str, Any]], str]:
@@ -150,9 +152,7 @@ def _page(run: RunInfo) -> Iterator[str]:
         yield from (f"  {moment(note.unix_ms)}  {note.author}  {note.text}" for note in run.notes)
     if run.degraded:
         yield "\ndegraded"
-        for span in run.degraded:
-            end = moment(span.end_ms) or "the end"
-            yield f"  {moment(span.start_ms)} to {end}  {span.role}: {span.reason}"
+        yield from _degraded(run.degraded)
     if run.metrics:
         yield "\nmetrics"
         metrics = sorted(run.metrics, key=lambda metric: (_natural(metric.role), metric.name))
@@ -165,6 +165,20 @@ def _page(run: RunInfo) -> Iterator[str]:
     if run.variables:
         yield "\nvariables"
         yield from (f"  {name} = {value}" for name, value in sorted(run.variables.items()))
+
+
+def _degraded(spans: Iterable[RunSpan]) -> Iterator[str]:
+    """Return a line for each span, but one for all tasks of a node that did not answer."""
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for number, span in enumerate(spans):
+        time = f"{moment(span.start_ms)} to {moment(span.end_ms) or 'the end'}"
+        is_of_node = span.reason.startswith(f"{_UNKNOWN}node ")
+        lines.setdefault((time, span.reason) if is_of_node else (time, span.reason, str(number)), []).append(span.role)
+    for (time, reason, *_), roles in lines.items():
+        if len(roles) > 1:
+            yield f"  {time}  {reason.removeprefix(_UNKNOWN)}: {len(roles)} tasks"
+        else:
+            yield f"  {time}  {roles[0]}: {reason}"
 
 
 def _natural(path: str) -> list[tuple[int, str]]:

@@ -217,10 +217,11 @@ def _tree(top: Top, room: int) -> list[Text]:
     lines = [Text(""), head(info), *tree_lines(roles, info.tasks, max(room - 2, 1))]
     if out:
         lines.append(Text(f"excluded: {', '.join(out)}", style="yellow"))
-    old = [task for task in info.tasks if task.age_ms > SUSPECT_S * 1000]
-    if old:
-        nodes = ", ".join(sorted({task.node for task in old}))
-        lines.insert(2, Text(f"SUSPECT: {counted(task.state.name for task in old)} on {nodes}", style="yellow"))
+    late = [task for task in info.tasks if task.age_ms > SUSPECT_S * 1000]
+    for word in ("SUSPECT", "LOST"):
+        if old := [task for task in late if (task.state.name == "UNKNOWN") is (word == "LOST")]:
+            nodes = ", ".join(sorted({task.node for task in old}))
+            lines.insert(2, Text(f"{word}: {counted(task.state.name for task in old)} on {nodes}", style="yellow"))
     return lines
 
 

@@ -43,6 +43,17 @@ def test_tasks_that_do_not_answer_are_named_on_the_page_of_their_environment() -
     )
 
 
+def test_a_node_that_is_lost_is_called_so_and_one_that_is_late_suspect() -> None:
+    late = attrs.evolve(task("a"), age_ms=1700)
+    lost = [attrs.evolve(task(role), node="n2", age_ms=5000, state=TaskState.UNKNOWN) for role in "bc"]
+
+    assert with_tasks(task("d"), late, *lost)[-2:] == [
+        "LOST         2 tasks on n2: not heard of for 5.0 s",
+        "SUSPECT      1 task on n1: not heard of for 1.7 s",
+    ]
+    assert not any("SUSPECT" in line for line in with_tasks(*lost))
+
+
 def test_the_end_of_an_operation_on_no_environment_has_no_state() -> None:
     event = Event(sequence=1, unix_ms=0, kind="operation.end", state="STANDBY", text="a1-4")
 

@@ -124,6 +124,26 @@ def test_show_tells_everything(coconut, folder) -> None:
         assert text in ran.out
 
 
+def test_tasks_of_a_node_that_did_not_answer_share_a_line(coconut, folder) -> None:
+    end = HOUR_MS + 60_000
+    silent = [
+        RunSpan(start_ms=HOUR_MS, end_ms=end, role=f"lab.{name}", reason=f"unknown: node {node} does not answer")
+        for name, node in (("a", "n2"), ("x", "n3"), ("b", "n2"), ("c", "n2"))
+    ]
+    dead = RunSpan(start_ms=HOUR_MS, end_ms=0, role="lab.d", reason="killed by signal 9")
+    save_run(run(6, folder=str(folder / "6"), degraded=(dead, *silent)))
+
+    text = coconut("run", "show", "6").out
+    lines = text.partition("\ndegraded\n")[2].splitlines()
+
+    assert [line.split("  ")[-1] for line in lines[:3]] == [
+        "lab.d: killed by signal 9",
+        "node n2 does not answer: 3 tasks",
+        "lab.x: unknown: node n3 does not answer",
+    ]
+    assert len(coconut("run", "show", "6", "--json").document["degraded"]) == 5
+
+
 def test_metrics_are_shown_in_the_order_of_nodes(coconut, folder) -> None:
     metrics = tuple(attrs.evolve(METRIC, role=f"lab.node{n}.t", name=name) for n in (10, 2, 1) for name in "ba")
     save_run(run(4, folder=str(folder / "4"), metrics=metrics))

@@ -100,6 +100,17 @@ def test_tasks_of_a_node_that_is_not_heard_are_suspect() -> None:
     assert any("SUSPECT: 1 task: 1 RUNNING on n1" in line for line in plain(top))
 
 
+def test_tasks_of_a_node_that_is_lost_are_lost() -> None:
+    info = environment("e1", tasks=2)
+    gone = attrs.evolve(info.tasks[0], age_ms=5000, state=TaskState.UNKNOWN)
+    top = Top(environments=[info], shown=attrs.evolve(info, tasks=(gone, info.tasks[1])))
+
+    lines = plain(top)
+
+    assert any("LOST: 1 task: 1 UNKNOWN on n1" in line for line in lines)
+    assert not any("SUSPECT" in line for line in lines)
+
+
 def test_errors_only_shows_what_is_wrong() -> None:
     info = environment("e1", EnvState.ERROR, tasks=2)
     bad = attrs.evolve(info.tasks[0], state=TaskState.ERROR, error="no disk", last_log="open failed")
