@@ -235,7 +235,7 @@ class Hub:
             return
         turn = Turn.SERVED if table is NODE else self._turns.take(key or routing_id.hex(), self._clock())
         if turn is Turn.FLOOD:
-            self._flooded(peer, principal, origin)
+            self._flooded(peer or self._meet(routing_id, channel, table, key), principal, origin)
             return
         try:
             message = table.decode(payload)
@@ -268,12 +268,13 @@ class Hub:
             peer.node = message.node
         return principal if self._is_secure else Principal(name=peer.node, role=Role.NODE, via="node")
 
-    def _flooded(self, peer: Peer | None, principal: Principal, origin: Origin) -> None:
+    def _flooded(self, peer: Peer, principal: Principal, origin: Origin) -> None:
         """Somebody asks so often that even to refuse is too much. What he has sent is lost, so his link is, too: an
-        honest client asks again on the next one. Once, for what waits may be of a connection that is over already.
+        honest client, who may have the same key, asks again on the next one. Once, for what waits may be of a connection
+        that is over already.
         """
         self._drop("client that floods", f"{principal.name} at {origin.address}")
-        if peer is not None and not peer.flooding:
+        if not peer.flooding:
             peer.flooding = True
             origin.hang_up()
 

@@ -486,6 +486,25 @@ async def test_a_client_that_floods_is_hung_up_on_and_may_come_back(strict_door:
     assert received.message == Ping(request="again")
 
 
+async def test_a_client_whose_first_word_is_lost_in_a_flood_of_its_key_loses_its_link_too(strict_door: Door) -> None:
+    flooder = strict_door.dial(b"client", ALICE)
+    honest = strict_door.dial(b"client", ALICE, flooder.pair)
+    await flooder.say(*(Ping(request=str(n)) for n in range(18)))
+    await strict_door.until(Received, Received, Received)
+    for _ in range(15):
+        assert isinstance(await flooder.hear(), Refused)
+
+    await honest.say(Ping(request="lost"))
+    async with asyncio.timeout(LIMIT_S):
+        while honest.up.is_set():
+            await asyncio.sleep(0.01)
+
+    strict_door.now += 10.0
+    await honest.say(Ping(request="again"))
+    (received,) = await strict_door.until(Received)
+    assert received.message == Ping(request="again")
+
+
 async def test_without_keys_each_client_counts_for_itself() -> None:
     door = Door(secure=False, rate=Rate(1.0, 3.0))
     try:
