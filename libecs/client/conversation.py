@@ -116,7 +116,7 @@ class Conversation:
             if operation is not None:
                 operation.accept(message.environment)
         elif isinstance(message, (Finished, Refused)) and message.code == Busy.code:
-            self._again_later(message.operation if isinstance(message, Finished) else message.request)
+            self._again_later(message)
         elif isinstance(message, Finished):
             operation = self._operations.pop(message.operation, None)
             if operation is not None:
@@ -141,8 +141,11 @@ class Conversation:
         if future is not None and not future.done():
             future.set_result(message)
 
-    def _again_later(self, id: str) -> None:
-        """Ask again after a while what the core had no time for, under the same id: it may have been asked before."""
+    def _again_later(self, busy: Finished | Refused) -> None:
+        """Ask again after a while what the core had no time for, under the same id: it may have been asked before. Of
+        what was sent without waiting for an answer, who sent it is told then.
+        """
+        id = busy.operation if isinstance(busy, Finished) else busy.request
 
         def again() -> None:
             messages: list[object] = [message for request, (message, _) in self._questions.items() if request == id]
@@ -154,6 +157,8 @@ class Conversation:
             with contextlib.suppress(EcsError):
                 for message in messages:
                     self.send(message)
+                if not messages and self.closed is None:
+                    self._on_message(busy)
 
         self.loop.call_later(random.uniform(*BUSY_S), again)
 

@@ -31,6 +31,7 @@ from libecs.wire.client import (
     Modify,
     Pong,
     Reconfigure,
+    Refused,
     Show,
     ShowEvents,
     Subscribe,
@@ -147,6 +148,8 @@ class Session:
             self._look_for_gaps()
         elif isinstance(message, Metrics | Lines):
             self._watches.take(message)
+        elif isinstance(message, Refused):
+            self._watches.refused(message.request)
 
     def _take_pong(self, pong: Pong) -> None:
         if pong.sequence < (self._stream.last or 0):
@@ -256,8 +259,10 @@ class Session:
         if self._talk.closed is None:
             self._watches.add(watcher)
 
-    def _ask_to_watch(self, environment: str, metrics: bool, lines: bool) -> None:
-        self._talk.send(Watch(request=self._id(), environment=environment, metrics=metrics, lines=lines))
+    def _ask_to_watch(self, environment: str, metrics: bool, lines: bool) -> str:
+        request = self._id()
+        self._talk.send(Watch(request=request, environment=environment, metrics=metrics, lines=lines))
+        return request
 
     def control(self, environment: str, event: str, *, comment: str = "", end_reason: str = "") -> Operation:
         """Send an event to an environment; the caller waits with `finish`."""

@@ -34,11 +34,13 @@ class Watcher(Protocol):
 class Watches:
     """The watchers of one client. They are held weakly: who is thrown away need not say so."""
 
-    def __init__(self, ask: Callable[[str, bool, bool], None]) -> None:
-        """`ask` sends Watch: environment, metrics, lines."""
+    def __init__(self, ask: Callable[[str, bool, bool], str]) -> None:
+        """`ask` sends Watch (environment, metrics, lines) and returns its id."""
         self._ask = ask
         self._watchers: WeakSet[Watcher] = WeakSet()
         self._asked: dict[str, tuple[bool, bool]] = {}
+        self._last: dict[str, str] = {}
+        """Environment to the id of its last Watch: that one counts."""
 
     def add(self, watcher: Watcher) -> None:
         """Listen for somebody from now on."""
@@ -56,12 +58,21 @@ class Watches:
         for environment in {**self._asked, **wanted}:
             now = wanted.get(environment, (False, False))
             if now != self._asked.get(environment, (False, False)):
-                self._ask(environment, *now)
+                self._last[environment] = self._ask(environment, *now)
         self._asked = wanted
+
+    def refused(self, request: str) -> None:
+        """The core had no time for a Watch: ask again for what is wanted by now, if no later one was sent."""
+        wanted = self._wanted()
+        for environment, last in self._last.items():
+            if last == request:
+                self._last[environment] = self._ask(environment, *wanted.get(environment, (False, False)))
+                return
 
     def forget(self, environment: str) -> None:
         """An environment is gone, and with it what was asked."""
         self._asked.pop(environment, None)
+        self._last.pop(environment, None)
 
     def again(self) -> None:
         """Ask again for all that is wanted: the core may have forgotten it."""

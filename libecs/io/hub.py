@@ -270,8 +270,8 @@ class Hub:
 
     def _flooded(self, peer: Peer, principal: Principal, origin: Origin) -> None:
         """Somebody asks so often that even to refuse is too much. What he has sent is lost, so his link is, too: an
-        honest client, who may have the same key, asks again on the next one. Once, for what waits may be of a connection
-        that is over already.
+        honest client, who may have the same key, asks again on the next one. Once, for what waits may be of a
+        connection that is over already.
         """
         self._drop("client that floods", f"{principal.name} at {origin.address}")
         if not peer.flooding:

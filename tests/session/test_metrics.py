@@ -7,10 +7,11 @@ import math
 
 import pytest
 
+from libecs.client import conversation
 from libecs.client.logs import Line, LogReader
 from libecs.client.metrics import MetricView, RunMetrics
 from libecs.errors import RunFailed, UsageError
-from libecs.wire.client import Control, Lines, Watch
+from libecs.wire.client import Control, Lines, Refused, Watch
 from libecs.wire.info import MetricInfo
 from libecs.wire.telemetry import Severity
 
@@ -304,4 +305,25 @@ async def test_watches_are_asked_for_again_when_the_link_was_down(core, ecs) -> 
     ecs.resend()
 
     assert [watch.lines for watch in core.of(Watch)[before:]] == [True]
+    assert reader.watched == ""
+
+
+async def test_a_watch_that_the_core_had_no_time_for_is_asked_again_once_as_it_is_wanted_then(
+    core, ecs, monkeypatch
+) -> None:
+    monkeypatch.setattr(conversation, "BUSY_S", (0.0, 0.0))
+    reader = ecs.logs()
+    (first,) = core.of(Watch)
+    busy = Refused(request=first.request, code="E_BUSY", message="too often")
+
+    ecs.receive(busy)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    again = core.of(Watch)[1:]
+    assert [(watch.environment, watch.lines) for watch in again] == [("", True)]
+
+    ecs.receive(busy)  # of one that is not the last any more
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert core.of(Watch)[1:] == again
     assert reader.watched == ""
