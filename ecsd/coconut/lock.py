@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,8 @@ def list_locks(output: Output, watch: bool, **options: Any) -> int:
 @click.command(
     help="""Take detectors, all or none: until they are released nobody else changes environments that hold one.
 
-    Exit status 4 if somebody has one; --force takes it from him (admins).
+    Exit status 4 if somebody has one; --force takes it from him (admins). One that is yours already stays yours, for
+    the new reason.
 
     \b
     Examples:
@@ -122,8 +124,13 @@ def release(output: Output, detectors: tuple[str, ...], force: bool, yes: bool, 
     async def work(ecs: AsyncEcs) -> None:
         if force:
             output.confirm(f"release {', '.join(detectors) or 'all detectors'}, whoever has them?", yes=yes)
-        await ecs.unlock(*detectors, force=force)
-        await _told(ecs, output, detectors, "released")
+        done = await ecs.unlock(*detectors, force=force)
+        given = tuple(json.loads(done.message))
+        await _told(ecs, output, given, "released")
+        if not given and not detectors:
+            output.say("none was yours")
+        if free := [name for name in detectors if name not in given]:
+            output.say(f"nobody had {', '.join(free)}")
 
     return Target.of(options).run(work)
 
@@ -168,4 +175,4 @@ async def _told(ecs: AsyncEcs, output: Output, detectors: tuple[str, ...], word:
     if warning:
         fields["warning"] = warning
         output.say(f"warning: {warning}")
-    output.document("lock", fields, [f"{word}: {', '.join(detectors) or 'all that were yours'}"])
+    output.document("lock", fields, [f"{word}: {', '.join(detectors) or 'nothing'}"])

@@ -306,13 +306,21 @@ class AsyncEcs(Session):
     async def take_locks(
         self, detectors: Sequence[str], *, reason: str = "", force: bool = False, timeout: float | None = None
     ) -> Finished:
-        """Take detectors, for good. Raises as `lock` does."""
-        return await self.finish(self.locking(detectors, reason=reason, force=force), timeout)
+        """Take detectors, for good. Those that are ours already get the new reason, if there is one.
 
-    def locking(self, detectors: Sequence[str], *, reason: str, force: bool) -> Operation:
+        Raises as `lock` does.
+        """
+        return await self.finish(self.locking(detectors, reason=reason, force=force, renew=True), timeout)
+
+    def locking(self, detectors: Sequence[str], *, reason: str, force: bool, renew: bool = False) -> Operation:
         """Begin to take detectors; the caller waits with `finish`."""
         message = Lock(
-            operation=self._id(), detectors=tuple(detectors), reason=reason, force=force, requester=self.requester
+            operation=self._id(),
+            detectors=tuple(detectors),
+            reason=reason,
+            force=force,
+            requester=self.requester,
+            renew=renew,
         )
         return self._talk.begin(message)
 

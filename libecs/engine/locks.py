@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
+import attrs
+
 from libecs.access import Principal, in_scope
 from libecs.engine.effects import Effect, Now, Persist
 from libecs.engine.environment import Environment
@@ -209,6 +211,8 @@ class Locks:
         for name in names:
             old = self.held.get(name)
             if old is not None and old.owner == owner:
+                if message.renew and message.reason:
+                    self._renew(name, old, message.reason[:MAX_REASON])
                 continue
             how = f"{owner} has it{_because(message.reason)}"
             if old is not None:
@@ -263,6 +267,13 @@ class Locks:
         self.held[name] = record
         self._book.emit(Persist(LOCK, name, pack_value(record)))
         self._book.emit(Persist(CORE, FENCE, str(self.fence).encode()))
+
+    def _renew(self, name: str, old: LockRecord, reason: str) -> None:
+        """The lock stays as it is, with its fence and its age, for another reason."""
+        if reason != old.reason:
+            record = self.held[name] = attrs.evolve(old, reason=reason)
+            self._book.emit(Persist(LOCK, name, pack_value(record)))
+            self._event(name, "TAKEN", f"{old.owner} keeps it{_because(reason)}", True)
 
     def _event(self, name: str, state: str, text: str, ok: bool) -> None:
         self._book.event("lock", name=name, state=state, text=text, ok=ok)

@@ -176,6 +176,8 @@ class Lock:
     force: bool = False
     """Take them from whoever has them; he is told by an event."""
     requester: str = ""
+    renew: bool = False
+    """The reason, if there is one, takes the place of that of locks that the requester has already."""
 
 
 @CLIENT.message(34)

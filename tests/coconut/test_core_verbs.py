@@ -474,7 +474,13 @@ def test_locks_are_taken_listed_released(at_core) -> None:
 
     assert [lock["detector"] for lock in taken["locks"]] == ["its", "tpc"]
     assert [(lock["detector"], lock["reason"]) for lock in listed] == [("its", "scan"), ("tpc", "scan")]
-    assert at_core("lock", "release", "--json").document["locks"] == []
+    at_core("lock", "take", "tpc", "--reason", "laser")
+    assert at_core("lock", "list", "--json").document["locks"][-1]["reason"] == "laser"
+    released = at_core("lock", "release", "--json").document
+    assert (released["detectors"], released["locks"]) == (["tpc"], [])
+    none = at_core("lock", "release")
+    assert (none.out, none.err, none.status) == ("released: nothing\n", "none was yours\n", 0)
+    assert at_core("lock", "release", "its").err == "nobody had its\n"
 
 
 def test_lock_of_somebody_else_is_exit_4_and_names_him(at_core, cluster, monkeypatch) -> None:

@@ -134,6 +134,27 @@ def test_taking_a_lock_twice_changes_nothing_and_a_force_is_told_to_whom_it_is_t
     assert said == [("TAKEN", "anna has it"), ("FORCED", "root has taken it from anna (shift is over)")]
 
 
+def test_who_has_a_lock_may_give_it_another_reason_and_keeps_it_as_it_is() -> None:
+    bench, _ = its()
+    first = lock(bench, "1", "its", reason="scan")
+    before = locks(bench)["its"]
+    bench.unix += 1000
+
+    def again(id: str, reason: str, renew: bool) -> Finished:
+        (told,) = bench.ask(client.Lock(operation=id, detectors=("its",), reason=reason, renew=renew), "anna", ANNA)
+        assert isinstance(told, Finished)
+        return told
+
+    assert again("2", "an inner script", False).message == first.message
+    assert again("3", "", True).message == first.message
+    assert locks(bench)["its"] == before
+    assert again("4", "laser", True).message == first.message
+    assert again("5", "laser", True).message == first.message
+    assert locks(bench)["its"] == attrs.evolve(before, reason="laser")
+    said = [(event.state, event.text) for event in bench.events if event.kind == "lock"]
+    assert said == [("TAKEN", "anna has it (scan)"), ("TAKEN", "anna keeps it (laser)")]
+
+
 def test_only_admins_force() -> None:
     bench, _ = its()
     lock(bench, "1", "its")
