@@ -71,9 +71,10 @@ def _lines(outcome: Outcome) -> Iterator[str]:
         yield f"state        {finished.state.name}"
         if finished.run_number:
             yield f"run          {finished.run_number}"
-        seconds = sum(one["seconds"] for one in outcome.chronicle.transitions)
-        if seconds:
-            yield f"took         {seconds:.3f} s"
+        transitions = outcome.chronicle.transitions
+        if seconds := sum(one["seconds"] for one in transitions):
+            together = f" in {len(transitions)} transitions" if len(transitions) > 1 else ""
+            yield f"took         {seconds:.3f} s{together}"
         if finished.message:
             yield finished.message
 

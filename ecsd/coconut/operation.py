@@ -27,7 +27,7 @@ def _end(row: Mapping[str, Any]) -> str:
 COLUMNS = (
     Column("operation", lambda row: row["operation"]),
     Column("begun", lambda row: moment(row["begun_ms"])),
-    Column("verb", lambda row: row["verb"]),
+    Column("verb", lambda row: f"{row['verb']} {row['event']}".strip()),
     Column("environment", lambda row: row["environment"]),
     Column("end", _end),
     Column("by", lambda row: row["requester"]),

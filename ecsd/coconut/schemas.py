@@ -64,7 +64,7 @@ LOCK = object_({"detector": TEXT, "owner": TEXT, "since_ms": WHOLE, "reason": TE
 OPERATION = object_(
     {
         "operation": TEXT, "environment": TEXT, "verb": TEXT, "requester": TEXT, "begun_ms": WHOLE, "done": FLAG,
-        "code": TEXT, "message": TEXT,
+        "code": TEXT, "message": TEXT, "event": TEXT,
     }
 )  # fmt: skip
 FINDING = object_({"code": TEXT, "severity": TEXT, "message": TEXT, "hint": TEXT}, {"file": TEXT, "line": WHOLE})

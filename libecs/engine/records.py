@@ -185,6 +185,8 @@ class OperationRecord:
     """What it is about, for the audit log."""
     owner: str = ""
     """Name of the principal; "" = the owner of an embedded control system."""
+    event: str = ""
+    """Of a Control."""
 
 
 @attrs.frozen(kw_only=True)

@@ -29,6 +29,8 @@ KEEP_DENIED = 1000
 """Denied requests that are remembered in this life: they are on no record."""
 MAX_ID = 200
 """Characters of an operation's id, and of an environment's."""
+MAX_EVENT = 40
+"""Characters of what a Control asks for, on record: no transition has a longer name."""
 MAX_MESSAGE = 10_000
 """Characters of a refusal: it may repeat what was asked for, and is kept."""
 
@@ -171,6 +173,7 @@ class Requests:
                 via=who.via,
                 object=rules.object_of(message, environment),
                 owner=who.name,
+                event=message.event[:MAX_EVENT] if isinstance(message, client.Control) else "",
             )
         )
         if refused is not None:

@@ -196,4 +196,5 @@ def operation_info(record: OperationRecord) -> OperationInfo:
         done=answer is not None,
         code=answer.code if answer else "",
         message=answer.message if answer and answer.code else "",
+        event=record.event,
     )

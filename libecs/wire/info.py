@@ -270,3 +270,5 @@ class OperationInfo:
     done: bool
     code: str = ""
     message: str = ""
+    event: str = ""
+    """Of a Control: what was asked for."""

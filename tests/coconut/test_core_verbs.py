@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -81,6 +82,7 @@ def test_people_get_lines_on_stdout_and_progress_on_stderr(at_core) -> None:
     assert "state        CONFIGURED" in ran.out
     assert "DEPLOY …" in ran.err
     assert "CONFIGURE done in" in ran.err
+    assert re.search(r"^took         \S+ s in 2 transitions$", ran.out, re.MULTILINE)
     assert "\x1b" not in ran.out + ran.err
 
 
@@ -101,6 +103,9 @@ def test_no_wait_gives_an_operation_that_can_be_followed(at_core) -> None:
     assert (followed["state"], followed["environment"]) == ("CONFIGURED", ran.document["environment"])
     listed = at_core("operation", "list", "--json").document["operations"]
     assert any(one["operation"] == operation and one["done"] for one in listed)
+    environment = followed["environment"]
+    at_core("environment", "control", environment, "reset", "-q")
+    assert "Control RESET" in at_core("operation", "list").out.splitlines()[-1]
 
 
 def test_following_what_is_not_known_is_exit_3(at_core) -> None:

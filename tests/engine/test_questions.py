@@ -128,6 +128,7 @@ def test_operations_are_listed_and_followed() -> None:
         ("op1", "Create", "", True),
         ("go", "Control", "anna", False),
     ]
+    assert [info.event for info in listed] == ["", "START_ACTIVITY"]
     assert listed[1].begun_ms > listed[0].begun_ms > 0
     assert [info.operation for info in one(bench.ask(client.ShowOperations(request="o", limit=1))).operations] == ["go"]
     assert isinstance(one(bench.ask(client.Follow(request="f", operation="go"), "follower")), client.Accepted)
