@@ -308,6 +308,9 @@ class Sessions:
             self._hub.event("node", name=one.name, state="UP")
             if was is Reach.LOST:
                 self._mark_lost(one.name, False)
+            for env in list(self._hub.environments.values()):
+                launching.place_again(env, one.name)
+                env.advance(self._hub)
 
     def _inquire(self, one: Node) -> None:
         self.send(one.name, lambda session, epoch: node.Inquire(session=session, epoch=epoch))

@@ -213,6 +213,20 @@ def test_a_node_that_was_here_a_moment_ago_is_waited_for() -> None:
     assert bench.nodes["n2"].launched == ["w.b"]
 
 
+def test_a_node_that_only_was_silent_is_taken_as_soon_as_it_speaks_again() -> None:
+    bench = Bench(workflow(task("a", node="n1"), task("b", node="n2")), nodes=("n1", "n2"))
+    bench.nodes["n2"].silent = True
+    bench.wait(3.0)
+    bench.create()
+    assert "op1" not in bench.answers
+
+    bench.nodes["n2"].silent = False
+    bench.wait(1.0)
+
+    assert bench.answers["op1"].code == ""
+    assert bench.nodes["n2"].launched == ["w.b"]
+
+
 def test_a_node_that_stays_away_is_named_after_ten_seconds() -> None:
     bench = begin_without("n2")
 
