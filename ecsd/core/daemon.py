@@ -38,7 +38,7 @@ from libecs.io.folderlock import FolderLock
 from libecs.io.hub import Hub
 from libecs.io.integrations import Functions
 from libecs.io.keys import CoreKeys, Keyring, open_core_keys, write_client_file
-from libecs.io.keywork import KeyWork
+from libecs.io.keywork import SUBJECTS, KeyWork, no_keys, works_without_keys
 from libecs.io.lobby import Lobby
 from libecs.io.loop import EngineLoop, no_audit
 from libecs.io.refusals import Refusals
@@ -263,6 +263,8 @@ class CoreDaemon:
             document = await self._blocking.start(self._key_work.consult, question.subject, question.arguments)
             if document is not None:
                 return document
+        elif question.subject in SUBJECTS:
+            raise no_keys()
         return await self.host.answer(effect)
 
     def _works(self) -> dict[str, Work]:
@@ -275,6 +277,8 @@ class CoreDaemon:
         }
         if self._key_work is not None:
             works.update(self._key_work.works())
+        else:
+            works.update(works_without_keys())
         return works
 
     # what people and systemd are told

@@ -20,6 +20,28 @@ MAX_TAIL = 10_000
 """Lines of the audit log in one document."""
 
 
+_WORKS = ("key.invite", "key.approve", "key.revoke", "key.rotate")
+SUBJECTS = ("key.list", "audit.tail")
+"""Questions that `KeyWork.consult` answers."""
+
+
+def no_keys() -> Conflict:
+    """Return what a core without keys answers to all that is about keys."""
+    return Conflict(
+        "this core runs with --insecure: it has no keys, needs none, and writes no audit log",
+        hint="its nodes: ecs-executord --insecure --core tcp://127.0.0.1:PORT; for keys, start ecsd without --insecure",
+    )
+
+
+def works_without_keys() -> Mapping[str, Callable[[DoWork], Awaitable[str]]]:
+    """Return what a core without keys does where `KeyWork.works` would: it says so."""
+
+    async def refuse(_effect: DoWork) -> str:
+        raise no_keys()
+
+    return dict.fromkeys(_WORKS, refuse)
+
+
 class KeyWork:
     """Performs `Work.key.…`. Who may ask was decided in the engine; what is asked is checked here."""
 
@@ -230,7 +252,7 @@ class KeyWork:
 
     def _need_lobby(self) -> Lobby:
         if self._lobby is None:
-            raise Conflict("this core runs with --insecure: nobody needs a key, and none is looked at")
+            raise no_keys()
         return self._lobby
 
     def _check_admins(self, name: str, key: str) -> None:

@@ -18,7 +18,7 @@ from fieldkit.cluster import Daemon
 
 import libecs
 from libecs.access import Role
-from libecs.errors import Denied
+from libecs.errors import Conflict, Denied
 from libecs.io.keys import KeyPair, Keyring, KeyState, write_key_file
 from tests.daemons.cores import client_file, connect, make_core, run_core
 
@@ -105,6 +105,14 @@ async def test_without_keys_it_says_so_wherever_it_can(make: Make) -> None:
 
     async with connect(core) as ecs:
         info = await ecs.info()
+        for asking in (
+            ecs.work("key.invite", name="n1", kind="node"),
+            ecs.consult("key.list"),
+            ecs.consult("audit.tail"),
+        ):
+            with pytest.raises(Conflict, match="this core runs with --insecure: it has no keys") as caught:
+                await asking
+            assert "ecs-executord --insecure" in caught.value.hint
 
     assert info.you == "insecure"
     assert info.facts["insecure"].startswith("INSECURE")
