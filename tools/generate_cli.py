@@ -41,7 +41,7 @@ a tree that lives on a terminal, and lines elsewhere; `NO_COLOR` is obeyed.
 | 1 | failed |
 | 2 | wrong usage |
 | 3 | not found |
-| 4 | conflict: locked, busy, not allowed in this state, asked too often |
+| 4 | conflict: locked, busy, asked too often, or not possible now: in this state, on a full disk |
 | 5 | denied: key, role, scope |
 | 6 | nobody answers |
 | 7 | the environment is in ERROR |

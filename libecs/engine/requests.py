@@ -97,7 +97,7 @@ class Requests:
             self._turn_away(peer, message, who, denied, "denied")
             return
         if desk.no_room and not _ends_something(message):
-            full = EcsError(desk.no_room, hint="free space on the core's disk; STOP and DESTROY still work")
+            full = Conflict(desk.no_room, hint="free space on the core's disk; STOP and DESTROY still work")
             self._turn_away(peer, message, who, full, "refused")
             return
         self._waiting.setdefault(message.operation, set()).add(peer)

@@ -92,7 +92,7 @@ async def full_disk(cluster: Cluster) -> None:
                     refused = error
         assert "the disk that holds the core's state is full" in refused.message
         assert "STOP and DESTROY still work" in refused.hint
-        with pytest.raises(libecs.EcsError, match="is full"):
+        with pytest.raises(libecs.Conflict, match="is full"):
             await ecs.environment("single")
         assert [problem for problem in (await ecs.info()).problems if "full" in problem]
 

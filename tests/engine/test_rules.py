@@ -311,7 +311,7 @@ def test_without_room_only_what_ends_something_is_begun() -> None:
     (info,) = bench.ask(client.Info(request="i"), "c", OPERATOR)
 
     assert isinstance(told[0], Finished)
-    assert (told[0].code, told[0].message) == ("E_FAILED", "the disk is full")
+    assert (told[0].code, told[0].message) == ("E_CONFLICT", "the disk is full")
     assert "new" not in bench.core.requests.operations
     assert isinstance(stopped[-1], Finished)
     assert stopped[-1].code == ""

@@ -408,7 +408,7 @@ async def test_without_room_only_what_ends_something_is_accepted_until_there_is_
     accepted = await bench.peers.answer(Finished)
 
     assert isinstance(refused, Finished)
-    assert (refused.code, refused.message) == ("E_FAILED", "the disk is full")
+    assert (refused.code, refused.message) == ("E_CONFLICT", "the disk is full")
     assert isinstance(ended, Finished)
     assert ended.code == ""
     assert isinstance(accepted, Finished)
