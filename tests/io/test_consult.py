@@ -231,3 +231,71 @@ async def test_whoever_may_only_look_is_told_no_secret_in_a_document(subject: st
     if subject == "template.expand":
         assert "open" in text
         assert json.loads(text)["defaults"]["api_token"] == ("***" if masked else "on")
+
+
+QUOTED = {
+    "workflows/shown.yaml": """\ufeff# für 😀
+name: !public shown
+defaults: {db_password: "hunter2x", db_user: bob}
+vars:
+  ü: ü
+  api_token: !public {value: s3same-open, type: string, panel: Main}
+  long_secret: >
+    two lines
+    of it
+  list_of_secrets: ["one-1", 'two-2']
+roles: []
+""",
+    "workflows/wrong.yaml": """
+name: wrong
+defaults: {db_password: "hunter2x"}
+roles:
+  - {name: "a{{ it }}", for: {range: "{{ db_password }}", var: it}, task: {load: t}}
+""",
+    "workflows/broken.yaml": "name: broken\ndefaults: {db_password: hunter2x, b: [}\nroles: []\n",
+    "tasks/t.yaml": "name: t\ncontrol: {mode: basic}\ncommand: {value: sleep}\n",
+}
+
+
+async def answer_masked(subject: str, **arguments: str) -> str:
+    blocking = BlockingCalls()
+    consultant = Consultant(Repositories(TextRepository(name="main", files=QUOTED), []), blocking=blocking)
+    try:
+        return await consultant.answer(subject, arguments, (NODE,), masked=True)
+    finally:
+        await blocking.close()
+
+
+async def test_the_text_of_a_template_is_shown_without_what_stands_beside_secrets() -> None:
+    document = json.loads(await answer_masked("template.show", workflow="shown", text="1"))
+
+    assert (
+        document["text"]
+        == """# für 😀
+name: !public shown
+defaults: {db_password: ***, db_user: bob}
+vars:
+  ü: ü
+  api_token: !public {value: ***, type: string, panel: Main}
+  long_secret: ***
+  list_of_secrets: [***, ***]
+roles: []
+"""
+    )
+
+
+@pytest.mark.parametrize("workflow", ["wrong", "broken"])
+@pytest.mark.parametrize("subject", SUBJECTS)
+async def test_errors_quote_no_secret_to_whoever_may_only_look(subject: str, workflow: str) -> None:
+    try:
+        told = await answer_masked(subject, workflow=workflow, text="1")
+    except EcsError as error:
+        assert error.code == "E_TEMPLATE"
+        told = str(error)
+
+    assert "hunter2x" not in told
+
+
+@pytest.mark.parametrize("subject", ["template.list", "template.lint"])
+async def test_findings_of_a_repository_quote_no_secret_to_whoever_may_only_look(subject: str) -> None:
+    assert "hunter2x" not in await answer_masked(subject, all="1")

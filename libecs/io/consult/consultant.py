@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,10 +14,10 @@ from libecs.config.tree import Tree
 from libecs.engine.placement import NodeOffer
 from libecs.errors import EcsError, InvalidInput, NotFound, UsageError
 from libecs.io.blocking import BlockingCalls
-from libecs.io.consult.expanding import Looked, installed, look
+from libecs.io.consult.expanding import Looked, installed, look, told
 from libecs.io.consult.forms import check_document, form_document, read_form
 from libecs.io.consult.linting import lint_document
-from libecs.io.consult.masking import masked_document
+from libecs.io.consult.masking import masked_document, masked_template, masked_text, secrets_of
 from libecs.io.consult.place import Place
 from libecs.io.consult.planning import make_plan, unserved
 from libecs.io.expander import TaskOverlay
@@ -128,12 +129,40 @@ class Consultant:
         return {"schema": "ecs/environment-plan/1", **made.document(), "notes": [*found.notes, *notes]}
 
     def _text(self, subject: str, arguments: Mapping[str, str], offers: Sequence[NodeOffer], masked: bool) -> str:
-        document = self.document(subject, arguments, offers)
-        if masked:
-            tree = self._tree()
-            tables = (self._defaults, installed(tree, "defaults"), installed(tree, "vars"), variables(arguments))
-            document = masked_document(document, tables)
+        document = self._masked(subject, arguments, offers) if masked else self.document(subject, arguments, offers)
         return json.dumps(document, ensure_ascii=False)
+
+    def _masked(self, subject: str, arguments: Mapping[str, str], offers: Sequence[NodeOffer]) -> dict[str, Any]:
+        """Return the answer to a question without the values of secrets. Raises EcsError, without them too."""
+        tree = self._tree()
+        tables = [self._defaults, installed(tree, "defaults"), installed(tree, "vars")]
+        try:
+            tables.append(variables(arguments))
+            document = self.document(subject, arguments, offers)
+        except EcsError as error:
+            raise told(error.code, masked_text(str(error), tables, self._written_secrets(arguments))) from None
+        if isinstance(text := document.get("text"), str):
+            document["text"] = masked_template(text)
+        quotes = subject in ("template.list", "template.lint") or "text" in document or not document.get("ok", True)
+        return masked_document(document, tables, self._written_secrets(arguments) if quotes else ())
+
+    def _written_secrets(self, arguments: Mapping[str, str]) -> set[str]:
+        """Return the values of secrets in all templates beside the one that is asked for: errors quote their lines."""
+        names = arguments.get("workflow", "").split()
+        found: set[str] = set()
+        try:
+            if names:
+                source = self._repositories.open(names[0])[0]
+            else:
+                source = self._source(arguments.get("repo", ""), arguments.get("revision", ""))
+        except EcsError:
+            return found
+        reads = [(source.workflow, name) for name in source.names("workflows")]
+        reads += [(source.task, name) for name in source.names("tasks")]
+        for read, name in reads:
+            with contextlib.suppress(EcsError):
+                found |= secrets_of(read(name, "")[0])
+        return found
 
     # templates
 
