@@ -134,8 +134,10 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
         ("memory MB", _used(document["used_memory_mb"], document["memory_mb"])),
     )
     yield from (f"{name:<14}{text}" for name, text in facts if text)
-    for kind in ("attributes", "facts"):
-        yield from (f"{name:<14}{value}" for name, value in sorted(document[kind].items()))
+    for kind in ("attributes", "facts"):  # a name may be in both: what constraints ask for, and what the machine says
+        if document[kind]:
+            yield f"\n{kind}"
+            yield from (f"  {name:<12}{value}" for name, value in sorted(document[kind].items()))
 
 
 def _drain(output: Output, node: str, options: dict[str, Any], *, on: bool, reason: str) -> int:

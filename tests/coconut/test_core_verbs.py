@@ -464,10 +464,14 @@ def test_nodes_are_listed_shown_drained(at_core) -> None:
     assert [node["node"] for node in at_core("node", "list", "--json").document["nodes"]] == ["n1", "n2"]
     at_core("node", "drain", "n1", "--reason", "new disk")
     shown = at_core("node", "show", "n1", "--json").document
+    page = at_core("node", "show", "n1").out
     refused = at_core(*SINGLE)
     assert at_core("node", "undrain", "n1", "--json").document["drained"] is False
 
     assert (shown["drained"], shown["reason"]) == (True, "new disk")
+    attributes, _, facts = page.partition("\nattributes\n")[2].partition("\nfacts\n")
+    assert f"  machine_id  {shown['attributes']['machine_id']}\n" in attributes
+    assert f"  machine_id  {shown['facts']['machine_id']}\n" in facts
     assert refused.status in (7, 9)
     assert "skew ms" in at_core("node", "list", "-o", "wide").out
 
