@@ -25,26 +25,43 @@ FIRST_S = 1.0
 ASK_S = 10.0
 """How long a core may take to answer the process that asks. So long, no other one is started."""
 _STEP_S = 0.02
+_LONGEST_NAME = 200
+"""Characters of the name of a file."""
+
+EVENT_KINDS = (
+    "environment.state", "transition.begin", "transition.step", "transition.end", "tasks", "call.begin", "call.end",
+    "hook.end", "run.start", "run.end", "run.note", "node", "orphan", "operation.end", "task.lost", "task.stalled",
+    "task.inconsistent", "task.end_of_stream", "modify", "repeat", "lock", "pool", "quarantine",
+)  # fmt: skip
+"""Of events, as `libecs.wire.info.Event` lists them: to import it takes longer than a key press may."""
 
 Proposal = tuple[str, str]
 """A word, and what it is."""
 Completer = Callable[[click.Context, click.Parameter, str], list[Any]]
 
 
-def cache_file(context: str) -> str:
-    """Return where the names of a context are kept."""
+Place = tuple[str, str, str, str, str]
+"""Where a template is: its name, --repo, --repository, --revision, and the current folder if it counts."""
+
+
+def cache_file(context: str, place: Place | tuple[()] = ()) -> str:
+    """Return where the names of a context are kept, or the variables of one of its templates."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
     base = cache if cache.startswith("/") else os.path.expanduser("~/.cache")
     name = context or os.environ.get("ECS_CONTEXT") or os.environ.get("ECS_CORE") or "current"
-    return os.path.join(base, "ecs", "completion", "".join(c if c.isalnum() else "_" for c in name) + ".json")
+    name = "".join(c if c.isalnum() else "_" for c in " ".join((name, *place)))
+    return os.path.join(base, "ecs", "completion", f"{name[-_LONGEST_NAME:]}.json")
 
 
-def names(kind: str, context: str) -> list[Proposal]:
-    """Return what is known of a kind: environments, tasks, nodes, detectors, templates, operations, repositories."""
-    path = cache_file(context)
+def names(kind: str, context: str, place: Place | tuple[()] = ()) -> list[Proposal]:
+    """Return what is known of a kind: environments, tasks, nodes, detectors, templates, operations, repositories.
+
+    With the place of a template: its variables.
+    """
+    path = cache_file(context, place)
     known, age_s = _read(path)
     if age_s > FRESH_S:
-        _refresh(context)
+        _refresh(context, place)
         end = time.monotonic() + (FIRST_S if not known else WAIT_S)
         while age_s > FRESH_S and time.monotonic() < end:
             time.sleep(_STEP_S)  # another process writes the file; to watch it would cost more imports than the wait
@@ -62,13 +79,9 @@ def _read(path: str) -> tuple[dict[str, Any], float]:
     return (known if isinstance(known, dict) else {}), age_s
 
 
-def _marker(context: str) -> str:
-    return f"{cache_file(context)}.asked"
-
-
-def _refresh(context: str) -> None:
+def _refresh(context: str, place: Place | tuple[()] = ()) -> None:
     """Start a process that asks the core; it outlives us, and says nothing."""
-    marker = _marker(context)
+    marker = f"{cache_file(context, place)}.asked"
     with contextlib.suppress(OSError):
         if time.time() - os.stat(marker).st_mtime < ASK_S:
             return  # it is asked already
@@ -76,7 +89,7 @@ def _refresh(context: str) -> None:
         os.makedirs(os.path.dirname(marker), mode=0o700, exist_ok=True)
         with open(marker, "w", encoding="utf-8"):
             pass
-    words = [sys.executable, "-m", "ecsd.coconut.complete", context]
+    words = [sys.executable, "-m", "ecsd.coconut.complete", context, *place]
     null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
     path = os.pathsep.join(entry for entry in sys.path if entry)
     environment = {key: value for key, value in os.environ.items() if not key.endswith("_COMPLETE")}
@@ -149,6 +162,20 @@ def _events(ctx: click.Context) -> Iterator[Proposal]:
 
 
 control_events = _completer(_events)
+event_kinds = _completer(lambda ctx: [(kind, "") for kind in EVENT_KINDS])
+
+
+def _variables(ctx: click.Context) -> Iterator[Proposal]:
+    options = {key: str(value or "") for key, value in ctx.params.items() if isinstance(value, str)}
+    # Click leaves the words before an option without its value unread.
+    workflow = options.get("workflow") or options.get("named") or next(iter(ctx.args), "")
+    here = os.getcwd() if ctx.params.get("local") or os.path.isdir("workflows") else ""
+    if workflow:
+        repo, repository, revision = (options.get(name, "") for name in ("repo", "repository", "revision"))
+        yield from names("variables", options.get("context", ""), (workflow, repo, repository, revision, here))
+
+
+variables = _completer(_variables)
 
 
 def _roles(ctx: click.Context) -> Iterator[Proposal]:
@@ -165,19 +192,30 @@ roles = _completer(_roles)
 # the process that asks
 
 
-def write_names(context: str) -> None:
-    """Ask the core for its names and write them down. Raises EcsError, OSError."""
+def write_names(context: str, place: Place | tuple[()] = ()) -> None:
+    """Ask the core for its names, or for the variables of a template, and write them down. Raises EcsError, OSError."""
     import asyncio
 
-    found = asyncio.run(_ask(context))
-    path = cache_file(context)
+    found = _variables_of(context, place) if place else asyncio.run(_ask(context))
+    path = cache_file(context, place)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     temporary = f"{path}.{os.getpid()}"
     with open(temporary, "w", encoding="utf-8") as file:
         json.dump(found, file)
     os.replace(temporary, path)
     with contextlib.suppress(OSError):
-        os.unlink(_marker(context))
+        os.unlink(f"{path}.asked")
+
+
+def _variables_of(context: str, place: Place) -> dict[str, list[Proposal]]:
+    """Look at a template where the verb would: in a folder, or at the core."""
+    from ecsd.coconut.consulting import Source
+
+    workflow, repo, repository, revision, here = place
+    is_here = bool(here and not repository and not context)
+    source = Source(repo=repo, repository=repository, revision=revision, local=is_here, context=context or None)
+    document = source.answer("template.show", {"workflow": source.workflow(workflow)})
+    return {"variables": [(f"{one['name']}=", one["description"]) for one in document["variables"]]}
 
 
 async def _ask(context: str) -> dict[str, list[Proposal]]:
@@ -226,4 +264,4 @@ def _above(path: str) -> Iterator[str]:
 
 if __name__ == "__main__":
     with contextlib.suppress(Exception):  # nobody listens
-        write_names(sys.argv[1] if len(sys.argv) > 1 else "")
+        write_names(sys.argv[1], tuple(sys.argv[2:]))  # type: ignore[arg-type] # as `_refresh` has given them

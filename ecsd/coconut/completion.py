@@ -37,4 +37,6 @@ def completion(output: Output, shell: str | None) -> None:
     assert found is not None
     text = found(coconut, {}, "coconut", "_COCONUT_COMPLETE").source()
     text = text.replace('string split ","', 'string split -m 1 ","')  # click's, for fish: a comma in a help is no end
+    # A name that ends with = waits for its value (fish knows that by itself).
+    text = text.replace("COMPREPLY+=($value)", "COMPREPLY+=($value); [[ $value == *= ]] && compopt -o nospace")
     output.document("completion", {"shell": chosen, "script": text}, [text])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecsd.coconut.complete import environments
+from ecsd.coconut.complete import environments, event_kinds
 from ecsd.coconut.options import core_options
 from ecsd.coconut.output import Output, lines_option, verb
 
@@ -37,7 +37,9 @@ BYTES = 16_384
 @click.option(
     "--last", type=click.IntRange(0), default=LAST, show_default=True, metavar="N", help="So many of the past."
 )
-@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only events of this kind.")
+@click.option(
+    "--kind", "kinds", multiple=True, metavar="KIND", shell_complete=event_kinds, help="Only events of this kind."
+)
 @core_options
 @lines_option
 @verb

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ecsd.coconut.complete import templates
+from ecsd.coconut.complete import templates, variables
 from ecsd.coconut.options import consult_options
 from ecsd.coconut.output import Output, json_option, verb
 
@@ -32,7 +32,15 @@ _INVALID = 9
 @click.argument("workflow", shell_complete=templates)
 @consult_options
 @click.option("--kv", metavar="FILE", help="Installation: its variables win over the defaults of templates.")
-@click.option("-e", "--extra-vars", "extra_vars", multiple=True, metavar="K=V", help="Values: K=V,…, JSON, @FILE.yaml.")
+@click.option(
+    "-e",
+    "--extra-vars",
+    "extra_vars",
+    multiple=True,
+    metavar="K=V",
+    shell_complete=variables,
+    help="Values: K=V,…, JSON, @FILE.yaml.",
+)
 @click.option("--check", is_flag=True, help="Check the values of -e against the form, and print what is wrong.")
 @json_option
 @verb

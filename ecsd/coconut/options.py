@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import attrs
 import click
 
-from ecsd.coconut.complete import contexts
+from ecsd.coconut.complete import contexts, variables
 from libecs.errors import NotFound, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,7 +37,13 @@ context_option = click.option(
 
 input_options = several(
     click.option(
-        "-e", "--extra-vars", "extra_vars", multiple=True, metavar="K=V", help="Variables: K=V,…, JSON, @FILE.yaml."
+        "-e",
+        "--extra-vars",
+        "extra_vars",
+        multiple=True,
+        metavar="K=V",
+        shell_complete=variables,
+        help="Variables: K=V,…, JSON, @FILE.yaml.",
     ),
     click.option("--nodes", default="", metavar="N|FILE", help="Nodes that this machine plays: a number, or a file."),
     click.option("--tasks", metavar="DIR", help="Folder of task templates whose command, user and wants replace."),

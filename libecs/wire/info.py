@@ -190,8 +190,8 @@ class Event:
     """Something happened. `kind` says which of the other fields hold something.
 
     kind: environment.state, transition.begin, transition.step, transition.end, tasks, call.begin, call.end, hook.end,
-    run.start, run.end, node, orphan, operation.end, task.lost, task.stalled, task.inconsistent, task.end_of_stream,
-    modify, lock, pool, key, quarantine.
+    run.start, run.end, run.note, node, orphan, operation.end, task.lost, task.stalled, task.inconsistent,
+    task.end_of_stream, modify, repeat, lock, pool, quarantine.
     """
 
     sequence: int

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from ecsd.coconut import complete
+from libecs.wire.info import Event
 
 
 def propose(line: str, **variables: str) -> list[str]:
@@ -76,6 +77,21 @@ def test_templates_of_a_folder_are_its_files(project) -> None:
     assert propose(f"coconut template show --repo {project}/examples/demo ") == ["demo"]
 
 
+def test_variables_of_a_template_are_proposed_for_e(project, cache) -> None:
+    line = f"coconut environment plan demo --repo {project}/examples/demo -e "
+    complete.write_names("", ("demo", f"{project}/examples/demo", "", "", ""))
+
+    assert "rate=" in propose(line)
+    assert propose(f"{line}ra") == ["rate="]
+    assert propose("coconut environment plan -e ra") == []
+
+
+def test_kinds_of_events_are_completed() -> None:
+    assert propose("coconut environment events --kind run.") == ["run.start", "run.end", "run.note"]
+    told = (Event.__doc__ or "").partition("kind: ")[2].rstrip(". \n")
+    assert set(complete.EVENT_KINDS) == {kind.strip() for kind in told.split(",")}
+
+
 def test_contexts_are_completed(coconut) -> None:
     coconut("context", "add", "p2", "tcp://head:1")
 
@@ -88,7 +104,7 @@ def test_without_a_core_nothing_is_proposed_and_nothing_said() -> None:
 
 
 def test_damaged_cache_is_no_cache(cache, monkeypatch) -> None:
-    monkeypatch.setattr(complete, "_refresh", lambda context: None)
+    monkeypatch.setattr(complete, "_refresh", lambda context, place: None)
     monkeypatch.setattr(complete, "FIRST_S", 0.05)
     remember(cache)
     next(cache.rglob("*.json")).write_text("{")
@@ -97,7 +113,7 @@ def test_damaged_cache_is_no_cache(cache, monkeypatch) -> None:
 
 
 def test_an_old_name_is_better_than_a_slow_key(cache, monkeypatch) -> None:
-    monkeypatch.setattr(complete, "_refresh", lambda context: None)
+    monkeypatch.setattr(complete, "_refresh", lambda context, place: None)
     remember(cache, nodes=[("n1", "UP")])
     path = next(cache.rglob("*.json"))
     os.utime(path, (time.time() - 100, time.time() - 100))
@@ -127,6 +143,9 @@ def test_names_are_those_of_a_core(at_core, cluster, cache, monkeypatch) -> None
     assert ["shift", "CONFIGURED"] in [[word, help_.split()[1]] for word, help_ in found["environments"]]
     assert [word for word, _ in found["nodes"]] == ["n1", "n2"]
     assert ["one", "shift"] in [[word, help_.split()[1]] for word, help_ in found["roles"]]
+    complete.write_names("", ("single", "", "", "", ""))
+    variables = json.loads(next(cache.rglob("*single*.json")).read_text())["variables"]
+    assert variables == []  # it has no public ones
     assert {"repositories", "detectors", "operations", "runs", "tasks"} <= set(found)
 
 
@@ -177,6 +196,10 @@ def test_fish_shows_the_whole_help_of_a_verb(coconut, tmp_path) -> None:
     )
 
     assert done.stdout == "environment\tMake, control and end environments.\n"
+
+
+def test_the_script_for_bash_puts_no_space_behind_what_waits_for_a_value(coconut) -> None:
+    assert "COMPREPLY+=($value); [[ $value == *= ]] && compopt -o nospace\n" in coconut("completion", "bash").out
 
 
 def test_the_script_for_fish_splits_at_the_first_comma_only(coconut) -> None:
