@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +13,7 @@ import pytest_asyncio
 import zmq
 
 from libecs.io.link import MAX_PUMP_FRAMES, Router, new_context, raise_limits, version
+from libecs.io.link.pump import Pump
 from libecs.wire.codec import MAX_FRAME_BYTES
 
 Context = zmq.Context[zmq.Socket[bytes]]
@@ -88,6 +90,45 @@ async def test_a_flood_arrives_whole_and_in_order_while_both_sides_send(pair: Pa
 
     assert [int(frames[0]) for _, frames in here.messages] == list(range(n))
     assert (dialler.sent, dialler.received, dialler.dropped) == (n, n, 0)
+
+
+class Silent:
+    """A ROUTER whose descriptor tells nothing: one message is there, and its edge is eaten."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._messages = [zmq.Frame(b"question")]
+
+    def getsockopt(self, option: int) -> int:
+        return self._descriptor if option == zmq.FD else int(zmq.ROUTER)
+
+    def recv(self, flags: int, copy: bool) -> zmq.Frame:
+        if not self._messages:
+            raise zmq.Again
+        return self._messages.pop()
+
+
+async def test_what_is_refused_while_messages_are_taken_is_tried_again_though_nothing_more_comes() -> None:
+    waiting: list[object] = []
+    tried = asyncio.Event()
+
+    def take(parts: list[object]) -> None:
+        waiting.append(parts)  # the answer to it, which its peer does not take now
+        pump.held()
+
+    def flush() -> bool:
+        if waiting:
+            tried.set()
+        return bool(waiting)
+
+    silent, other = os.pipe()
+    pump = Pump(Silent(silent), take, flush)  # type: ignore[arg-type]
+    try:
+        await asyncio.wait_for(tried.wait(), 30)
+    finally:
+        pump.close()
+        os.close(silent)
+        os.close(other)
 
 
 async def test_messages_that_come_together_are_gathered_and_answered_together(context: Context, folder: Path) -> None:

@@ -147,7 +147,7 @@ class Dialer:
                 return False
             self._queue.popleft()
         self._queue.append(message)
-        self._wire.pump.schedule()
+        self._wire.pump.held()
         return True
 
     @property

@@ -70,6 +70,8 @@ class Pump:
         self._looking = False
         self._sent = False
         """Something was sent since the last look: it may have eaten an edge."""
+        self._held = False
+        """Something could not be sent since the last flush."""
         self._gathering = False
         self._alone = True
         """Messages do not come together now: each is answered before it is looked for the next."""
@@ -93,6 +95,13 @@ class Pump:
         if not self._peeks or self._looking or self._has_message():
             self.schedule()
 
+    def held(self) -> None:
+        """Come again in another turn for what could not be sent, also if that was while looking: what comes meanwhile
+        may eat the edge that tells of room.
+        """
+        self._held = True
+        self.schedule()
+
     def drain(self) -> None:
         """Take what is there now, within bounds: before a socket is closed."""
         if not self._closed:
@@ -115,7 +124,7 @@ class Pump:
         self._scheduled = False
         if self._closed:
             return
-        drained = False
+        drained = self._held = False
         self._looking = True
         try:
             waits = self._flush()
@@ -128,7 +137,7 @@ class Pump:
                 self._again = self._loop.call_later(BLOCKED_S, self._look_again)
         finally:
             self._looking = False
-            if not drained:  # by an exception too: the edge is eaten, nobody else would wake us
+            if self._held or not drained:  # by an exception too: the edge is eaten, nobody else would wake us
                 self.schedule()
 
     def _flush_again(self) -> bool:

@@ -233,7 +233,7 @@ class Router:
         try:
             self._put(peer, frames)
         except zmq.Again:
-            self._pump.schedule()
+            self._pump.held()
             return self._enqueue(peer, self._queues.setdefault(peer, deque()), frames)
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
