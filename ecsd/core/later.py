@@ -36,7 +36,7 @@ async def load(blocking: BlockingCalls, problems: list[str], modules: Sequence[s
     for name in modules:
         try:
             await blocking.start(import_module, name)
-        except ImportError as error:
-            problems.append(f"a part of the installation is missing: {name}: {error}")
+        except Exception as error:  # whatever a broken module raises: what comes after it is done all the same
+            problems.append(f"a part of the installation is missing or broken: {name}: {error}")
             logger.error("%s", problems[-1])
         await asyncio.sleep(PAUSE_S)

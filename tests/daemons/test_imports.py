@@ -71,16 +71,21 @@ def test_a_script_that_only_connects_needs_no_engine_of_templates() -> None:
     assert {"pygit2", "sqlite3", *TEMPLATES}.isdisjoint(imported("libecs.client.connection"))
 
 
-async def test_what_is_missing_of_an_installation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_missing_or_broken_of_an_installation_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(later, "BEGIN_S", 0.0)
+    (tmp_path / "broken_package_of_ours.py").write_text("raise OSError('no such device')\n")
+    monkeypatch.syspath_prepend(tmp_path)
     blocking = BlockingCalls()
     problems: list[str] = []
 
-    await later.load(blocking, problems, ["json", "no_such_package_of_ours", "libecs.io.git"])
+    await later.load(blocking, problems, ["no_such_package_of_ours", "broken_package_of_ours", "libecs.io.git"])
     await blocking.close()
 
-    (problem,) = problems
-    assert "no_such_package_of_ours" in problem
+    missing, broken = problems
+    assert "no_such_package_of_ours" in missing
+    assert "no such device" in broken
 
 
 async def test_all_that_a_core_loads_later_is_there() -> None:
