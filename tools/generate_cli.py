@@ -28,10 +28,10 @@ what `coconut context use` chose, else the core that you run on this machine. Wi
 core: the control system is in the process of the verb, and what it has made goes on after it. Verbs about templates
 read a folder or an address with `--repo PLACE`, and the current folder if it holds `workflows/`.
 
-**What is printed.** Data on stdout, messages and progress on stderr; `-q` leaves progress out. `--json` prints one
-document with a `schema`, streams print one a line; `coconut about --schema NAME` prints the JSON Schema. Lists take
-`-o table|wide|name|json|yaml` and `--fields a,b`. An error is `{"error": {"code", "message", "hint", …}}`. Progress is
-a tree that lives on a terminal, and lines elsewhere; `NO_COLOR` is obeyed.
+**What is printed.** Data on stdout, messages and progress on stderr; verbs that wait take `-q`, which leaves progress
+out. `--json` prints one document with a `schema`, streams print one a line; `coconut about --schema NAME` prints the
+JSON Schema. Lists take `-o table|wide|name|json|yaml` and `--fields a,b`. An error is `{"error": {"code", "message",
+"hint", …}}`. Progress is a tree that lives on a terminal, and lines elsewhere; `NO_COLOR` is obeyed.
 
 **Exit codes.**
 
@@ -50,6 +50,8 @@ a tree that lives on a terminal, and lines elsewhere; `NO_COLOR` is obeyed.
 | 10 | done, but something that is not critical failed, or the run was degraded |
 | 130 | interrupted; an operation goes on, and the message says how to follow it |
 
+**Where options stand.** Behind the verb: `coconut environment list --context p2`.
+
 **Waiting.** Verbs that begin an operation wait for its end. `--no-wait` prints its id at once; `--timeout 30s` ends the
 wait with 8; Ctrl-C lets go. In each case the operation goes on: `coconut operation follow ID` waits again, from any
 machine.
@@ -60,23 +62,22 @@ nothing; without a terminal nobody is asked, and the options decide. `--dry-run`
 **Values.** `-e a=1,b=2`, `-e '{"hosts": ["x"]}'`, `-e @file.yaml`, `-e -` (standard input); a later one wins.
 
 **Completion.** `source <(coconut completion bash)`, also for zsh and fish: verbs, options, and the names of
-environments, tasks, roles, templates, nodes, detectors, runs, operations and contexts.
+environments, tasks, roles, templates and their variables, nodes, detectors, runs, operations and contexts.
 
-Options that all these verbs share are left out below.
+What options that several verbs share mean is said above; below, each verb names those that it takes.
 """
-COMMON = (
-    "--json",
-    "--output",
-    "--fields",
-    "--help",
-    "--context",
-    "--local",
-    "--state",
-    "--wait",
-    "--timeout",
-    "--quiet",
-)
-"""Options that the head of the page tells of."""
+COMMON = {
+    "--context": "--context",
+    "--local": "--local",
+    "--state": "--state",
+    "--wait": "--no-wait",
+    "--timeout": "--timeout",
+    "--quiet": "-q",
+    "--json": "--json",
+    "--output": "-o",
+    "--fields": "--fields",
+}
+"""Options that the head of the page tells of, and how each is written below a verb that takes it."""
 
 
 def pages(group: LazyGroup, path: tuple[str, ...]) -> Iterator[str]:
@@ -111,10 +112,17 @@ def page(command: click.Command, words: tuple[str, ...], aliases: tuple[str, ...
     if aliases:
         yield f"\nAlso: {', '.join(f'`{alias}`' for alias in aliases)}\n"
     rows = [record for parameter in command.get_params(context) if (record := parameter.get_help_record(context))]
-    rows = [row for row in rows if not any(word in re.split(r"[ ,]+", row[0]) for word in COMMON)]
+    shared = [word for word in COMMON if any(word in _words(row[0]) for row in rows)]
+    rows = [row for row in rows if not any(word in _words(row[0]) for word in (*COMMON, "--help"))]
     if rows:
         yield "\n| option | |\n|---|---|\n"
         yield from (f"| `{_cell(option)}` | {_cell(help_)} |\n" for option, help_ in rows)
+    if shared:
+        yield f"\nShared: {' '.join(f'`{COMMON[word]}`' for word in shared)}\n"
+
+
+def _words(option: str) -> list[str]:
+    return re.split(r"[ ,/]+", option)
 
 
 def _cell(text: str) -> str:

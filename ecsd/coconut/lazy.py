@@ -33,6 +33,18 @@ class LazyGroup(click.Group):
         """Return the other names of a verb."""
         return self._entries[name].aliases
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read what stands before the verb; options of verbs do not stand there, and that is said."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.possibilities:
+                raise
+            name, path = error.option_name, ctx.command_path
+            raise click.UsageError(
+                f"`{path}` itself has no option {name}; options stand behind the verb: `{path} VERB … {name} …`", ctx
+            ) from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs in the order of the table."""
         return list(self._entries)

@@ -90,6 +90,21 @@ def test_unknown_verb_is_a_usage_error_that_says_what_was_meant(coconut) -> None
     assert ran.out == ""
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--context x env list", "`coconut` itself has no option --context; options stand behind the verb"),
+        ("env --local list", "`coconut environment VERB … --local …`"),
+        ("--verson", "Did you mean '--version'?"),
+    ],
+)
+def test_options_of_verbs_before_the_verb_are_told_where_they_go(coconut, line, words) -> None:
+    ran = coconut(*line.split())
+
+    assert ran.status == 2
+    assert words in ran.err
+
+
 def test_usage_error_with_json_is_a_document(coconut) -> None:
     ran = coconut("template", "lost", "--json")
 
