@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import os
@@ -18,7 +17,8 @@ from libecs.errors import Conflict, EcsError, InvalidInput
 
 logger = logging.getLogger(__name__)
 
-MAX_CONNECTIONS: Final = 16
+MAX_CONNECTIONS: Final = 64
+"""With so many, the one that has waited longest without a request gives way to the next one."""
 MAX_REQUEST_BYTES: Final = 8192
 LIMIT_S: Final = 5.0
 """A request that is not there by then, or an answer that nobody takes, is given up."""
@@ -103,8 +103,10 @@ class MetricsServer:
         self._collect = collect
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
+        self._idle: dict[asyncio.Task[None], None] = {}
+        """Those whose request is not there yet, the oldest first."""
         self.refused = 0
-        """Connections beyond the limit."""
+        """Connections that were ended because there were too many."""
 
     async def start(self, place: str) -> str:
         """Listen at `HOST:PORT`, `:PORT` or `PORT` (port 0 = any); return `HOST:PORT`.
@@ -135,25 +137,37 @@ class MetricsServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._open) >= MAX_CONNECTIONS:
-            self.refused += 1
-            writer.close()
+        if len(self._open) >= MAX_CONNECTIONS and not self._give_way():
+            writer.transport.abort()
             return
         self._open.add(task)
+        self._idle[task] = None
         try:
             async with asyncio.timeout(LIMIT_S):
-                writer.write(await self._answer(reader))
-                await writer.drain()
+                head = await reader.readuntil(b"\r\n\r\n")
+                self._idle.pop(task, None)
+                writer.write(self._answer(head))
+                writer.close()
+                await writer.wait_closed()  # it has left, or was not taken in time
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
             self._open.discard(task)
-            writer.close()
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                await writer.wait_closed()
+            self._idle.pop(task, None)
+            writer.transport.abort()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
-        head = await reader.readuntil(b"\r\n\r\n")
+    def _give_way(self) -> bool:
+        """End the connection that has been idle longest; return False if none is: all are being answered."""
+        self.refused += 1
+        oldest = next(iter(self._idle), None)
+        if oldest is None:
+            return False
+        del self._idle[oldest]
+        self._open.discard(oldest)
+        oldest.cancel()
+        return True
+
+    def _answer(self, head: bytes) -> bytes:
         method, _, rest = head.partition(b" ")
         path = rest.partition(b" ")[0].partition(b"?")[0]
         if method not in (b"GET", b"HEAD"):

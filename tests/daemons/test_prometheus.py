@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import socket
 import urllib.error
 import urllib.request
 
 import pytest
 
+from ecsd import prometheus
 from ecsd.prometheus import MAX_CONNECTIONS, Family, MetricsServer, exposition, process_families
 from libecs.errors import Conflict, EcsError, InvalidInput
 
@@ -74,23 +77,70 @@ async def test_an_error_while_collecting_is_an_answer() -> None:
     await server.close()
 
 
-async def test_requests_that_are_none_and_too_many_are_ended() -> None:
-    server = MetricsServer(lambda: [])
-    host, _, port = (await server.start("127.0.0.1:0")).partition(":")
-    idle = [await asyncio.open_connection(host, int(port)) for _ in range(MAX_CONNECTIONS)]
-    large_reader, large_writer = idle.pop()
-    large_writer.write(b"x" * 100_000)
+async def test_who_asks_is_answered_however_many_connections_are_idle() -> None:
+    server = MetricsServer(lambda: [Family.one("a", "gauge", "A.", 1)])
+    place = await server.start("127.0.0.1:0")
+    host, _, port = place.partition(":")
+    idle = [await asyncio.open_connection(host, int(port)) for _ in range(3 * MAX_CONNECTIONS)]
 
-    assert await large_reader.read() == b""  # ended: that is no request
-    replaced = await asyncio.open_connection(host, int(port))
-    idle.append(replaced)
-    more_reader, more_writer = await asyncio.open_connection(host, int(port))
-    assert await more_reader.read() == b""
-    assert server.refused == 1
+    assert (await asyncio.to_thread(get, f"http://{place}/metrics"))[0] == 200
+    oldest, _ = idle[0]
+    with contextlib.suppress(ConnectionResetError):
+        assert await oldest.read() == b""
+    assert server.refused == 2 * MAX_CONNECTIONS + 1
 
     await server.close()
-    for _, writer in [*idle, (large_reader, large_writer), (more_reader, more_writer)]:
+    for _, writer in idle:
         writer.close()
+
+
+async def test_what_is_no_request_and_an_answer_that_nobody_takes_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "LIMIT_S", 0.2)
+    server = MetricsServer(lambda: [Family.one("a", "gauge", "A" * 20_000_000, 1)])
+    host, _, port = (await server.start("127.0.0.1:0")).partition(":")
+    large_reader, large_writer = await asyncio.open_connection(host, int(port))
+    large_writer.write(b"x" * 100_000)
+    with contextlib.suppress(ConnectionResetError):
+        assert await large_reader.read() == b""
+
+    idle_reader, idle_writer = await asyncio.open_connection(host, int(port))
+    assert await idle_reader.read() == b""
+
+    # The kernel takes a part of the page, asyncio's reader another; then nobody reads.
+    deaf = socket.create_connection((host, int(port)))
+    deaf.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+    async with asyncio.timeout(60):
+        while not server._open:
+            await asyncio.sleep(0)
+        await asyncio.gather(*server._open)
+    deaf.setblocking(True)
+    taken = 0
+    with contextlib.suppress(ConnectionResetError):
+        while part := await asyncio.to_thread(deaf.recv, 1 << 20):
+            taken += len(part)
+    assert taken < 20_000_000
+
+    await server.close()
+    deaf.close()
+    for writer in (large_writer, idle_writer):
+        writer.close()
+
+
+async def test_while_all_are_being_answered_more_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "MAX_CONNECTIONS", 1)
+    server = MetricsServer(lambda: [Family.one("a", "gauge", "A" * 20_000_000, 1)])
+    host, _, port = (await server.start("127.0.0.1:0")).partition(":")
+    with socket.create_connection((host, int(port))) as deaf:
+        deaf.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        async with asyncio.timeout(60):
+            while not server._open or server._idle:
+                await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        assert server.refused == 1
+        writer.close()
+    await server.close()
 
 
 async def test_a_port_in_use_and_a_host_that_is_none_are_told() -> None:
