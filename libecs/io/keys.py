@@ -149,6 +149,8 @@ class Keyring:
         self.on_change = on_change
         self._entries: dict[str, Entry] = {}
         self._principals: dict[str, Principal] = {}
+        self._unread: tuple[str, ...] = ()
+        """Why files could not be read."""
         self._problems: tuple[str, ...] = ()
         self._inotify: Inotify | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -164,7 +166,7 @@ class Keyring:
     def expire(self) -> None:
         """Let nobody in any more with keys whose time is over; what changes with that is told as any change."""
         if 0 < self._next_end_ms <= self._now_ms():
-            self.reload()
+            self._judge(self._entries)  # not read anew: a thousand files take long, between two messages
 
     def warnings(self) -> tuple[str, ...]:
         """Return sentences about approved keys that will expire soon, or have."""
@@ -210,6 +212,12 @@ class Keyring:
                 continue  # removed since it was listed
             except EcsError as error:
                 problems.append(error.message)
+        self._unread = tuple(problems)
+        self._judge(entries)
+
+    def _judge(self, entries: dict[str, Entry]) -> None:
+        """Let in whose keys are approved now."""
+        problems = list(self._unread)
         owners: dict[str, str] = {}
         principals: dict[str, Principal] = {}
         now_ms = self._now_ms()

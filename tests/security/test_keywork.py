@@ -292,6 +292,19 @@ def test_the_end_of_a_key_is_warned_of_two_weeks_before_unless_another_one_follo
     assert core.keyring.entry("flp1").keys[1].expires_ms == 106 * DAY_MS  # as long as the one that it follows
 
 
+def test_the_end_of_a_key_costs_no_look_at_the_disk(core: Core) -> None:
+    core.keyring.add("alice", Role.VIEWER, ALICE.public, state=KeyState.APPROVED, by="", now_ms=0, lifetime_ms=DAY_MS)
+    core.keyring.add("bob", Role.VIEWER, BOB.public, state=KeyState.APPROVED, by="", now_ms=0)
+    (core.folder / "principals" / "bob.toml").unlink()
+
+    core.now = DAY_MS
+
+    assert core.keyring.principal(ALICE.public) is None
+    assert core.keyring.principal(BOB.public)
+    core.keyring.reload()
+    assert core.keyring.principal(BOB.public) is None
+
+
 def test_nobody_gives_himself_more_time(core: Core) -> None:
     core.keyring.add("alice", Role.VIEWER, ALICE.public, state=KeyState.APPROVED, by="", now_ms=0, lifetime_ms=DAY_MS)
     core.now = DAY_MS // 2
