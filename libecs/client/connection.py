@@ -35,6 +35,7 @@ NOBODY_S = 1.0
 """How long a machine that is there may refuse it: so long a core takes to be started anew."""
 INFO_S = 1.0
 
+STARTING = "If it was started just now, try again; scripts wait longer with libecs.connect(…, timeout=30)"
 NOBODY = "is ecsd running there, and does the network let you through?"
 
 Place = str | os.PathLike[str]
@@ -146,6 +147,8 @@ class Connection(Entered):
                 raise error
             left = begun + self._patience_s(link.trouble) - loop.time()
             if left <= 0:
+                if error is not None and self._timeout_s is None and self._is_refused(link.trouble):
+                    error.hint = f"{error.hint} {STARTING}"
                 raise error or Unreachable(f"nobody answers at {link.core.endpoint}: timed out", hint=NOBODY)
             self._news.clear()
             with contextlib.suppress(TimeoutError):
@@ -157,7 +160,11 @@ class Connection(Entered):
             return self._timeout_s
         if trouble is None:
             return SLOW_S
-        return NOBODY_S if trouble.refusal is Refusal.REFUSED else TIMEOUT_S
+        return NOBODY_S if self._is_refused(trouble) else TIMEOUT_S
+
+    @staticmethod
+    def _is_refused(trouble: Trouble | None) -> bool:
+        return trouble is not None and trouble.refusal is Refusal.REFUSED
 
     async def _open(self, link: ClientLink, ecs: AsyncEcs) -> None:
         """Let the core tell what there is, and say so if it is of another version."""

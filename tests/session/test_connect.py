@@ -158,6 +158,14 @@ async def test_where_nobody_listens_it_is_unreachable() -> None:
             pass
 
 
+async def test_who_gives_up_soon_because_nobody_listens_is_told_how_to_wait_longer() -> None:
+    with pytest.raises(Unreachable, match="connection refused") as caught:
+        async with libecs.connect("tcp://127.0.0.1:1"):
+            pass
+
+    assert "scripts wait longer with libecs.connect(…, timeout=30)" in caught.value.hint
+
+
 async def test_a_core_that_is_stopped_is_unreachable(cluster: Cluster) -> None:
     cluster.core.pause()
 
