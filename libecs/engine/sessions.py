@@ -123,13 +123,15 @@ class Sessions:
     def _is_another(self, old: Node, hello: node.NodeHello) -> bool:
         """Whether a second executor says it is a node that is here: it has its key, as of a machine that was copied.
 
-        One that was started anew on its machine is let in at once, but not the one before it: the two would take the
-        node from each other for ever. If the one that is here falls silent, whoever comes is let in.
+        One that was started anew on its machine is let in at once, but not the one before it while it is heard: the two
+        would take the node from each other for ever. One of another machine, which has none of the tasks, is let in
+        when the first is LOST: a link that breaks for a moment is no reason to give its place away.
         """
-        if old.reach is not Reach.UP or old.session is None or process_of(old.hello) == process_of(hello):
+        if old.reach is Reach.LOST or process_of(old.hello) == process_of(hello):
             return False
         machines = {old.hello.facts.get("boot_id", ""), hello.facts.get("boot_id", "")} - {""}
-        if len(machines) < 2 and process_of(hello) not in old.replaced:
+        is_heard = old.reach is Reach.UP and old.session is not None
+        if len(machines) < 2 and not (is_heard and process_of(hello) in old.replaced):
             return False
         if not old.doubled:
             old.doubled = True

@@ -171,7 +171,19 @@ def test_a_second_executor_on_another_machine_is_refused_while_the_first_is_hear
     assert refusals(bench)[0].endswith("two executors have its key; the other one is at 10.0.0.9")
 
     bench.wait(2)
+    assert greet(bench, "second", "boot 2", "two") is node.NodeRefused
+    bench.wait(1)
     assert greet(bench, "second", "boot 2", "two") is node.Welcome
+
+
+def test_a_link_that_breaks_for_a_moment_gives_the_place_of_a_node_to_no_other_machine() -> None:
+    bench = Bench(workflow(task("a")))
+    assert greet(bench, "first", "boot 1", "one") is node.Welcome
+    bench.queue.append(Disconnected("one"))
+    bench.run()
+
+    assert greet(bench, "second", "boot 2", "two") is node.NodeRefused
+    assert greet(bench, "first", "boot 1", "one again") is node.Welcome
 
 
 def test_an_executor_that_starts_anew_on_its_machine_is_let_in_at_once_and_the_one_before_it_not() -> None:
