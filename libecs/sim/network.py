@@ -21,6 +21,8 @@ QUIET = frozenset({node.NodeKeepalive, node.CoreKeepalive, task.Ping, task.Pong,
 """Messages that are not worth a line of the history."""
 ONCE = frozenset({task.Metric, task.Log})
 """Messages that no link repeats: they are not numbered, because no link has a reason to."""
+LATE_AGAIN = 0.5
+"""Probability that the second copy of a message is late."""
 
 
 @attrs.define(kw_only=True)
@@ -33,6 +35,7 @@ class Faults:
     """Probability of a delay out of `late_s` instead."""
     loss: float = 0.0
     duplicate: float = 0.0
+    """Probability that a message comes twice, the second time whenever it may."""
     reorder: float = 0.0
     """Probability that a message may overtake those before it."""
 
@@ -108,9 +111,10 @@ class Connection:
         if faults.duplicate > 0 and random.random() < faults.duplicate and type(message) not in ONCE:
             copies = 2
             network.traffic.duplicated += 1
-        for _ in range(copies):
+        for copy in range(copies):
+            again = copy > 0
             delay = random.uniform(*faults.delay_s)
-            if faults.late > 0 and random.random() < faults.late:
+            if (faults.late > 0 and random.random() < faults.late) or (again and random.random() < LATE_AGAIN):
                 delay = random.uniform(*faults.late_s)
                 network.traffic.late += 1
             arrival = network.agenda.mono_s + delay
@@ -118,9 +122,9 @@ class Connection:
                 if arrival < self._last_s:
                     network.traffic.reordered += 1
             else:
-                if arrival < self._last_s:
-                    arrival = self._last_s
-                self._last_s = arrival
+                arrival = max(arrival, self._last_s)
+                if not again:
+                    self._last_s = arrival
             network.agenda.at(arrival, partial(self._arrive, frame))
 
     def cut(self) -> None:
