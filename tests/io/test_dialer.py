@@ -405,8 +405,8 @@ async def test_a_name_with_several_addresses_where_nobody_listens_is_told_as_one
 
 
 async def test_a_network_without_a_way_there_is_told(dial: Dial) -> None:
-    # A class E address: the kernel knows no way to it.
-    trouble = await dial("tcp://255.255.255.254:47102", known()).first_trouble()
+    # A multicast address: no network takes a connection there, and our own kernel says so.
+    trouble = await dial("tcp://224.0.0.1:47102", known()).first_trouble()
 
     assert trouble.refusal is Refusal.UNREACHABLE
     assert "nobody answers" in trouble.sentence
