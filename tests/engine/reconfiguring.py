@@ -20,7 +20,7 @@ def flow(*more: object, live: bool = True, variables: Mapping[str, str] | None =
         task("a"),
         task("b"),
         task("p", mode=Mode.BASIC),
-        *more,  # type: ignore[arg-type]
+        *more,  # type: ignore[arg-type] # roles of a test
         variables={"gain": "1", **(variables or {})},
     )
     direct = attrs.evolve(

@@ -114,7 +114,7 @@ def spec(mode: Mode = Mode.DIRECT, **fields: object) -> TaskSpec:
         critical=True,
         command=node.Command(argv=("/bin/true",)),
     )
-    return attrs.evolve(base, **fields)  # type: ignore[arg-type]
+    return attrs.evolve(base, **fields)  # type: ignore[arg-type] # fields of a test, by name
 
 
 def result(id: str, event: int, state: int, ok: bool = True, sequence: int = 2, error: str = "") -> task.Result:

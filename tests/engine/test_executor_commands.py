@@ -113,7 +113,7 @@ def test_a_command_that_leads_to_error_is_told_with_its_reason_and_not_before() 
 
     messages = [one.message for one in rig.out if isinstance(one, Send)]
     assert [type(one) for one in messages] == [node.Answer, node.Update]
-    assert messages[0].failed[0].reason == "no gas"  # type: ignore[attr-defined]
+    assert messages[0].failed[0].reason == "no gas"  # type: ignore[attr-defined] # an Answer
 
 
 def test_an_error_that_nobody_explains_is_told_all_the_same() -> None:

@@ -179,7 +179,7 @@ def observers() -> list[object]:
 
 
 def test_hooks_see_run_times_from_the_moment_they_are_set() -> None:
-    bench = Bench(workflow(task("a"), *observers()))  # type: ignore[arg-type]
+    bench = Bench(workflow(task("a"), *observers()))  # type: ignore[arg-type] # they are roles
     bench.create()
     bench.control("START_ACTIVITY")
     bench.control("STOP_ACTIVITY")
