@@ -70,7 +70,7 @@ def test_a_task_that_is_being_ended_by_force_is_not_kept() -> None:
     bench.create(EnvState.DEPLOYED)
     bench.nodes["n1"].deaf = True  # its end is on the way
     ended = bench.task("w.a").task
-    assert bench.ask(client.EndTasks(operation="e", tasks=(ended,), force=True))[-1].code == ""  # type: ignore[attr-defined]
+    assert bench.ask(client.EndTasks(operation="e", tasks=(ended,), force=True))[-1].code == ""  # type: ignore[attr-defined] # Finished
 
     bench.ask_later(client.Destroy(operation="d", environment=bench.show().environment, keep_tasks=True))
     bench.run()
