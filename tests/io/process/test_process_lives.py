@@ -82,13 +82,14 @@ async def test_tasks_of_a_killed_owner_are_adopted_with_their_pids_and_their_end
     pids = await asyncio.to_thread(predecessor.pids)
     predecessor.kill()
     # While nobody owns them: one ends, one loses its shim, one loses both.
-    os.kill(shim_of(folder, "alone"), signal.SIGKILL)
+    alone = shim_of(folder, "alone")
+    os.kill(alone, signal.SIGKILL)
     both = shim_of(folder, "both")
     os.kill(both, signal.SIGKILL)
     os.killpg(pids["both"], signal.SIGKILL)  # the shell and what it runs: nobody is left to end the rest
     shim_pid = shim_of(folder, "dies")
     os.kill(pids["dies"], signal.SIGKILL)
-    for pid in (shim_pid, both, pids["both"]):
+    for pid in (alone, shim_pid, both, pids["both"]):
         await gone(pid)
 
     supervisor = make()
