@@ -598,12 +598,12 @@ class CoreEngine:
         """Exclude tasks that are dead and whose class says that it does not matter."""
         modify.drop_dead(environment, self)
 
-    def finish(self, environment: Environment, answer: Finished) -> None:
-        """End the operation that is going on."""
+    def finish(self, environment: Environment, answer: Finished, shown: str = "") -> None:
+        """End the operation that is going on. `shown` as in OperationRecord."""
         name = environment.record.operation
         if name:
             environment.update(operation="")
-            self.requests.finish(name, answer)
+            self.requests.finish(name, answer, shown)
 
     def create(self, environment: str, message: client.Create, who: Principal) -> None:
         """Begin a new environment."""
@@ -613,11 +613,11 @@ class CoreEngine:
         self.event("environment.state", environment, state=EnvState.STANDBY.name, text=record.request)
         making.expand(env, self)
 
-    def remove(self, environment: Environment, said: Finished | None = None) -> None:
-        """Forget an environment that is DONE, or that never came to be: `said` is why."""
+    def remove(self, environment: Environment, said: Finished | None = None, shown: str = "") -> None:
+        """Forget an environment that is DONE, or never came to be: `said` is why, `shown` as in OperationRecord."""
         if name := environment.record.auto_operation:
             environment.update(auto_operation="")
-            self.requests.finish(name, auto.answer(environment, self, said))
+            self.requests.finish(name, auto.answer(environment, self, said), shown)
         self.environments.pop(environment.id, None)
         for task in environment.tasks:
             self._owners.pop(task, None)

@@ -24,8 +24,11 @@ class Maker(Context, Protocol):
     def full_run(self, number: int) -> RunInfo:
         """Return a run record with its metrics."""
 
-    def remove(self, environment: Environment, said: Finished | None = None) -> None:
-        """Forget an environment that never came to be: `said` is why."""
+    def finish(self, environment: Environment, answer: Finished, shown: str = "") -> None:
+        """End the operation that is going on. `shown` as in OperationRecord."""
+
+    def remove(self, environment: Environment, said: Finished | None = None, shown: str = "") -> None:
+        """Forget an environment that never came to be: `said` is why, `shown` what everybody is told of it."""
 
 
 def expand(env: Environment, core: Maker) -> None:
@@ -38,7 +41,9 @@ def expand(env: Environment, core: Maker) -> None:
 def expanded(env: Environment, core: Maker, input: Expanded) -> None:
     """Go on with the workflow, or with the reason why there is none."""
     if input.workflow is None:
-        _stillborn(env, core, input.code or "E_TEMPLATE", input.message)
+        code = input.code or "E_TEMPLATE"
+        shown = f"{env.record.request} could not be expanded ({code}); coconut operation list tells operators why"
+        _stillborn(env, core, code, input.message, shown=shown)
         return
     env.set_workflow(input.workflow)
     problem = core.detectors_problem(env, ())
@@ -57,10 +62,11 @@ def _compared(core: Maker, env: Environment, differences: repeat.Differences, po
     if differences and not (possible and env.record.repeat_force):
         text = f"run {number} can't be repeated as it was: {differences.text()}"
         hint = "by force it is made all the same" if possible else ""
-        _stillborn(env, core, "E_INVALID", text, hint, grouped(differences.found))
+        shown = f"run {number} can't be repeated as it was: {differences.text(quoting=False)}"
+        _stillborn(env, core, "E_INVALID", text, hint, grouped(differences.found), shown=shown)
         return
     if differences:
-        core.event("repeat", env.id, run_number=number, ok=False, text=differences.text())
+        core.event("repeat", env.id, run_number=number, ok=False, text=differences.text(quoting=False))
     repeat.keep_placement(env, core)
     env.update(repeat=0)
     _made(env, core)
@@ -88,9 +94,14 @@ def _stillborn(
     message: str,
     hint: str = "",
     failures: Mapping[str, str] | None = None,
+    shown: str = "",
 ) -> None:
-    """An environment can't be made: nobody but who asked for it has seen it."""
-    core.event("environment.state", env.id, state=EnvState.DONE.name, ok=False, text=message)
+    """An environment can't be made: nobody but who asked for it has seen it.
+
+    shown: where the message quotes what the expansion has read, what everybody is told instead. With no workflow nobody
+    knows here which of that is secret.
+    """
+    core.event("environment.state", env.id, state=EnvState.DONE.name, ok=False, text=shown or message)
     answer = Finished(
         operation="",
         environment=env.id,
@@ -100,5 +111,5 @@ def _stillborn(
         hint=hint,
         failures=failures or {},
     )
-    core.finish(env, answer)
-    core.remove(env, answer)
+    core.finish(env, answer, shown)
+    core.remove(env, answer, shown)

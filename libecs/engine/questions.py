@@ -244,7 +244,7 @@ class Questions:
     def _show_operations(self, peer: str, message: client.ShowOperations, who: Principal) -> None:
         records = list(self._desk.requests.operations.values())
         chosen = records[-min(max(message.limit, 1), MAX_OPERATIONS) :]
-        operations = tuple(operation_info(record) for record in chosen)
+        operations = tuple(operation_info(record, who) for record in chosen)
         self._desk.emit(Send(peer, client.Operations(request=message.request, operations=operations)))
 
     def _follow(self, peer: str, message: client.Follow, who: Principal) -> None:

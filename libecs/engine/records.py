@@ -187,6 +187,8 @@ class OperationRecord:
     """Name of the principal; "" = the owner of an embedded control system."""
     event: str = ""
     """Of a Control."""
+    shown: str = ""
+    """What viewers, events and the audit log are told instead of a message that quotes values; "" = the message."""
 
 
 @attrs.frozen(kw_only=True)

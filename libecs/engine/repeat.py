@@ -73,15 +73,15 @@ class Differences:
     def __bool__(self) -> bool:
         return bool(self.found)
 
-    def text(self) -> str:
-        """Return all of them in few words: equal ones are one."""
+    def text(self, *, quoting: bool = True) -> str:
+        """Return all of them in few words: equal ones are one. With `quoting` errors are told in their own words."""
         kinds: dict[str, list[str]] = {}
         for path, text in self.found.items():
             kinds.setdefault(text.partition(": ")[0], []).append(path)
         told = []
         for kind, paths in list(kinds.items())[:SHOWN]:
             if len(paths) == 1:
-                told.append(f"{paths[0]}: {self.found[paths[0]]}")
+                told.append(f"{paths[0]}: {self.found[paths[0]] if quoting else kind}")
             else:
                 some = ", ".join(paths[:NAMED]) + (", …" if len(paths) > NAMED else "")
                 told.append(f"{len(paths)} tasks: {kind} ({some})")

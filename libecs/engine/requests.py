@@ -64,7 +64,8 @@ class Requests:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.operations: dict[str, OperationRecord] = {}
-        self._waiting: dict[str, set[str]] = {}
+        self._waiting: dict[str, dict[str, Principal]] = {}
+        """Operation to the peers that are told how it ends, and who they were when they asked."""
         self._denied: dict[tuple[str, str], Finished] = {}
         """Who and operation to the answer: who asks again, perhaps unknowingly, is not judged anew."""
         self._at_once: Mapping[type, Callable[..., str]] = {
@@ -100,7 +101,7 @@ class Requests:
             full = Conflict(desk.no_room, hint="free space on the core's disk; STOP and DESTROY still work")
             self._turn_away(peer, message, who, full, "refused")
             return
-        self._waiting.setdefault(message.operation, set()).add(peer)
+        self._waiting.setdefault(message.operation, {})[peer] = who
         self._begin(peer, message, who)
 
     def _turn_away(self, peer: str, message: Mutation, who: Principal, error: EcsError, decision: str) -> None:
@@ -137,9 +138,9 @@ class Requests:
             )
             self._turn_away(peer, message, who, error, "refused")
         elif known.answer:
-            desk.emit(Send(peer, unpack_value(Finished, known.answer)))
+            desk.emit(Send(peer, rules.answer_for(who, known, unpack_value(Finished, known.answer))))
         else:
-            self._waiting.setdefault(message.operation, set()).add(peer)
+            self._waiting.setdefault(message.operation, {})[peer] = who
             desk.emit(Send(peer, client.Accepted(operation=message.operation, environment=known.environment)))
 
     def _begin(self, peer: str, message: Mutation, who: Principal) -> None:
@@ -207,17 +208,17 @@ class Requests:
         if known.verb.startswith(works.WORK) and (denied := rules.denial(who, known.verb)) is not None:
             raise denied
         if known.answer:
-            self._desk.emit(Send(peer, unpack_value(Finished, known.answer)))
+            self._desk.emit(Send(peer, rules.answer_for(who, known, unpack_value(Finished, known.answer))))
         else:
-            self._waiting.setdefault(name, set()).add(peer)
+            self._waiting.setdefault(name, {})[peer] = who
             self._desk.emit(Send(peer, client.Accepted(operation=name, environment=known.environment)))
         return True
 
-    def finish(self, name: str, answer: Finished) -> None:
-        """Write down the answer of an operation, and give it to all who wait."""
-        self._finish(name, answer, told=False)
+    def finish(self, name: str, answer: Finished, shown: str = "") -> None:
+        """Write down the answer of an operation, and give it to all who wait. `shown` as in OperationRecord."""
+        self._finish(name, answer, shown)
 
-    def _finish(self, name: str, answer: Finished, told: bool) -> None:
+    def _finish(self, name: str, answer: Finished, shown: str = "", *, told: bool = False) -> None:
         """`told`: the audit log has the end of it already."""
         desk = self._desk
         answer = attrs.evolve(answer, operation=name)
@@ -225,19 +226,20 @@ class Requests:
         if record is not None:
             if record.answer:
                 return
-            self._put(attrs.evolve(record, answer=pack_value(answer)))
+            record = attrs.evolve(record, answer=pack_value(answer), shown=shown)
+            self._put(record)
             if not told:
-                desk.emit(rules.ended(record, answer.code, answer.message))
+                desk.emit(rules.ended(record, answer.code, shown or answer.message))
         desk.event(
             "operation.end",
             answer.environment,
             name=name,
             state=answer.state.name,
             ok=not answer.code,
-            text=answer.message if answer.code else "",
+            text=(shown or answer.message) if answer.code else "",
         )
-        for peer in sorted(self._waiting.pop(name, ())):
-            desk.emit(Send(peer, answer))
+        for peer, who in sorted(self._waiting.pop(name, {}).items(), key=lambda item: item[0]):
+            desk.emit(Send(peer, answer if record is None else rules.answer_for(who, record, answer)))
 
     def work_done(self, done: WorkDone) -> None:
         """Take the end of what the host was asked for."""
@@ -286,7 +288,7 @@ class Requests:
     def disconnected(self, peer: str) -> None:
         """A client is gone; its operations go on."""
         for peers in self._waiting.values():
-            peers.discard(peer)
+            peers.pop(peer, None)
 
 
 def _misnamed(message: Mutation) -> EcsError | None:

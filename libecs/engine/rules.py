@@ -201,6 +201,13 @@ def asked(message: object, who: Principal, decision: str, text: str = "", enviro
     )
 
 
+def answer_for(who: Principal, record: OperationRecord, answer: client.Finished) -> client.Finished:
+    """Return the end of an operation as somebody may see it."""
+    if record.shown and who.role is Role.VIEWER:
+        return attrs.evolve(answer, message=record.shown, hint="", cause="", failures={})
+    return answer
+
+
 def ended(record: OperationRecord, code: str, message: str) -> Audit:
     """Return the line about the end of an operation."""
     who = Principal(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from libecs.access import Principal
+from libecs.engine import rules
 from libecs.engine.environment import Environment
 from libecs.engine.nodes import Node
 from libecs.engine.records import DrainRecord, OperationRecord
@@ -184,9 +186,9 @@ def node_infos(
     return tuple(infos)
 
 
-def operation_info(record: OperationRecord) -> OperationInfo:
-    """Return an operation as clients see it."""
-    answer = unpack_value(Finished, record.answer) if record.answer else None
+def operation_info(record: OperationRecord, who: Principal) -> OperationInfo:
+    """Return an operation as somebody sees it."""
+    answer = rules.answer_for(who, record, unpack_value(Finished, record.answer)) if record.answer else None
     return OperationInfo(
         operation=record.operation,
         environment=record.environment,
