@@ -34,10 +34,11 @@ from libecs.io.audit import AuditLog
 from libecs.io.blocking import BlockingCalls
 from libecs.io.bucket import Rate
 from libecs.io.corehost import CoreHost, HostSettings, Work
+from libecs.io.corekeys import CoreKeys, open_core_keys, write_client_file
 from libecs.io.folderlock import FolderLock
 from libecs.io.hub import Hub
 from libecs.io.integrations import Functions
-from libecs.io.keys import CoreKeys, Keyring, open_core_keys, write_client_file
+from libecs.io.keys import Keyring
 from libecs.io.keywork import SUBJECTS, KeyWork, no_keys, works_without_keys
 from libecs.io.lobby import Lobby
 from libecs.io.loop import EngineLoop, no_audit

@@ -1,8 +1,6 @@
-"""The keyring, which knows whose a public key is, and the keys that a core makes on its first start.
+"""The keyring: it knows whose a public key is.
 
-STATE/keys/                0700
-core.key, owner.key        key pairs (`keyfile.py`)
-principals/NAME.toml       somebody who may talk to the core: role, detectors, keys; no secret
+STATE/keys/principals/NAME.toml     somebody who may talk to the core (`principals.py`)
 
 One principal may have two approved keys at a time: the old one goes on while the new one is brought to its place. What
 cannot be read lets nobody in.
@@ -13,19 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import re
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from libecs.access import Principal, Role
-from libecs.errors import Conflict, EcsError, InvalidInput, NotFound
+from libecs.errors import Conflict, EcsError, NotFound
 from libecs.io.inotify import Inotify
 from libecs.io.keyfile import (
     KeyPair,
@@ -38,11 +31,19 @@ from libecs.io.keyfile import (
     write_private,
     z85,
 )
+from libecs.io.principals import (
+    MAX_APPROVED,
+    Entry,
+    KeyState,
+    KnownKey,
+    check_name,
+    entry_text,
+    read_entry,
+    role_of,
+)
 
 __all__ = [
     "MAX_APPROVED",
-    "OWNER_NAME",
-    "CoreKeys",
     "Entry",
     "KeyPair",
     "KeyState",
@@ -51,12 +52,10 @@ __all__ = [
     "check_key",
     "check_name",
     "make_private_folder",
-    "open_core_keys",
     "read_key_file",
     "role_of",
     "shown",
     "toml_text",
-    "write_client_file",
     "write_key_file",
     "write_private",
     "z85",
@@ -65,64 +64,12 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 DAY_MS = 86_400_000
-WARN_MS = 14 * DAY_MS
-"""So long before its end a key is warned of."""
-MAX_APPROVED = 2
-"""Keys of one principal that are valid at once."""
-OWNER_NAME = "owner"
-"""The admin that a core makes on its first start."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+WARN_MS = 30 * DAY_MS
+"""So long before its end a key is warned of; one that was given for less than twice that, in the second half."""
+_FOR_EVER_MS = 1 << 63
 _WHO = "coconut key list shows whose keys wait, and who is invited and has not joined yet"
 _SETTLE_S = 0.02
 """From the first sign of a changed file until all are read: several mostly change together."""
-
-
-class KeyState(StrEnum):
-    """What a key is good for."""
-
-    PENDING = "pending"
-    APPROVED = "approved"
-    REVOKED = "revoked"
-
-
-@attrs.frozen(kw_only=True)
-class KnownKey:
-    """One public key of somebody."""
-
-    public: str
-    state: KeyState
-    added_ms: int = 0
-    by: str = ""
-    """Who invited or approved it."""
-    expires_ms: int = 0
-    """When it is good for nothing any more, unix milliseconds; 0 = never."""
-
-    def is_over(self, now_ms: int) -> bool:
-        """Return whether its time is over."""
-        return 0 < self.expires_ms <= now_ms
-
-
-@attrs.frozen(kw_only=True)
-class Entry:
-    """One file of the keyring."""
-
-    name: str
-    role: Role
-    detectors: tuple[str, ...] | None = None
-    """Scope; None = all."""
-    keys: tuple[KnownKey, ...] = ()
-
-    def having(self, state: KeyState) -> tuple[KnownKey, ...]:
-        """Return the keys in a state, in the order in which they were added."""
-        return tuple(key for key in self.keys if key.state is state)
-
-    @property
-    def lifetime_ms(self) -> int:
-        """How long keys of this principal are good for, as those say that he has; 0 = for ever."""
-        living = [key for key in self.keys if key.state is not KeyState.REVOKED]
-        if not living or not all(key.expires_ms for key in living):
-            return 0
-        return max(key.expires_ms - key.added_ms for key in living)
 
 
 class Keyring:
@@ -144,8 +91,10 @@ class Keyring:
         """
         self._folder = folder
         self._now_ms = now_ms
-        self._next_end_ms = 0
-        """When the next key expires; 0 = none does."""
+        self._expires = False
+        """Some key does, at some time."""
+        self._since_ms = self._until_ms = 0
+        """What was judged holds while the clock says something from the first on, before the second."""
         self.on_change = on_change
         self._entries: dict[str, Entry] = {}
         self._principals: dict[str, Principal] = {}
@@ -159,13 +108,16 @@ class Keyring:
 
     def principal(self, key: str) -> Principal | None:
         """Return whose key this is (z85), if it is approved; one look-up in a dict, to be made for each message."""
-        if self._next_end_ms:
+        if self._expires:
             self.expire()
         return self._principals.get(key)
 
     def expire(self) -> None:
-        """Let nobody in any more with keys whose time is over; what changes with that is told as any change."""
-        if 0 < self._next_end_ms <= self._now_ms():
+        """Let nobody in any more with keys whose time is over; what changes with that is told as any change.
+
+        A clock that was ahead and is set back gives those keys back that it had taken.
+        """
+        if self._expires and not self._since_ms <= self._now_ms() < self._until_ms:
             self._judge(self._entries)  # not read anew: a thousand files take long, between two messages
 
     def warnings(self) -> tuple[str, ...]:
@@ -178,7 +130,7 @@ class Keyring:
                 whose = f"key {shown(key.public)} of {entry.name}"
                 if key.is_over(now_ms):
                     found.append(f"{whose} has expired: coconut key revoke {entry.name}")
-                elif 0 < key.expires_ms <= now_ms + WARN_MS and not _is_followed(entry, key):
+                elif ends_soon(key, now_ms) and not _is_followed(entry, key):
                     days = (key.expires_ms - now_ms) // DAY_MS
                     next_one = f"coconut {what} invite {entry.name} --rotate"
                     found.append(f"{whose} expires in {days} days: {next_one}")
@@ -207,7 +159,7 @@ class Keyring:
         problems: list[str] = []
         for path in sorted(self._folder.glob("*.toml")):
             try:
-                entries[path.stem] = _read_entry(path)
+                entries[path.stem] = read_entry(path)
             except FileNotFoundError:
                 continue  # removed since it was listed
             except EcsError as error:
@@ -221,8 +173,10 @@ class Keyring:
         owners: dict[str, str] = {}
         principals: dict[str, Principal] = {}
         now_ms = self._now_ms()
-        ends = [key.expires_ms for entry in entries.values() for key in entry.keys if key.expires_ms > now_ms]
-        self._next_end_ms = min(ends, default=0)
+        ends = [key.expires_ms for entry in entries.values() for key in entry.keys if key.expires_ms]
+        self._expires = bool(ends)
+        self._since_ms = max((end for end in ends if end <= now_ms), default=-_FOR_EVER_MS)
+        self._until_ms = min((end for end in ends if end > now_ms), default=_FOR_EVER_MS)
         for entry in entries.values():
             for key in entry.keys:
                 other = owners.setdefault(key.public, entry.name)
@@ -377,75 +331,11 @@ class Keyring:
     def _write(self, entry: Entry) -> Entry:
         path = self._folder / f"{entry.name}.toml"
         if entry.keys:
-            write_private(path, _entry_text(entry))
+            write_private(path, entry_text(entry))
         else:
             path.unlink(missing_ok=True)
         self.reload()
         return entry
-
-
-@attrs.frozen(kw_only=True)
-class CoreKeys:
-    """What a core needs of its folder of keys."""
-
-    pair: KeyPair
-    owner_file: Path
-    """Key pair of the admin of the first start; on the same machine, as the same user, it is enough to be him."""
-    principals: Path
-    """Folder of the keyring."""
-    made: bool
-    """This was the first start."""
-
-
-def open_core_keys(state: Path, *, now_ms: int) -> CoreKeys:
-    """Return the keys of the core with this state folder; on the first start make them, and the admin `owner`.
-
-    Raises:
-        Denied: others can read a secret.
-        InvalidInput: a file is damaged.
-        EcsError: the folder cannot be written.
-    """
-    folder = state / "keys"
-    core_file, owner_file, principals = folder / "core.key", folder / "owner.key", folder / "principals"
-    made = not core_file.exists()
-    try:
-        make_private_folder(principals)
-        if made:
-            owner = KeyPair.new()
-            write_key_file(owner_file, owner)
-            known = KnownKey(public=owner.public, state=KeyState.APPROVED, added_ms=now_ms, by="first start")
-            entry = Entry(name=OWNER_NAME, role=Role.ADMIN, keys=(known,))
-            write_private(principals / f"{OWNER_NAME}.toml", _entry_text(entry))
-            write_key_file(core_file, KeyPair.new())  # last: without it, the next start begins anew
-    except OSError as error:
-        raise EcsError(f"no keys can be made in {folder}: {error.strerror}") from error
-    return CoreKeys(pair=read_key_file(core_file), owner_file=owner_file, principals=principals, made=made)
-
-
-def write_client_file(state: Path, *, endpoint: str, core_key: str) -> Path:
-    """Write `STATE/client.toml`, by which clients on the same machine find the core; return its path."""
-    path = state / "client.toml"
-    values = {"endpoint": endpoint, "core_key": core_key, "key_file": str(state / "keys" / "owner.key")}
-    write_private(path, "".join(f"{name} = {toml_text(value)}\n" for name, value in values.items()))
-    return path
-
-
-def check_name(name: str) -> None:
-    """Raise InvalidInput if a text is no name of a principal."""
-    if not _NAME.fullmatch(name):
-        raise InvalidInput(
-            f"{name[:80]!r} is no name of a user, service or node",
-            hint="use at most 63 letters, digits, '.', '_' and '-'",
-        )
-
-
-def role_of(text: str) -> Role:
-    """Return a role by its name in small letters. Raises InvalidInput."""
-    try:
-        return Role[text.upper()]
-    except KeyError:
-        names = ", ".join(role.name.lower() for role in Role)
-        raise InvalidInput(f"there is no role {text[:80]!r}; there are {names}") from None
 
 
 def _principal(entry: Entry, key: KnownKey) -> Principal:
@@ -458,10 +348,15 @@ def _principal(entry: Entry, key: KnownKey) -> Principal:
     )
 
 
+def ends_soon(key: KnownKey, now_ms: int) -> bool:
+    """Whether it is time to think of another key in the place of this one."""
+    return 0 < key.expires_ms <= now_ms + min(WARN_MS, (key.expires_ms - key.added_ms) // 2)
+
+
 def _is_followed(entry: Entry, key: KnownKey) -> bool:
     """Whether another approved key of the same principal is good for longer."""
     others = (one for one in entry.having(KeyState.APPROVED) if one is not key)
-    return any(one.expires_ms == 0 or one.expires_ms > key.expires_ms + WARN_MS for one in others)
+    return any(one.expires_ms == 0 or one.expires_ms > key.expires_ms for one in others)
 
 
 def _check_room(name: str, keys: Iterable[KnownKey], state: KeyState) -> None:
@@ -471,73 +366,3 @@ def _check_room(name: str, keys: Iterable[KnownKey], state: KeyState) -> None:
             f"{name} has {MAX_APPROVED} {state} keys already",
             hint=f"coconut key revoke {name} {of_state[0].public[:4]}",
         )
-
-
-def _read_entry(path: Path) -> Entry:
-    """Raises InvalidInput: damaged, or not what its name says. Raises FileNotFoundError."""
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if status.st_mode & 0o022 or status.st_uid not in (os.geteuid(), 0):
-                raise InvalidInput(f"{path} can be written by others")
-            document = tomllib.load(file)
-        return _entry(path.stem, document)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} is no TOML: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidInput(f"{path} does not describe a principal: {type(error).__name__} {error}") from error
-    except InvalidInput as error:
-        raise InvalidInput(f"{path}: {error.message}") from error
-
-
-def _entry(name: str, document: Mapping[str, Any]) -> Entry:
-    check_name(name)
-    if document["name"] != name:
-        raise ValueError("its name is not that of its file")
-    keys = []
-    for item in document["key"]:
-        check_key(item["public"])
-        keys.append(
-            KnownKey(
-                public=item["public"],
-                state=KeyState(item["state"]),
-                added_ms=int(item.get("added_ms", 0)),
-                by=str(item.get("by", "")),
-                expires_ms=int(item.get("expires_ms", 0)),
-            )
-        )
-    if sum(1 for key in keys if key.state is KeyState.APPROVED) > MAX_APPROVED:
-        raise ValueError(f"more than {MAX_APPROVED} approved keys")
-    detectors = document.get("detectors")
-    if detectors is not None and not (
-        isinstance(detectors, list) and all(isinstance(detector, str) for detector in detectors)
-    ):
-        raise TypeError("detectors are a list of texts")
-    return Entry(
-        name=name,
-        role=role_of(document["role"]),
-        detectors=None if detectors is None else tuple(detectors),
-        keys=tuple(keys),
-    )
-
-
-def _entry_text(entry: Entry) -> str:
-    lines = [f"name = {toml_text(entry.name)}", f'role = "{entry.role.name.lower()}"']
-    if entry.detectors is not None:
-        lines.append(f"detectors = [{', '.join(toml_text(detector) for detector in entry.detectors)}]")
-    for key in entry.keys:
-        lines += [
-            "",
-            "[[key]]",
-            f'public = "{key.public}"',
-            f'state = "{key.state}"',
-            f"added_ms = {key.added_ms}",
-            f"by = {toml_text(key.by)}",
-        ]
-        if key.expires_ms:
-            lines.append(f"expires_ms = {key.expires_ms}")
-    return "\n".join(lines) + "\n"

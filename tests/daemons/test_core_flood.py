@@ -13,7 +13,8 @@ import pytest
 from fieldkit.cluster import Daemon
 
 from libecs.access import Role
-from libecs.io.keys import KeyPair, Keyring, KeyState, open_core_keys
+from libecs.io.corekeys import open_core_keys
+from libecs.io.keys import KeyPair, Keyring, KeyState
 from libecs.io.link import close_context, new_context
 from libecs.wire.client import CLIENT, Ping, Pong, Refused
 from libecs.wire.codec import VERSION_FRAME

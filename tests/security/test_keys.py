@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from libecs.access import Role
 from libecs.errors import Conflict, Denied, EcsError, InvalidInput, NotFound
+from libecs.io.corekeys import open_core_keys, write_client_file
 from libecs.io.keys import (
     Entry,
     KeyPair,
@@ -22,11 +23,9 @@ from libecs.io.keys import (
     KnownKey,
     check_key,
     check_name,
-    open_core_keys,
     read_key_file,
     role_of,
     toml_text,
-    write_client_file,
     write_key_file,
     write_private,
     z85,

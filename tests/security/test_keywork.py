@@ -277,19 +277,64 @@ async def test_what_expires_is_seen_by_another_life_of_the_core(core: Core) -> N
     again.close()
 
 
-def test_the_end_of_a_key_is_warned_of_two_weeks_before_unless_another_one_follows(core: Core) -> None:
+def test_the_end_of_a_key_is_warned_of_thirty_days_before_unless_another_one_follows(core: Core) -> None:
     core.keyring.add("flp1", Role.NODE, ALICE.public, state=KeyState.APPROVED, by="", now_ms=0, lifetime_ms=60 * DAY_MS)
-    core.now = 45 * DAY_MS
+    core.now = 29 * DAY_MS
     assert core.keyring.warnings() == ()
-    core.now = 46 * DAY_MS
-    words = f"key {ALICE.public[:8]} of flp1 expires in 14 days: coconut node invite flp1 --rotate"
+    core.now = 30 * DAY_MS
+    words = f"key {ALICE.public[:8]} of flp1 expires in 30 days: coconut node invite flp1 --rotate"
     assert core.keyring.warnings() == (words,)
     assert json.loads(core.work.consult("key.list", {}) or "")["problems"] == [words]
 
     core.keyring.add("flp1", Role.NODE, BOB.public, state=KeyState.APPROVED, by="", now_ms=core.now)
 
     assert core.keyring.warnings() == ()
-    assert core.keyring.entry("flp1").keys[1].expires_ms == 106 * DAY_MS  # as long as the one that it follows
+    assert core.keyring.entry("flp1").keys[1].expires_ms == 90 * DAY_MS  # as long as the one that it follows
+
+
+def test_a_key_for_a_short_time_is_warned_of_in_its_second_half(core: Core) -> None:
+    core.keyring.add(
+        "guest", Role.VIEWER, ALICE.public, state=KeyState.APPROVED, by="", now_ms=0, lifetime_ms=8 * DAY_MS
+    )
+
+    core.now = 4 * DAY_MS - 1
+    assert core.keyring.warnings() == ()
+    core.now = 4 * DAY_MS
+    assert core.keyring.warnings() == (
+        f"key {ALICE.public[:8]} of guest expires in 4 days: coconut key invite guest --rotate",
+    )
+
+
+def test_of_two_keys_that_end_soon_the_one_that_ends_last_is_warned_of(core: Core) -> None:
+    for pair, days in ((ALICE, 10), (BOB, 11)):
+        end = days * DAY_MS
+        core.keyring.add("alice", Role.VIEWER, pair.public, state=KeyState.APPROVED, by="", now_ms=0, lifetime_ms=end)
+
+    core.now = 9 * DAY_MS
+
+    (warning,) = core.keyring.warnings()
+    assert warning.startswith(f"key {BOB.public[:8]} of alice expires in 2 days")
+
+
+def test_a_clock_that_was_ahead_and_is_set_back_gives_keys_back(core: Core) -> None:
+    told: list[int] = []
+    core.keyring.on_change = lambda: told.append(core.now)
+    for name, pair, days in (("alice", ALICE, 1), ("bob", BOB, 2)):
+        end = days * DAY_MS
+        core.keyring.add(name, Role.VIEWER, pair.public, state=KeyState.APPROVED, by="", now_ms=0, lifetime_ms=end)
+    told.clear()
+
+    for now, alice, bob in (
+        (DAY_MS - 1, True, True),
+        (3 * DAY_MS, False, False),
+        (DAY_MS, False, True),
+        (0, True, True),
+    ):
+        core.now = now
+        assert (core.keyring.principal(ALICE.public) is not None) is alice
+        assert (core.keyring.principal(BOB.public) is not None) is bob
+
+    assert told == [3 * DAY_MS, DAY_MS, 0]
 
 
 def test_the_end_of_a_key_costs_no_look_at_the_disk(core: Core) -> None:

@@ -18,7 +18,8 @@ from fieldkit.cluster import Daemon
 
 from libecs.access import Role
 from libecs.io import lobby as lobbies
-from libecs.io.keys import KeyPair, Keyring, KeyState, open_core_keys
+from libecs.io.corekeys import open_core_keys
+from libecs.io.keys import KeyPair, Keyring, KeyState
 from libecs.io.link import ClientCurve, Context, Dialer, Origin, close_context, new_context
 from libecs.io.lobby import Lobby
 from libecs.io.zap import LOBBY_DOMAIN, ZapResponder, any_key

@@ -34,7 +34,8 @@ from fieldkit import recorder
 from fieldkit.network import Network
 from fieldkit.repository import write_repository
 from libecs.access import Role
-from libecs.io.keys import CoreKeys, KeyPair, Keyring, KeyState, open_core_keys, write_key_file
+from libecs.io.corekeys import CoreKeys, open_core_keys
+from libecs.io.keys import KeyPair, Keyring, KeyState, write_key_file
 from libecs.io.ports import free_ranges
 from libecs.io.procfs import read_stat
 
