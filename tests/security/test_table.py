@@ -291,6 +291,32 @@ async def test_what_is_allowed_is_done_and_its_end_is_a_line_too(world: World) -
     assert [(note.author, note.text) for note in runs.runs[0].notes] == [("olga", "hello")]
 
 
+async def test_what_a_failed_expansion_quotes_is_told_to_who_asked_and_to_no_viewer(world: World) -> None:
+    id, root, viewer = world.id(), world.callers["root"], world.callers["wall"]
+    text = "name: q\nroles:\n  - name: '{{ x }}'\n    for: {range: '{{ db_password }}', var: x}\n    roles: []\n"
+    create = client.Create(
+        operation=id, workflow="q", variables={"db_password": "hunter2"}, files={"workflows/q.yaml": text}
+    )
+    watch = world.id()
+    await viewer.ask([client.Subscribe(request=watch)])
+
+    accepted = await root.ask([create])
+    (ended,) = await root.ends(accepted)
+    (listed,) = await viewer.ask([client.ShowOperations(request=world.id(), limit=1)])
+    (recalled,) = await viewer.ask([client.ShowEvents(request=world.id(), limit=1000)])
+    viewer.send(client.Follow(request=world.id(), operation=id))
+    await viewer.until(lambda: any(isinstance(one, Finished) and one.operation == id for one in viewer.heard))
+
+    assert ended.code == "E_TEMPLATE"
+    assert "hunter2" in ended.message
+    assert listed.operations[0].message == (
+        "q could not be expanded (E_TEMPLATE); coconut operation list tells operators why"
+    )
+    assert any(event.name == id for event in recalled.events)
+    assert not [told for told in viewer.heard if "hunter2" in str(told)]
+    assert "hunter2" not in str(world.audit.new())
+
+
 async def test_the_chain_of_all_that_is_in_order(world: World) -> None:
     ran = world.cluster.coconut("audit", "verify", "--state", str(world.cluster.state), "--json")
 
