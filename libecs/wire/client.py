@@ -23,6 +23,7 @@ from libecs.wire.info import (
     TaskInfo,
     TaskLine,
 )
+from libecs.wire.node import KeyNews
 
 CLIENT = Table("client link")
 
@@ -543,3 +544,6 @@ class Pong:
     sequence: int
     """Of the last event: who is behind asks for a snapshot."""
     epoch: int
+
+
+CLIENT.message(106)(KeyNews)

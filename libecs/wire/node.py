@@ -278,6 +278,23 @@ class ReadOutput:
     bytes: int
 
 
+@NODE.message(10)
+@attrs.frozen(kw_only=True)
+class KeyNews:
+    """About the core's key and yours, also on the client link.
+
+    If there is anything to say it is the first message on a link, and comes again when it changes. Engines know nothing
+    of it.
+    """
+
+    next_key: str = ""
+    """Public key that the core will have after its present one, z85; "" = there is none, or no more."""
+    from_ms: int = 0
+    """When it may have it, unix milliseconds."""
+    expires_ms: int = 0
+    """When your key ends, unix milliseconds, if that is soon; 0 = not soon."""
+
+
 # executor to core
 
 

@@ -88,6 +88,8 @@ class ClientCurve:
     secret: str = attrs.field(repr=False)
     server: str
     """Public key of the other side."""
+    next_server: str = ""
+    """The one that it will have after that, if it has told so. Who has either is believed."""
 
     def apply(self, socket: zmq.Socket[bytes]) -> None:
         """Set up a socket that dials nobody yet. Raises InvalidInput: one of the keys is none."""

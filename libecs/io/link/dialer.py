@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 import zmq
 
 from libecs.errors import InvalidInput
@@ -81,6 +82,7 @@ class Dialer:
         curve: ClientCurve | None = None,
         on_link: Callable[[bool], None] | None = None,
         on_trouble: Callable[[Trouble], None] | None = None,
+        on_next_key: Callable[[], None] | None = None,
         high_water: int = HIGH_WATER,
         max_queued: int = MAX_QUEUED,
         drop_oldest: bool = False,
@@ -96,6 +98,8 @@ class Dialer:
             curve: our keys and the peer's; None = none.
             on_link: called with True when the link is up, with False when it was and is no more.
             on_trouble: called when an attempt failed for another reason than the last one, and else every 10 s.
+            on_next_key: called, before `on_link`, when the link is up with the key that was the peer's next one and is
+                its only one from now on.
             high_water: messages in ZeroMQ's queue.
             max_queued: messages in the queue behind it.
             drop_oldest: of a full queue the oldest message is dropped; else the one that comes is not taken.
@@ -115,9 +119,13 @@ class Dialer:
         self._context = context
         self._on_message = on_message
         self._channel = channel
-        self._curve = curve
+        self.curve = curve
+        """What the next attempt is made with."""
+        self._tries_next = False
+        """This attempt expects the peer's next key."""
         self._on_link = on_link
         self._on_trouble = on_trouble
+        self._on_next_key = on_next_key
         self._high_water = high_water
         self._max_queued = max_queued
         self._drop_oldest = drop_oldest
@@ -171,6 +179,7 @@ class Dialer:
         self._timer = None
         if self._closed:
             return
+        self._expected = self._expect()
         socket = self._context.socket(zmq.DEALER)
         try:
             socket.setsockopt(zmq.LINGER, 0)
@@ -183,8 +192,8 @@ class Dialer:
             socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
             socket.setsockopt(zmq.IPV6, 1)
             set_heartbeats(socket)
-            if self._curve is not None:
-                self._curve.apply(socket)
+            if self._expected is not None:
+                self._expected.apply(socket)
             self._wire = _Wire(socket, self._happened, self._take, self._flush)
             socket.connect(self.endpoint)
         except zmq.ZMQError as error:
@@ -196,6 +205,15 @@ class Dialer:
             raise
         self._wire.pump.schedule()
         self._timer = self._loop.call_later(SLOW_S, self._slow)
+
+    def _expect(self) -> ClientCurve | None:
+        """Return the keys of this attempt."""
+        curve = self.curve
+        if curve is None or not curve.next_server:
+            self._tries_next = False
+        if curve is None or not self._tries_next:
+            return curve
+        return attrs.evolve(curve, server=curve.next_server, next_server="")
 
     def _dial_again(self) -> None:
         """Dial what could be dialled before: what hinders us passes, if only no descriptors were left."""
@@ -230,6 +248,11 @@ class Dialer:
         self._told_at = float("-inf")
         self._up_at = self._loop.time()
         self.up = True
+        if self._tries_next:
+            self._tries_next = False
+            self.curve = self._expected
+            if self._on_next_key is not None:
+                self._on_next_key()
         if self._on_link is not None:
             self._on_link(True)
 
@@ -247,6 +270,12 @@ class Dialer:
     def _failed(self, refusal: Refusal | None) -> None:
         """End an attempt. Without a refusal, find out why first."""
         self._hang_up()
+        if refusal is None and self.curve is not None and self.curve.next_server:
+            # It may have its next key by now. What was wrong is found out when it has neither.
+            self._tries_next = not self._tries_next
+            if self._tries_next:
+                self._dial_later(MAX_PAUSE_S)
+                return
         if refusal is not None:
             self._tell(refusal, "")
             self._dial_later(MAX_REFUSED_PAUSE_S)
@@ -262,7 +291,7 @@ class Dialer:
             self._look = self._loop.create_task(self._look_into(then_dial=False))
 
     async def _look_into(self, *, then_dial: bool) -> None:
-        refusal, detail = await probe(self.endpoint, curve=self._curve is not None)
+        refusal, detail = await probe(self.endpoint, curve=self.curve is not None)
         self._look = None
         self._probed_at = self._loop.time()
         if self._closed or self.up:
@@ -281,12 +310,12 @@ class Dialer:
             self._dial_later(MAX_PAUSE_S)
 
     def _tell(self, refusal: Refusal, detail: str) -> None:
-        curve = self._curve
+        curve = self.curve
         trouble = Trouble(
             refusal=refusal,
             endpoint=self.endpoint,
             key="" if curve is None else curve.public[:SHOWN_KEY],
-            expected="" if curve is None else curve.server[:SHOWN_KEY],
+            expected=_shown(curve),
             detail=detail,
         )
         news = self.trouble is None or self.trouble.refusal is not refusal
@@ -325,6 +354,11 @@ class Dialer:
         while self._queue and self._wire is not None and self._wire.put(self._queue[0]):
             self._queue.popleft()
         return bool(self._queue)
+
+
+def _shown(curve: ClientCurve | None) -> str:
+    keys = () if curve is None else (curve.server, curve.next_server)
+    return " or ".join(key[:SHOWN_KEY] for key in keys if key)
 
 
 class _Wire:

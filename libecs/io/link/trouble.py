@@ -80,7 +80,11 @@ class Trouble:
             case Refusal.NO_KEY:
                 return f"{join}, with a token of: coconut {kind} invite {name}"
             case Refusal.WRONG_CORE:
-                return f"if the core was set up anew, join it again: {join}; if not, somebody else answers in its place"
+                return (
+                    "if the core was set up anew, or got another key while you were away, join it again: "
+                    f"{join}, with a token of: coconut {kind} invite {name} --rotate; if not, somebody else answers in "
+                    "its place"
+                )
             case Refusal.INSECURE:
                 return "start it without --insecure, or leave your keys out with --insecure"
             case Refusal.NOT_A_CORE | Refusal.UNKNOWN_HOST:
