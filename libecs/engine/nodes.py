@@ -47,8 +47,12 @@ class Node:
     kill_again_at: float = 0.0
     came_ms: int = 0
     """Unix milliseconds of its hello, by our clock."""
-    began: float = 0.0
-    """Monotonic time of its hello."""
+    spoke: float = 0.0
+    """Monotonic time at which anything came of it."""
+    hears_since: float = 0.0
+    """Monotonic time from which on it should hear us: of its hello, or of its first word after a silence. What it says
+    then of not hearing us is as old as the silence.
+    """
     replaced: tuple[Process, ...] = ()
     """The last ones whose place this one took."""
     doubled: bool = False

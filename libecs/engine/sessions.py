@@ -102,7 +102,7 @@ class Sessions:
         self._count += 1
         session = hub.epoch * SESSIONS_PER_EPOCH + self._count
         one = Node(hello=hello, peer=peer, session=session, heard=hub.now.mono_s, came_ms=hub.now.unix_ms)
-        one.began = one.heard
+        one.spoke = one.hears_since = one.heard
         if old is not None:
             one.reach, one.orphans = old.reach, old.orphans
             before = (*old.replaced, process_of(old.hello))
@@ -235,6 +235,9 @@ class Sessions:
         if one is None:
             hub.emit(Send(peer, node.NodeRefused(epoch=hub.epoch, reason="this session is not known")))
             return
+        if not one.deaf and hub.now.mono_s - one.spoke >= self._suspect_s / 2:
+            one.hears_since = hub.now.mono_s
+        one.spoke = hub.now.mono_s
         if isinstance(message, node.NodeKeepalive):
             self._listen(one, message)
         elif not one.deaf:
@@ -300,7 +303,7 @@ class Sessions:
         """Tell whether what a node has not heard was really sent: it may be us who were stopped."""
         if message.unheard_ms < self._suspect_s * 1000:
             return False
-        missed = [at for number, at in self._beats if number > message.beat and at > one.began]
+        missed = [at for number, at in self._beats if number > message.beat and at > one.hears_since]
         return len(missed) > 1 and self._hub.now.mono_s - missed[1] >= HEARD_WITHIN_S
 
     def _heard(self, one: Node) -> None:

@@ -1,4 +1,6 @@
-"""Who hears whom: the engines of a core and of an executor over a wire that loses words, or that stand still."""
+"""Who hears whom: the engines of a core and of an executor over a wire that loses words or holds them up, or that stand
+still.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,15 @@ WAY_S = 0.02
 
 
 class Pair:
-    """A core and one node. `lost` holds the sides whose words are lost, `paused` those that stand still."""
+    """A core and one node. `lost` holds the sides whose words are lost, `held` those whose words are held up and come
+    later, `paused` those that stand still.
+    """
 
     def __init__(self, phase_s: float = 0.0) -> None:
         """`phase_s`: how much later than the core the node begins."""
         self.now = 100.0
         self.lost: set[str] = set()
+        self.held: set[str] = set()
         self.paused: set[str] = set()
         self.seen: list[tuple[float, str, str]] = []
         """(seconds since `mark`, state, text) of events of the node."""
@@ -66,7 +71,8 @@ class Pair:
             self.now += STEP_S
             waiting, self.on_the_way = self.on_the_way, deque()
             for at, side, input in waiting:
-                if at > self.now or side in self.paused:
+                sender = "node" if side == "core" else "core"
+                if at > self.now or side in self.paused or sender in self.held:
                     self.on_the_way.append((at, side, input))
                 else:
                     self._put(side, input)
@@ -102,6 +108,42 @@ def test_a_direction_that_is_lost_is_seen_as_soon_as_a_whole_cut(pair: Pair, los
     assert 1.9 < lost_s < 2.75
     assert text.startswith("silent" if "node" in lost else "does not hear the core")
     assert pair.states() == ["UP"]
+
+
+@pytest.mark.parametrize("cut_s", [0.7, 1.2, 1.4, 2.0, 3.0, 5.0])
+@pytest.mark.parametrize("first", ["", "core", "node"])
+@pytest.mark.parametrize("moment_s", [0.0, 0.2, 0.4])
+def test_a_node_whose_words_of_a_cut_come_all_at_once_is_heard_again_and_that_is_all(
+    pair: Pair, cut_s: float, first: str, moment_s: float
+) -> None:
+    pair.run(moment_s)
+    pair.mark()
+    pair.held = {"core", "node"}
+    pair.run(cut_s)
+
+    pair.held.discard(first)
+    pair.run(0.2)
+    pair.held.clear()
+    pair.run(3.0)
+
+    assert pair.states() in ([], ["SUSPECT", "UP"], ["SUSPECT", "LOST", "UP"])
+    assert all(text.startswith("silent") for _, state, text in pair.seen if state != "UP")
+    assert pair.states() or cut_s < 1.5
+    assert not pair.states() or cut_s > 0.9
+
+
+def test_a_node_that_is_heard_again_and_still_hears_nothing_is_told_so_soon(pair: Pair) -> None:
+    pair.lost = {"core"}
+    pair.held = {"node"}
+    pair.run(3.0)
+    pair.mark()
+
+    pair.held.clear()
+    pair.run(1.5)
+
+    assert pair.states() == ["UP", "SUSPECT", "LOST"]
+    assert 0.5 < pair.seen[1][0] < 1.4
+    assert pair.seen[1][2].startswith("does not hear the core")
 
 
 def test_nobody_is_late_while_all_is_heard(pair: Pair) -> None:
