@@ -56,7 +56,7 @@ def find_places(
     former: Mapping[int, Placed] = _NEVER,
     offers: list[NodeOffer] | None = None,
 ) -> tuple[Placed, ...] | None:
-    """Choose nodes and addresses for roles; None if that can't be, and the present step has failed.
+    """Choose nodes and addresses for roles; None if that can't be: the present step has failed, or waits for nodes.
 
     ids: role to the id of its task, if that is not an idle one. keep: roles that stay on their node. former: where
     roles were, and are best again.
@@ -76,21 +76,28 @@ def find_places(
     try:
         placed = place(workflow, offers, ids, keep, spare=spare, former=former, tolerates=tolerates)
     except Unplaceable as error:
-        _cannot_place(env, ctx, error)
+        if not _awaits_away(env, ctx):
+            _cannot_place(env, ctx, error)
+        return None
+    if left_out and _awaits_away(env, ctx):
         return None
     for path, reason in left_out.items():
         env.note_failure(path, False, reason)
     return _without_taken(env, ctx, placed)
 
 
-def _cannot_place(env: Environment, ctx: Context, error: Unplaceable) -> None:
-    """Wait for nodes that were here a moment ago, and place again then; without such the present step has failed."""
-    away = ctx.nodes_away()
-    until = {name: heard + NODES_S for name, heard in away.items() if heard + NODES_S > ctx.now.mono_s}
+def _awaits_away(env: Environment, ctx: Context) -> bool:
+    """Wait for nodes that were here a moment ago, and place again then; False if there are none."""
+    until = {name: heard + NODES_S for name, heard in ctx.nodes_away().items() if heard + NODES_S > ctx.now.mono_s}
     if until:
         env.waiting.update(f"{NODE}{name}" for name in until)
         env.deadline = max(until.values())
-        return
+    return bool(until)
+
+
+def _cannot_place(env: Environment, ctx: Context, error: Unplaceable) -> None:
+    """The present step has failed: say why, and which nodes are not there."""
+    away = ctx.nodes_away()
     absent = f"; not connected: {', '.join(sorted(away)[:5])}{', ...' * (len(away) > 5)}" if away else ""
     for path, reason in error.reasons.items():
         env.note_failure(path, True, f"{reason}{absent}")

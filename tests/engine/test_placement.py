@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from libecs.engine.effects import Disconnected, Received
 from libecs.engine.placement import NodeOffer, place, runnable
 from libecs.errors import Unplaceable
-from libecs.fsm import Mode
+from libecs.fsm import EnvState, Mode
 from libecs.wire import client
 from libecs.wire.node import Limits
 from libecs.workflow.constraints import unsatisfied
 from libecs.workflow.role import Channel, Constraint, Workflow
 from tests.engine.bench import Bench
+from tests.engine.detectors import detectors
 from tests.engine.flows import task, workflow
 
 
@@ -239,6 +240,42 @@ def test_a_node_that_stays_away_is_named_after_ten_seconds() -> None:
     assert answer.failures == {
         "w.b": "no node with machine_id = n2 (n1: machine_id is n1, not n2); not connected: n2",
     }
+
+
+def begin_group_without_n2() -> Bench:
+    """Ask for a group that can do without the members of a node whose executor has just ended."""
+    bench = Bench(detectors(minimum=3), nodes=("n1", "n2"))
+    bench.queue.append(Disconnected("n2"))
+    bench.run()
+    bench.nodes["n2"].silent = True
+    bench.wait(1.0)
+    bench.create(target=EnvState.RUNNING)
+    assert "op1" not in bench.answers
+    return bench
+
+
+def test_members_that_a_group_can_do_without_wait_for_their_node_too() -> None:
+    bench = begin_group_without_n2()
+
+    bench.nodes["n2"].silent = False
+    bench.queue.append(Received("n2", bench.nodes["n2"].hello()))
+    bench.run()
+
+    assert bench.answers["op1"].code == ""
+    assert sorted(bench.nodes["n2"].launched) == ["w.emc.qc", "w.emc.ro", "w.tpc.qc", "w.tpc.ro"]
+    assert bench.run_info(1).degraded == ()
+
+
+def test_a_group_does_without_members_whose_node_stays_away() -> None:
+    bench = begin_group_without_n2()
+
+    bench.wait(8.0)
+    assert "op1" not in bench.answers
+    bench.wait(1.5)
+
+    assert bench.answers["op1"].code == ""
+    assert bench.state is EnvState.RUNNING
+    assert {span.role for span in bench.run_info(1).degraded} == {"w.tpc.ro", "w.emc.ro"}
 
 
 def test_a_node_that_takes_nothing_new_is_not_waited_for() -> None:
