@@ -80,6 +80,7 @@ VERBS: Mapping[str, Verb] = {
     "Work.key.approve": Verb(roles=_ADMINS),
     "Work.key.revoke": Verb(roles=_ADMINS),
     "Work.key.rotate": Verb(roles=_READERS),  # of one's own keys
+    "Work.key.core": Verb(roles=_ADMINS),
     "Work.repository.add": Verb(roles=_ADMINS),
     "Work.repository.remove": Verb(roles=_ADMINS),
     "Work.repository.refresh": Verb(roles=_OPERATORS),

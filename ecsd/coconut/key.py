@@ -12,7 +12,7 @@ from ecsd.coconut.environment import moment
 from ecsd.coconut.options import context_option, several
 from ecsd.coconut.output import Column, Output, json_option, list_options, plain, verb
 from ecsd.coconut.target import Target
-from libecs.errors import Conflict, NotFound
+from libecs.errors import Conflict, NotFound, UsageError
 
 if TYPE_CHECKING:
     from libecs.client.ecs import AsyncEcs
@@ -112,6 +112,7 @@ def _invite(
         secret=secret,
         expires_ms=answer["expires_ms"],
         rotate=answer["rotate"],
+        next_core_key=answer.get("next_core_key", ""),
     ).text()
     approve = f"coconut {'node' if arguments['kind'] == 'node' else 'key'} approve {answer['name']}"
     output.say(f"good for one key, until {moment(answer['expires_ms'])}" + ("" if auto else f"; then: {approve}"))
@@ -232,41 +233,81 @@ def _remarks(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 @click.command(
-    help="""Take a new key in the place of yours.
+    help="""Take a new key in the place of yours; or with --core, let the core take one in the place of its own.
 
-    Both are valid until the new one has been tried; then the old one is revoked.
+    Both of yours are valid until the new one has been tried; then the old one is revoked.
+
+    The core tells its next key to all nodes and clients that come to it, and takes it at the first start of ecsd after
+    those days; environments and tasks go on. Said again, --core shows who has not been told yet, and changes nothing.
 
     \b
     Examples:
       coconut key rotate
       coconut key rotate --context p2
+      coconut key rotate --core
+      coconut key rotate --core --days 30
+      coconut key rotate --core --cancel
     """
 )
+@click.option("--core", is_flag=True, help="The core's key, not yours. For admins.")
+@click.option("--days", metavar="N", default="", help="With --core: how long it is told before; default: 14.")
+@click.option("--cancel", is_flag=True, help="With --core: give the next key up again.")
 @context_option
 @json_option
 @verb
-def rotate(output: Output, context: str | None) -> None:
-    """Take a new key in the place of one's own."""
+def rotate(output: Output, core: bool, days: str, cancel: bool, context: str | None) -> None:
+    """Take a new key in the place of one's own, or of the core's."""
+    if core:
+        _rotate_core(output, context, days, cancel)
+        return
+    if days or cancel:
+        raise UsageError("--days and --cancel are about the core's key", hint="add --core")
     import attrs
 
     from libecs.io.contexts import choose
     from libecs.io.keys import KeyPair, read_key_file, shown, write_key_file
 
     here = choose(context or "")
-    if here.key_file is None or not here.core_key:
+    key_file = here.key_file
+    if key_file is None or not here.core_key:
         raise Conflict(f"context {here.name or here.endpoint} has no key: its core runs with --insecure")
-    if not here.key_file.exists():
-        raise NotFound(f"there is no key file {here.key_file}", hint="coconut login TOKEN")
-    old, new = read_key_file(here.key_file), KeyPair.new()
-    new_file = here.key_file.with_name(here.key_file.name + ".new")
+    if not key_file.exists():
+        raise NotFound(f"there is no key file {key_file}", hint="coconut login TOKEN")
+    if here.next_core_key:  # the core may have it by now: whoever comes by the context finds out
+        Target(context=context).run(_ask_who)
+        here = choose(context or "")
+    old, new = read_key_file(key_file), KeyPair.new()
+    new_file = key_file.with_name(key_file.name + ".new")
     write_key_file(new_file, new)
     _with_key(here, {"only": old.public})  # what an attempt that was cut has left
     _with_key(here, {"add": new.public})
     _with_key(attrs.evolve(here, key_file=new_file), None)  # it is tried
-    new_file.rename(here.key_file)
+    new_file.rename(key_file)
     answer = _with_key(here, {"only": new.public})
-    words = f"your key is {shown(new.public)} now, in {here.key_file}; {shown(old.public)} is revoked"
+    words = f"your key is {shown(new.public)} now, in {key_file}; {shown(old.public)} is revoked"
     output.document("key-rotate", {"name": answer["name"], "key": shown(new.public)}, [words])
+
+
+def _rotate_core(output: Output, context: str | None, days: str, cancel: bool) -> None:
+    arguments = {**({"days": days} if days else {}), **({"cancel": "1"} if cancel else {})}
+    answer = _work(context, "key.core", arguments)
+    output.document("key-core", answer, list(_core_words(answer)))
+
+
+def _core_words(answer: Mapping[str, Any]) -> Iterator[str]:
+    if not answer["next_key"]:
+        yield f"the core keeps its key {answer['key'][:8]}; it has no next one"
+        return
+    yield f"the core's next key is {answer['next_key']}, after {answer['key']}"
+    yield f"it is taken when ecsd is started anew after {moment(answer['from_ms'])}; environments and tasks go on"
+    told, untold = ", ".join(answer["told"]), ", ".join(answer["untold"])
+    yield f"told of it: {told or 'nobody yet'}"
+    if untold:
+        yield f"not yet told: {untold}; who is not told until then has to join anew: coconut key invite NAME --rotate"
+
+
+async def _ask_who(ecs: AsyncEcs) -> None:
+    await ecs.info()
 
 
 def _work(context: str | None, name: str, arguments: Mapping[str, str]) -> dict[str, Any]:
@@ -285,7 +326,9 @@ def _with_key(context: Context, arguments: Mapping[str, str] | None) -> dict[str
     async def work() -> dict[str, Any]:
         import libecs
 
-        async with libecs.connect(context.endpoint, key=context.key_file, core_key=context.core_key) as ecs:
+        async with libecs.connect(
+            context.name or context.endpoint, key=context.key_file, core_key=context.core_key
+        ) as ecs:
             if arguments is None:
                 await ecs.info()
                 return {}

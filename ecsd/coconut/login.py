@@ -49,6 +49,7 @@ def login(output: Output, token: str, context: str | None, use: bool) -> None:
             name=name,
             endpoint=invitation.endpoint,
             core_key=invitation.core_key,
+            next_core_key=invitation.next_core_key,
             key_file=enrolled.key_file,
         ),
         current=True if use else None,

@@ -156,6 +156,7 @@ SCHEMAS: dict[str, Schema] = {
     "ecs/install-units/1": ANY_MAP,
     "ecs/invitation/1": object_({"token": TEXT, "line": TEXT}),
     "ecs/key-approve/1": ANY_MAP,
+    "ecs/key-core/1": object_({"key": TEXT, "next_key": TEXT, "from_ms": WHOLE, "told": TEXTS, "untold": TEXTS}),
     "ecs/key-list/1": ANY_MAP,
     "ecs/key-revoke/1": ANY_MAP,
     "ecs/key-rotate/1": ANY_MAP,

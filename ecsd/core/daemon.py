@@ -34,9 +34,9 @@ from libecs.io.audit import AuditLog
 from libecs.io.blocking import BlockingCalls
 from libecs.io.bucket import Rate
 from libecs.io.corehost import CoreHost, HostSettings, Work
-from libecs.io.corekeys import CoreKeys, open_core_keys, write_client_file
+from libecs.io.corekeys import CoreKeys, NextKeyFile, open_core_keys, write_client_file
 from libecs.io.folderlock import FolderLock
-from libecs.io.hub import Hub
+from libecs.io.hub import NO_NEWS, Hub
 from libecs.io.integrations import Functions
 from libecs.io.keys import Keyring
 from libecs.io.keywork import SUBJECTS, KeyWork, no_keys, works_without_keys
@@ -47,6 +47,7 @@ from libecs.io.statefolder import kept_instance
 from libecs.io.store_sqlite import SqliteStore
 from libecs.io.version import version
 from libecs.io.zap import ECS_DOMAIN, LOBBY_DOMAIN, Handshake, ZapResponder, any_key, known_keys
+from libecs.wire.node import KeyNews
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,9 @@ class CoreDaemon:
         self._zap: ZapResponder | None = None
         self._refusals = Refusals()
         self._key_work: KeyWork | None = None
+        self._next_key: NextKeyFile | None = None
+        self._warned: tuple[str, ...] = ()
+        """Of keys that end soon, as the log has it."""
         self._missing: list[str] = []
         """What is wrong with the installation."""
 
@@ -131,6 +135,7 @@ class CoreDaemon:
             client_rate=Rate(options.client_rate, max(1, options.client_burst)),
             gather=lambda more: self.host.loop.gather(more),
             on_failed=self._refusals.note,
+            key_news=self._key_news,
         )
         stack.callback(self.hub.close)
         if self._keyring is not None:
@@ -198,6 +203,7 @@ class CoreDaemon:
         """Open keys, keyring, audit log and lobby; let in only whose key is known."""
         options, context = self.options, self._context
         keys = open_core_keys(options.state, now_ms=_unix_ms())
+        self._next_key = keys.next
         self._keyring = keyring = Keyring(keys.principals)
         stack.callback(keyring.close)
         try:
@@ -222,6 +228,8 @@ class CoreDaemon:
             keyring,
             lobby,
             core_key=keys.pair.public,
+            next_key=keys.next,
+            tell_key_news=lambda: self.hub.tell_key_news(),
             endpoint=self._advertised,
             audit_folder=options.state / "audit",
             now_ms=_unix_ms,
@@ -246,6 +254,17 @@ class CoreDaemon:
 
     def _principal(self, key: str) -> Principal | None:
         return None if self._keyring is None else self._keyring.principal(key)
+
+    def _key_news(self, key: str) -> KeyNews:
+        """Return what there is to say to whoever has a key, and note who has been told of the core's next one."""
+        principal, following = self._principal(key), self._next_key
+        if self._keyring is None or following is None or principal is None:
+            return NO_NEWS
+        expires_ms = self._keyring.ends_soon(key)
+        if following.next is None:
+            return KeyNews(expires_ms=expires_ms)
+        following.note_told(principal.name)
+        return KeyNews(next_key=following.next.public, from_ms=following.next.from_ms, expires_ms=expires_ms)
 
     def _refused(self, handshake: Handshake) -> None:
         """Tell operators whom they may have forgotten to approve; his client names the key alike."""
@@ -313,7 +332,9 @@ class CoreDaemon:
             problems.append(self.store.problem)
         if self._keyring is not None:
             self._keyring.expire()
-            problems.extend((*self._keyring.problems, *self._keyring.warnings()))
+            problems.extend((*self._keyring.problems, *self._warn_of_ends()))
+        if self._next_key is not None and (problem := self._next_key.problem or self._next_key.due(_unix_ms())):
+            problems.append(problem)
         if self._zap is not None and not self._zap.alive:
             problems.append("nobody can be let in: the answers to ZAP have ended")
         if options.insecure:
@@ -322,6 +343,16 @@ class CoreDaemon:
         self._facts_timer = asyncio.get_running_loop().call_later(_FACTS_S, self._tell_facts)
         if self.endpoints:
             self._notifier.status(self._status())
+
+    def _warn_of_ends(self) -> tuple[str, ...]:
+        """Return what there is to say of keys that end soon, and write into the log what is new of it: a line a day."""
+        assert self._keyring is not None
+        warnings = self._keyring.warnings()
+        for text in warnings:
+            if text not in self._warned:
+                logger.warning("%s", text)
+        self._warned = warnings
+        return warnings
 
     # signals and the end
 

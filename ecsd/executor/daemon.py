@@ -21,6 +21,7 @@ from ecsd.notify import Notifier, Watchdog
 from libecs.engine.executor import ExecutorSettings
 from libecs.errors import EcsError
 from libecs.io import facts, link
+from libecs.io.enrolment import pin_core
 from libecs.io.node import EmbeddedNode, NodeOptions
 from libecs.io.ports import Ranges, free_ranges
 from libecs.io.process import clean_environment, find_shim
@@ -98,7 +99,10 @@ class ExecutorDaemon:
             on_welcome=self._welcomed,
             on_refused=self._refused,
             on_link=self._linked,
+            keep=self._keep_core_keys,
+            node=options.node,
         )
+        self._core_keys = set() if curve is None else {curve.server, curve.next_server} - {""}
         self.node = EmbeddedNode(
             ExecutorSettings(
                 node=options.node,
@@ -182,6 +186,11 @@ class ExecutorDaemon:
     def _troubled(self, trouble: link.Trouble) -> None:
         error = trouble.error(self.options.node, "node")
         self._say(f"no core: {error.message}; {error.hint}")
+
+    def _keep_core_keys(self, core_key: str, next_key: str) -> bool:
+        known = frozenset(self._core_keys)
+        self._core_keys |= {core_key, next_key} - {""}
+        return pin_core(self.options.state, core_key, next_key, known=known)
 
     def _say(self, text: str) -> None:
         """Tell people and systemd how it stands with the core."""

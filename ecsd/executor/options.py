@@ -31,6 +31,7 @@ from ecsd.settings import (
 )
 from libecs.errors import EcsError, InvalidInput, UsageError, quoted
 from libecs.io.contexts import is_loopback
+from libecs.io.enrolment import next_core_key
 from libecs.io.keyfile import CORE_FILE, NODE_KEY, KeyPair, check_key, read_key_file
 from libecs.io.keys import check_name
 from libecs.io.link import ClientCurve
@@ -207,4 +208,5 @@ def curve_of(options: ExecutorOptions) -> ClientCurve | None:
             hint="ecs-executord join TOKEN, with a token of: coconut node invite NAME",
         )
     pair: KeyPair = read_key_file(options.key or options.state / NODE_KEY)
-    return ClientCurve(public=pair.public, secret=pair.secret, server=options.core_key)
+    next_server = next_core_key(options.state, options.core_key)
+    return ClientCurve(public=pair.public, secret=pair.secret, server=options.core_key, next_server=next_server)

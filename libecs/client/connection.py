@@ -101,9 +101,9 @@ class Connection(Entered):
     def _core(self) -> Context:
         core = choose(self._context)
         if self._insecure:
-            return attrs.evolve(core, core_key="", key_file=None)
+            return attrs.evolve(core, core_key="", next_core_key="", key_file=None)
         if self._key is not None:
-            return attrs.evolve(core, core_key=self._core_key, key_file=self._key)
+            return attrs.evolve(core, core_key=self._core_key, next_core_key="", key_file=self._key)
         if not core.core_key and not is_loopback(core.endpoint):
             raise Denied(
                 f"you have no key for {core.endpoint}",

@@ -8,10 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import attrs
+
 from libecs.errors import DecodeError, EcsError, NotFound
-from libecs.io.contexts import Context
+from libecs.io.contexts import Context, pin
 from libecs.io.keys import read_key_file
 from libecs.io.link import ClientCurve, Dialer, Trouble, close_context, new_context
+from libecs.io.pins import Pins
 from libecs.wire.client import CLIENT
 from libecs.wire.codec import VERSION_FRAME
 
@@ -49,7 +52,8 @@ class ClientLink:
         """Our public key."""
         self._receive = receive
         self._undecodable = 0
-        curve = self._curve()
+        self._on_link = on_link
+        self._pins = Pins(self._curve(), self._keep, renew="coconut key invite YOU --rotate")
         self._zmq = new_context()
         try:
             self._dialer = Dialer(
@@ -57,13 +61,15 @@ class ClientLink:
                 core.endpoint,
                 self._take,
                 channel=CHANNEL,
-                curve=curve,
-                on_link=on_link,
+                curve=self._pins.curve,
+                on_link=self._linked,
                 on_trouble=on_trouble,
+                on_next_key=self._pins.turned,
             )
         except EcsError:
             close_context(self._zmq)
             raise
+        self._pins.add(self._dialer)
 
     def _curve(self) -> ClientCurve | None:
         core = self.core
@@ -77,7 +83,15 @@ class ClientLink:
                 f"you have no key for {core.endpoint}: {error.message}", hint=f"coconut login TOKEN --context {name}"
             ) from None
         self.key = pair.public
-        return ClientCurve(public=pair.public, secret=pair.secret, server=core.core_key)
+        return ClientCurve(public=pair.public, secret=pair.secret, server=core.core_key, next_server=core.next_core_key)
+
+    def _keep(self, core_key: str, next_core_key: str) -> bool:
+        known, self.core = self.core, attrs.evolve(self.core, core_key=core_key, next_core_key=next_core_key)
+        return pin(known, core_key, next_core_key)
+
+    def _linked(self, up: bool) -> None:
+        self._pins.linked(up)
+        self._on_link(up)
 
     @property
     def up(self) -> bool:
@@ -109,4 +123,5 @@ class ClientLink:
                 logger.warning("%s said something that is not understood: %s", self.core.endpoint, error.message)
             self._undecodable += 1
             return
-        self._receive(message)
+        if not self._pins.heard(message):
+            self._receive(message)

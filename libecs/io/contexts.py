@@ -4,6 +4,7 @@ $XDG_CONFIG_HOME/ecs/contexts.toml     current = "p2"
                                        [context.p2]
                                        endpoint = "tcp://head:47102"
                                        core_key = "…40 characters…"
+                                       next_core_key = "…"             # while the core is about to get another one
                                        key_file = "keys/p2.key"        # seen from the folder of this file
 
 Whoever asks for no context by name gets, in this order: `$ECS_CONTEXT`; `$ECS_CORE` with `$ECS_KEY_FILE` and
@@ -15,12 +16,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import fcntl
 import ipaddress
 import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -33,7 +35,7 @@ PORT = 47102
 """Where a core listens if nobody says otherwise."""
 _TCP = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+(%\w+)?\]|[^\s:/\[\]@]+):(?P<port>[0-9]{1,5})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_FIELDS = ("endpoint", "core_key", "key_file")
+_FIELDS = ("endpoint", "core_key", "next_core_key", "key_file")
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +47,8 @@ class Context:
     endpoint: str
     core_key: str = ""
     """Public key of the core, z85. "" = it speaks without keys (`--insecure`)."""
+    next_core_key: str = ""
+    """The one that it said it will have after that; "" = none."""
     key_file: Path | None = None
     source: str = ""
     """Where this is from, in words."""
@@ -187,28 +191,81 @@ def save_context(context: Context, *, current: bool | None = None) -> None:
     """
     if not _NAME.fullmatch(context.name):
         raise UsageError(f"{context.name!r} is no name for a context", hint="letters, digits, '.', '_' and '-'")
+    with _changing():
+        _save(context, current)
+
+
+def _save(context: Context, current: bool | None) -> None:
     known = read_contexts()
     chosen = context.name if current or (current is None and not known.current) else known.current
     _write(Contexts(current=chosen, contexts={**known.contexts, context.name: context}))
 
 
+def pin(context: Context, core_key: str, next_core_key: str) -> bool:
+    """Write down that the core of a context has, or will have, another key.
+
+    Return False if that is no use, because the key that is known comes from elsewhere: an environment variable, or the
+    program. A context of `client.toml` needs nothing: the core writes that itself.
+
+    Raises:
+        InvalidInput: the file is wrong.
+        EcsError: it can't be written.
+    """
+    if Path(context.source).name == "client.toml":
+        return True
+    with _changing():
+        return _pin(context, core_key, next_core_key)
+
+
+def _pin(context: Context, core_key: str, next_core_key: str) -> bool:
+    known = read_contexts()
+    now = known.contexts.get(context.name)
+    if now is None or now.endpoint != context.endpoint:
+        return False
+    if now.core_key not in (context.core_key, context.next_core_key, core_key):
+        return False  # somebody has logged in anew
+    pinned = attrs.evolve(now, core_key=core_key, next_core_key=next_core_key)
+    if pinned != now:
+        _write(attrs.evolve(known, contexts={**known.contexts, context.name: pinned}))
+    return True
+
+
 def use_context(name: str) -> None:
     """Make a context the current one. Raises NotFound, InvalidInput, EcsError."""
-    known = read_contexts()
-    if name != LOCAL:
-        _named(name, "")
-    _write(attrs.evolve(known, current="" if name == LOCAL and name not in known.contexts else name))
+    with _changing():
+        known = read_contexts()
+        if name != LOCAL:
+            _named(name, "")
+        _write(attrs.evolve(known, current="" if name == LOCAL and name not in known.contexts else name))
 
 
 def remove_context(name: str) -> Context:
     """Forget a context and return it; its key file stays. Raises NotFound, InvalidInput, EcsError."""
-    known = read_contexts()
-    context = known.contexts.get(name)
-    if context is None:
-        raise _unknown(name, "", known)
-    left = {one: value for one, value in known.contexts.items() if one != name}
-    _write(Contexts(current="" if known.current == name else known.current, contexts=left))
+    with _changing():
+        known = read_contexts()
+        context = known.contexts.get(name)
+        if context is None:
+            raise _unknown(name, "", known)
+        left = {one: value for one, value in known.contexts.items() if one != name}
+        _write(Contexts(current="" if known.current == name else known.current, contexts=left))
     return context
+
+
+@contextlib.contextmanager
+def _changing() -> Iterator[None]:
+    """Keep others out between what we read and what we write: running programs pin keys at any time."""
+    folder = contexts_path().parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise EcsError(f"{contexts_path()} can't be written: {error.strerror}") from error
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _named(name: str, why: str) -> Context:
@@ -262,7 +319,14 @@ def _context(name: str, table: Mapping[str, object], path: Path, source: str) ->
     if bool(texts["core_key"]) != bool(texts["key_file"]):
         raise InvalidInput(f"{source}: core_key and key_file go together", hint="coconut login TOKEN writes both")
     key_file = path.parent / Path(texts["key_file"]).expanduser() if texts["key_file"] else None
-    return Context(name=name, endpoint=texts["endpoint"], core_key=texts["core_key"], key_file=key_file, source=source)
+    return Context(
+        name=name,
+        endpoint=texts["endpoint"],
+        core_key=texts["core_key"],
+        next_core_key=texts["next_core_key"],
+        key_file=key_file,
+        source=source,
+    )
 
 
 def _read(path: Path) -> dict[str, object] | None:
@@ -283,6 +347,8 @@ def _write(contexts: Contexts) -> None:
         lines.append(f"\n[context.{_toml(name)}]\nendpoint = {_toml(context.endpoint)}\n")
         if context.core_key:
             lines.append(f"core_key = {_toml(context.core_key)}\n")
+        if context.next_core_key:
+            lines.append(f"next_core_key = {_toml(context.next_core_key)}\n")
         if context.key_file is not None:
             lines.append(f"key_file = {_toml(_seen_from(path.parent, context.key_file))}\n")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

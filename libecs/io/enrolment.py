@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tomllib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import attrs
 
 from libecs import errors
 from libecs.errors import DecodeError, Denied, EcsError, InvalidInput, Unreachable
-from libecs.io.keyfile import CORE_FILE, NODE_KEY
+from libecs.io.keyfile import CORE_FILE, NODE_KEY, check_key
 from libecs.io.keys import KeyPair, make_private_folder, read_key_file, toml_text, write_key_file, write_private
 from libecs.io.link import ClientCurve, Context, Dialer, Refusal, Trouble, close_context, new_context
 from libecs.io.lobby import CHANNEL
@@ -58,7 +60,12 @@ async def enrol(context: Context, invitation: Invitation, pair: KeyPair, *, time
         if not answer.done():
             answer.set_exception(_error(trouble))
 
-    curve = ClientCurve(public=pair.public, secret=pair.secret, server=invitation.core_key)
+    curve = ClientCurve(
+        public=pair.public,
+        secret=pair.secret,
+        server=invitation.core_key,
+        next_server=invitation.next_core_key,
+    )
     dialer = Dialer(context, invitation.lobby, heard, channel=CHANNEL, curve=curve, on_link=changed, on_trouble=failed)
     try:
         message = await asyncio.wait_for(answer, timeout_s)
@@ -122,14 +129,58 @@ def join_node(text: str, state: Path, *, node: str = "") -> Enrolled:
     values = {
         "core": invitation.endpoint,
         "core_key": invitation.core_key,
+        **({"next_core_key": invitation.next_core_key} if invitation.next_core_key else {}),
         "key": os.path.abspath(enrolled.key_file),
         "node": invitation.name,
     }
-    try:
-        write_private(state / CORE_FILE, "".join(f"{name} = {toml_text(value)}\n" for name, value in values.items()))
-    except OSError as error:
-        raise EcsError(f"{state / CORE_FILE} cannot be written: {error.strerror}") from error
+    _write_core_file(state, values)
     return enrolled
+
+
+def next_core_key(state: Path, core_key: str) -> str:
+    """Return the next key of a node's core, "" if none was told. Raises InvalidInput: the file is damaged."""
+    document = _read_core_file(state)
+    key = str(document.get("next_core_key", "")) if document.get("core_key") == core_key else ""
+    if key:
+        check_key(key)
+    return key
+
+
+def pin_core(state: Path, core_key: str, next_key: str, *, known: Collection[str]) -> bool:
+    """Write down that the core of a node has, or will have, another key.
+
+    Return False if the file, as it is now, says nothing of a key that is `known`: the settings name the core, or the
+    node has joined anew.
+
+    Raises:
+        EcsError: the file is damaged, or can't be written.
+    """
+    document = _read_core_file(state)
+    if document.get("core_key") not in known:
+        return False
+    values = {name: str(value) for name, value in document.items()} | {"core_key": core_key, "next_core_key": next_key}
+    _write_core_file(state, {name: value for name, value in values.items() if value})
+    return True
+
+
+def _read_core_file(state: Path) -> Mapping[str, object]:
+    path = state / CORE_FILE
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: {error}", hint="join the core again: ecs-executord join TOKEN") from None
+    except OSError as error:
+        raise EcsError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _write_core_file(state: Path, values: Mapping[str, str]) -> None:
+    path = state / CORE_FILE
+    try:
+        write_private(path, "".join(f"{name} = {toml_text(value)}\n" for name, value in values.items()))
+    except OSError as error:
+        raise EcsError(f"{path} cannot be written: {error.strerror}") from error
 
 
 async def _joined(invitation: Invitation, pair: KeyPair, timeout_s: float) -> Joined:

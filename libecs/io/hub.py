@@ -26,7 +26,7 @@ from libecs.io.bucket import Rate, Turn, Turns
 from libecs.io.link import MAX_PARTS, Context, Failed, Gather, Origin, Router, ServerCurve
 from libecs.wire.client import CLIENT, Environments, Events, Finished, Lines, Metrics, Refused
 from libecs.wire.codec import MAX_FRAME_BYTES, VERSION_FRAME, Table
-from libecs.wire.node import NODE, NodeHello, NodeRefused
+from libecs.wire.node import NODE, KeyNews, NodeHello, NodeRefused
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,9 @@ _LINGER_MS: Final = 500
 UNLIMITED: Final = Rate(0.0, 0.0)
 INSECURE: Final = Principal(name="insecure", role=Role.ADMIN, via="client")
 """Every client of a core without keys, which listens to its own machine only."""
+
+NO_NEWS: Final = KeyNews()
+"""There is nothing to say about keys, or no more."""
 
 _Encoded = tuple[object, bytes]
 
@@ -86,6 +89,7 @@ class Hub:
         clock: Callable[[], float] = time.monotonic,
         gather: Gather | None = None,
         on_failed: Failed | None = None,
+        key_news: Callable[[str], KeyNews] = lambda key: NO_NEWS,
     ) -> None:
         """Nobody is let in yet.
 
@@ -97,9 +101,10 @@ class Hub:
             is_open: False = nobody can be known now, and all messages are dropped.
             on_forgotten: called with the name of a peer that is gone.
             client_rate: how often the clients of one key may ask, or, without keys, one client.
-            clock: monotonic seconds, for that.
+            clock: monotonic seconds, for that and for how often it is told of what was dropped.
             gather: told True before messages that came together are put, False after them.
             on_failed: called with address and cause of each handshake that was wrong.
+            key_news: gives what there is to say to whoever has a public key, about keys.
         """
         self._put = put
         self._is_secure = curve is not None
@@ -108,11 +113,12 @@ class Hub:
         self._turns = Turns(client_rate)
         self._clock = clock
         self._on_forgotten = on_forgotten
+        self._key_news = key_news
         self._loop = asyncio.get_running_loop()
         self._peers: dict[bytes, Peer] = {}
         self._by_name: dict[str, Peer] = {}
         self._last_events: _Encoded = (None, b"")
-        self._complained_at = 0.0
+        self._complained_at = float("-inf")
         self._complaints = 0
         self.dropped: Counter[str] = Counter()
         """Messages that were dropped, by reason."""
@@ -178,6 +184,12 @@ class Hub:
         for peer in list(self._peers.values()):
             if self._principal(peer.key) is None:
                 self._forget(peer, "its key was revoked")
+
+    def tell_key_news(self) -> None:
+        """Tell everybody what there is to say about keys; it has changed."""
+        if self._is_secure:
+            for peer in list(self._peers.values()):
+                self.send(peer.name, self._key_news(peer.key))
 
     def _may_have(self, peer: Peer, message: object) -> bool:
         kind = type(message)
@@ -282,6 +294,9 @@ class Hub:
         name = f"{channel.decode()}:{routing_id.hex()}"
         peer = Peer(name=name, routing_id=routing_id, table=table, key=key, heard=time.monotonic())
         self._peers[routing_id] = self._by_name[name] = peer
+        news = self._key_news(key) if self._is_secure else NO_NEWS
+        if news != NO_NEWS:
+            self.send(name, news)
         return peer
 
     # who is gone
@@ -319,7 +334,7 @@ class Hub:
     def _drop(self, reason: str, text: str = "") -> None:
         self.dropped[reason] += 1
         self._complaints += 1
-        now = time.monotonic()
+        now = self._clock()
         if now - self._complained_at >= 1.0:
             self._complained_at = now
             logger.warning("%d messages were dropped; the last: %s: %s", self._complaints, reason, text)

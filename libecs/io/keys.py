@@ -130,11 +130,20 @@ class Keyring:
                 whose = f"key {shown(key.public)} of {entry.name}"
                 if key.is_over(now_ms):
                     found.append(f"{whose} has expired: coconut key revoke {entry.name}")
-                elif ends_soon(key, now_ms) and not _is_followed(entry, key):
+                elif _ends_soon(entry, key, now_ms):
                     days = (key.expires_ms - now_ms) // DAY_MS
                     next_one = f"coconut {what} invite {entry.name} --rotate"
                     found.append(f"{whose} expires in {days} days: {next_one}")
         return tuple(found)
+
+    def ends_soon(self, public: str) -> int:
+        """Return when a key ends, unix milliseconds, if its owner should have been given another one; else 0."""
+        now_ms = self._now_ms()
+        principal = self._principals.get(public)
+        entry = None if principal is None else self._entries.get(principal.name)
+        if entry is None:
+            return 0
+        return sum(key.expires_ms for key in entry.keys if key.public == public and _ends_soon(entry, key, now_ms))
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -348,15 +357,12 @@ def _principal(entry: Entry, key: KnownKey) -> Principal:
     )
 
 
-def ends_soon(key: KnownKey, now_ms: int) -> bool:
-    """Whether it is time to think of another key in the place of this one."""
-    return 0 < key.expires_ms <= now_ms + min(WARN_MS, (key.expires_ms - key.added_ms) // 2)
-
-
-def _is_followed(entry: Entry, key: KnownKey) -> bool:
-    """Whether another approved key of the same principal is good for longer."""
+def _ends_soon(entry: Entry, key: KnownKey, now_ms: int) -> bool:
+    """Whether it is time for a key in the place of this one, and no approved one of its owner is good for longer."""
+    if not 0 < key.expires_ms <= now_ms + min(WARN_MS, (key.expires_ms - key.added_ms) // 2):
+        return False
     others = (one for one in entry.having(KeyState.APPROVED) if one is not key)
-    return any(one.expires_ms == 0 or one.expires_ms > key.expires_ms for one in others)
+    return not any(one.expires_ms == 0 or one.expires_ms > key.expires_ms for one in others)
 
 
 def _check_room(name: str, keys: Iterable[KnownKey], state: KeyState) -> None:

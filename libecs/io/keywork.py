@@ -11,16 +11,19 @@ from libecs.access import Role
 from libecs.engine.effects import DoWork
 from libecs.errors import Conflict, InvalidInput, NotFound
 from libecs.io import audit
-from libecs.io.keys import Keyring, KeyState, check_key, check_name, role_of, shown
+from libecs.io.corekeys import NextKeyFile
+from libecs.io.keys import DAY_MS, Keyring, KeyState, check_key, check_name, role_of, shown
 from libecs.io.lobby import Lobby, check_invited
 
 _PROOF = re.compile(r"[0-9a-f]{64}")
 MAX_DAYS = 36_500
+GRACE_DAYS = 14
+"""From the day when a core tells its next key to the first on which it may take it, if nobody says otherwise."""
 MAX_TAIL = 10_000
 """Lines of the audit log in one document."""
 
 
-_WORKS = ("key.invite", "key.approve", "key.revoke", "key.rotate")
+_WORKS = ("key.invite", "key.approve", "key.revoke", "key.rotate", "key.core")
 SUBJECTS = ("key.list", "audit.tail")
 """Questions that `KeyWork.consult` answers."""
 
@@ -51,6 +54,8 @@ class KeyWork:
         lobby: Lobby | None,
         *,
         core_key: str,
+        next_key: NextKeyFile,
+        tell_key_news: Callable[[], None],
         endpoint: Callable[[], str],
         audit_folder: Path,
         now_ms: Callable[[], int],
@@ -61,6 +66,8 @@ class KeyWork:
             keyring: of the core.
             lobby: of the core; None = it has none, because it runs without keys.
             core_key: public key of the core.
+            next_key: the one that follows it.
+            tell_key_news: tells everybody that there is another one, or none.
             endpoint: returns where others reach the core.
             audit_folder: of its audit log.
             now_ms: the wall clock.
@@ -68,6 +75,8 @@ class KeyWork:
         self._keyring = keyring
         self._lobby = lobby
         self._core_key = core_key
+        self._next_key = next_key
+        self._tell_key_news = tell_key_news
         self._endpoint = endpoint
         self._audit_folder = audit_folder
         self._now_ms = now_ms
@@ -88,6 +97,7 @@ class KeyWork:
             "key.approve": performer(self.approve),
             "key.revoke": performer(self.revoke),
             "key.rotate": performer(self.rotate),
+            "key.core": performer(self.core),
         }
 
     def invite(self, arguments: Mapping[str, str], requester: str) -> Mapping[str, object]:
@@ -133,6 +143,7 @@ class KeyWork:
             "detectors": None if scope is None else list(scope),
             "rotate": rotate,
             "core_key": self._core_key,
+            "next_core_key": "" if self._next_key.next is None else self._next_key.next.public,
             "endpoint": self._endpoint(),
             "lobby": where,
             "expires_ms": invitation.expires_ms,
@@ -202,6 +213,42 @@ class KeyWork:
         for key in dropped:
             self._keyring.revoke(requester, public=key, by=requester)
         return {"name": requester, "revoked": [shown(key) for key in dropped]}
+
+    def core(self, arguments: Mapping[str, str], requester: str) -> Mapping[str, object]:
+        """Give the core a next key, which it takes at its first start after `days`; or with `cancel` give it up.
+
+        If it has one, another number of `days` counts from now; without one, nothing is changed. Return how it stands.
+
+        Raises:
+            InvalidInput: that is no number of days, or both are asked for.
+            NotFound: there is none to be given up.
+        """
+        days, cancel = arguments.get("days", ""), bool(arguments.get("cancel"))
+        if cancel and days:
+            raise InvalidInput("either the next key is given up, or it is taken after so many days")
+        if cancel:
+            self._next_key.cancel()
+        elif days or self._next_key.next is None:
+            left = 0 if days == "0" else _days(days) or GRACE_DAYS
+            self._next_key.begin(self._now_ms() + left * DAY_MS)
+        self._tell_key_news()
+        following = self._next_key.next
+        return {
+            "key": self._core_key,
+            "next_key": "" if following is None else following.public,
+            "from_ms": 0 if following is None else following.from_ms,
+            "told": sorted(self._next_key.told),
+            "untold": [] if following is None else self._next_key.untold(self._living()),
+        }
+
+    def _living(self) -> list[str]:
+        """Return whose keys are good now."""
+        now_ms = self._now_ms()
+        return [
+            entry.name
+            for entry in self._keyring.entries.values()
+            if any(not key.is_over(now_ms) for key in entry.having(KeyState.APPROVED))
+        ]
 
     def list_document(self) -> dict[str, object]:
         """Return the document `key.list`: everybody, open invitations, and files that can't be read."""

@@ -42,6 +42,8 @@ class Invitation:
     """By the clock of the core."""
     rotate: bool = False
     """It is for a new key of somebody who has one."""
+    next_core_key: str = ""
+    """The one that the core will have after `core_key`; "" = none."""
 
     def text(self) -> str:
         """Return the token."""
@@ -63,6 +65,8 @@ class Invitation:
             invitation = unpack_value(cls, raw)
             check_name(invitation.name)
             check_key(invitation.core_key)
+            if invitation.next_core_key:
+                check_key(invitation.next_core_key)
         except (binascii.Error, ValueError, DecodeError, InvalidInput):
             raise InvalidInput("the token is damaged", hint="copy the whole line, or ask for another one") from None
         return invitation

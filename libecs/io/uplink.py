@@ -13,6 +13,7 @@ from libecs.engine.effects import Connected, Disconnected, Input, Received
 from libecs.engine.outbox import CORE, TELEMETRY
 from libecs.errors import DecodeError
 from libecs.io.link import ClientCurve, Context, Dialer, Trouble
+from libecs.io.pins import Keep, Pins
 from libecs.wire.codec import MAX_FRAME_BYTES, VERSION_FRAME
 from libecs.wire.node import NODE, NodeRefused, Welcome
 
@@ -52,6 +53,8 @@ class TcpUplink:
         on_welcome: Callable[[Welcome], None] | None = None,
         on_refused: Callable[[NodeRefused], None] | None = None,
         on_link: Callable[[bool], None] | None = None,
+        keep: Keep = lambda server, next_server: False,
+        node: str = "NAME",
     ) -> None:
         """Call inside of a running event loop; `attach` begins to dial.
 
@@ -63,10 +66,12 @@ class TcpUplink:
             on_welcome: hears that the core has accepted us.
             on_refused: hears that it has not.
             on_link: hears that the control link went up or down.
+            keep: keeps the core's keys when it gets another one.
+            node: for messages.
         """
         self.endpoint = endpoint
         self._context = context
-        self._curve = curve
+        self._pins = Pins(curve, keep, renew=f"coconut node invite {node} --rotate")
         self._on_trouble = on_trouble
         self._on_welcome = on_welcome
         self._on_refused = on_refused
@@ -85,10 +90,12 @@ class TcpUplink:
             self.endpoint,
             self._take,
             channel=CHANNEL,
-            curve=self._curve,
+            curve=self._pins.curve,
             on_link=self._linked,
             on_trouble=self._on_trouble,
+            on_next_key=self._pins.turned,
         )
+        self._pins.add(self._control)
 
     def send(self, peer: str, message: object) -> None:
         """Send to CORE or TELEMETRY; lost if the link is down."""
@@ -137,6 +144,7 @@ class TcpUplink:
     def _linked(self, up: bool) -> None:
         if self._put is None:
             return
+        self._pins.linked(up)
         if up and self._telemetry is None:
             # Only now: a core that does not want us is not asked twice.
             self._telemetry = Dialer(
@@ -144,11 +152,12 @@ class TcpUplink:
                 self.endpoint,
                 self._take,
                 channel=CHANNEL,
-                curve=self._curve,
+                curve=self._pins.curve,
                 high_water=TELEMETRY_HIGH_WATER,
                 max_queued=TELEMETRY_QUEUED,
                 drop_oldest=True,
             )
+            self._pins.add(self._telemetry)
         self._put(Connected(CORE) if up else Disconnected(CORE, "link lost"))
         if self._on_link is not None:
             self._on_link(up)
@@ -162,6 +171,8 @@ class TcpUplink:
             self.undecodable += 1
             if self.undecodable % 1000 == 1:
                 logger.warning("the core sent what can't be decoded (%d so far): %s", self.undecodable, error)
+            return
+        if self._pins.heard(message):
             return
         if self._put is not None:
             self._put(Received(CORE, message))

@@ -8,6 +8,7 @@ from typing import Any
 
 from libecs.access import Role
 from libecs.engine.effects import Audit
+from libecs.io.corekeys import NextKey, NextKeyFile
 from libecs.io.keys import KeyPair, Keyring
 from libecs.io.keywork import KeyWork
 from libecs.io.link import Context
@@ -26,6 +27,8 @@ class Core:
         self.now = 1_000_000
         self.audit: list[Audit] = []
         self.keyring = Keyring(folder / "principals", now_ms=lambda: self.now)
+        self.next_key = NextKeyFile(folder)
+        self.news: list[NextKey | None] = []
         self.zap = ZapResponder(context, {LOBBY_DOMAIN: any_key})
         self.lobby = self.open()
 
@@ -44,6 +47,8 @@ class Core:
             self.keyring,
             self.lobby,
             core_key=self.pair.public,
+            next_key=self.next_key,
+            tell_key_news=lambda: self.news.append(self.next_key.next),
             endpoint=lambda: "tcp://127.0.0.1:47102",
             audit_folder=self.folder / "audit",
             now_ms=lambda: self.now,
@@ -65,6 +70,7 @@ class Core:
             secret=secret,
             expires_ms=answer["expires_ms"],
             rotate=answer["rotate"],
+            next_core_key=answer["next_core_key"],
         )
 
     def close(self) -> None:

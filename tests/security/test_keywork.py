@@ -209,12 +209,19 @@ async def test_work_is_performed_by_its_name(core: Core) -> None:
     answer = await works["key.approve"](effect)
 
     assert json.loads(answer)["approved"] is True
-    assert set(works) == {"key.invite", "key.approve", "key.revoke", "key.rotate"}
+    assert set(works) == {"key.invite", "key.approve", "key.revoke", "key.rotate", "key.core"}
 
 
 async def test_a_core_without_keys_invites_nobody(core: Core) -> None:
     work = KeyWork(
-        core.keyring, None, core_key="", endpoint=lambda: "", audit_folder=core.folder, now_ms=lambda: core.now
+        core.keyring,
+        None,
+        core_key="",
+        next_key=core.next_key,
+        tell_key_news=lambda: None,
+        endpoint=lambda: "",
+        audit_folder=core.folder,
+        now_ms=lambda: core.now,
     )
 
     with pytest.raises(Conflict, match="--insecure"):

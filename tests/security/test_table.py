@@ -26,6 +26,7 @@ MAY: Mapping[str, str] = {
     "Create": "OA", "Control": "OA", "Destroy": "OA", "Reconfigure": "OA", "Modify": "OA", "Lock": "OA",
     "Unlock": "OA", "EndTasks": "OA", "Annotate": "OAS", "Drain": "A", "Lock.force": "A", "Unlock.force": "A",
     "Work.key.invite": "A", "Work.key.approve": "A", "Work.key.revoke": "A", "Work.key.rotate": "VOAS",
+    "Work.key.core": "A",
     "Work.repository.add": "A", "Work.repository.remove": "A", "Work.repository.refresh": "OA",
     "Work.repository.default": "A",
     "Show": "VOAS", "ShowRuns": "VOAS", "ShowEvents": "VOAS", "ShowLocks": "VOAS", "ShowNodes": "VOAS",
