@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ecsd.coconut.chronicle import counted
+from ecsd.coconut.output import harmless
 from libecs.client.logs import Line
 from libecs.wire.info import EnvironmentInfo, MetricInfo, RoleInfo, TaskInfo
 
@@ -50,7 +51,7 @@ class TreeView:
 
     def line(self, text: str) -> None:
         """Add a line to the story."""
-        self._story = [*self._story, text][-KEPT_LINES:]
+        self._story = [*self._story, harmless(text, one_line=True)][-KEPT_LINES:]
         self._draw()
 
     def log(self, line: Line) -> None:
@@ -89,7 +90,7 @@ class TreeView:
 def head(info: EnvironmentInfo) -> Text:
     """Return the first line: the environment, its state, its run, and what goes on."""
     text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(f"{info.name or info.workflow} {info.environment}  ")
+    text.append(f"{harmless(info.name or info.workflow, one_line=True)} {info.environment}  ")
     text.append(*_marked(info.state.name))
     if info.run_number:
         text.append(f"  run {info.run_number}")
@@ -151,8 +152,12 @@ def figure(info: MetricInfo) -> float:
     A counter that is told as it stands grows: its latest sample is the largest, and its mean is far from the smallest.
     The last of many portions may be the largest too, as when a task empties its buffers last; their mean is low.
     """
-    stands = info.last == info.max > info.min and info.sum / info.n - info.min >= (info.max - info.min) / 4
-    return info.sum if info.unit in COUNTED and not stands else info.last
+    return info.sum if info.unit in COUNTED and not stands(info) else info.last
+
+
+def stands(info: MetricInfo) -> bool:
+    """Return whether a metric is told as it stands, and grows."""
+    return info.last == info.max > info.min and info.sum / info.n - info.min >= (info.max - info.min) / 4
 
 
 class Columns:

@@ -38,7 +38,7 @@ coconut = LazyGroup(
         "node": Entry(f"{HERE}.main:node", "Nodes and their executors.", ("n",)),
         "lock": Entry(f"{HERE}.main:lock", "Who has which detector."),
         "operation": Entry(f"{HERE}.main:operation", "What was asked for, and what goes on.", ("op",)),
-        "top": Entry(f"{HERE}.top:top", "A live view of environments, tasks and events."),
+        "top": Entry(f"{HERE}.top:top", "A live view of environments, rates, tasks, events, logs."),
         "info": Entry(f"{HERE}.info:info", "What the core is, and who you are to it."),
         "doctor": Entry(f"{HERE}.doctor:doctor", "What is wrong here, and what helps."),
         "context": Entry(f"{HERE}.main:context", "Which core is asked.", ("ctx",)),

@@ -1,4 +1,4 @@
-"""`coconut top`: environments, the tree of one, and events, live on a terminal."""
+"""`coconut top`: environments, the rates and the tree of one, events and logs, live on a terminal."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from libecs.errors import UsageError
 
 
 @click.command(
-    help="""Watch environments live: their states, the tree of the chosen one, events; START and STOP with a key.
+    help="""Watch environments live: their states, the rates and the tree of the chosen one, events or logs.
 
-    Keys: up and down choose, s start, t stop, e errors, / filter, ? help, q quit. What is shown says how old it is;
-    when the core is not heard for 2 s it is marked SUSPECT, and comes back by itself. With --json, the state once.
+    Keys: up and down choose, s start, t stop, e errors, l logs, / filter, ? help, q quit. Rates are what its tasks
+    count, a second, with their last minute. What is shown says how old it is; when the core is not heard for 2 s it
+    is marked SUSPECT, and comes back by itself. With --json, the state once.
 
     \b
     Examples:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from ecsd.coconut.topview import Top, Wish, picture
+from libecs.client.logs import Line
 from libecs.errors import EcsError
+from libecs.wire.client import Lines, Metrics
 
 if TYPE_CHECKING:
     from ecsd.coconut.output import Output
@@ -23,6 +26,38 @@ DRAW_S = 0.2
 ASK_S = 0.5
 ANSWER_S = 2.0
 ARROWS = {"\x1b[A": "up", "\x1b[B": "down", "\x1bOA": "up", "\x1bOB": "down", "\x1b": "escape"}
+
+
+class Telemetry:
+    """Hears what the tasks of the chosen environment tell."""
+
+    def __init__(self, state: Top) -> None:
+        self._state = state
+
+    @property
+    def watched(self) -> str:
+        """The chosen environment."""
+        return self._state.chosen
+
+    @property
+    def wants_metrics(self) -> bool:
+        """As soon as one is chosen."""
+        return bool(self._state.chosen)
+
+    @property
+    def wants_lines(self) -> bool:
+        """Also while events are shown: who looks at the lines wants to know what led there."""
+        return bool(self._state.chosen)
+
+    def take_metrics(self, message: Metrics) -> None:
+        """Take figures of a run."""
+        if message.run:
+            self._state.rates.take(message.run, message.metrics, time.monotonic())
+
+    def take_lines(self, message: Lines) -> None:
+        """Take lines."""
+        self._state.lost_lines += message.dropped
+        self._state.lines.extend(Line.of(line, message.run) for line in message.lines)
 
 
 async def once(ecs: AsyncEcs, output: Output) -> None:
@@ -68,12 +103,14 @@ async def live(ecs: AsyncEcs) -> None:
 
 
 def _measure(ecs: AsyncEcs, state: Top) -> None:
-    state.measure(ecs.age_s, ecs.link.reason)
+    state.measure(ecs.age_s, ecs.link.reason, time.monotonic())
 
 
 async def _ask(ecs: AsyncEcs, state: Top) -> None:
     """Ask again and again how things are. While the link is down, what is known stays."""
+    telemetry = Telemetry(state)  # kept here: a session holds its watchers weakly
     while True:
+        ecs.watch(telemetry)  # another one may have been chosen
         with contextlib.suppress(TimeoutError, EcsError):
             async with asyncio.timeout(ANSWER_S):
                 if not state.title:
