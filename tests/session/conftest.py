@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TypeVar
 
 import attrs
 import pytest
@@ -35,6 +36,8 @@ from libecs.wire.client import (
 from libecs.wire.info import EnvironmentInfo, Event, MetricInfo, RunCondition, RunInfo, TaskInfo, TaskLine
 from libecs.wire.node import Phase
 from libecs.wire.telemetry import LogLine, Severity
+
+M = TypeVar("M")
 
 
 def task(role: str) -> TaskInfo:
@@ -77,7 +80,7 @@ class FakeCore:
         self.received.append(message)
         asyncio.get_running_loop().call_soon(self._handle, message)
 
-    def of(self, kind: type) -> list[object]:
+    def of(self, kind: type[M]) -> list[M]:
         return [message for message in self.received if isinstance(message, kind)]
 
     def emit(self, kind: str, environment: str, **fields: object) -> None:
@@ -138,8 +141,8 @@ class FakeCore:
             infos = [info for id, info in self.environments.items() if message.environment in ("", id)]
             self._receive(Environments(request=message.request, sequence=self.sequence, environments=tuple(infos)))
         elif isinstance(message, ShowRuns):
-            wanted = [run for number, run in self.runs.items() if message.number in (0, number)]
-            self._receive(Runs(request=message.request, runs=tuple(wanted)))
+            records = [run for number, run in self.runs.items() if message.number in (0, number)]
+            self._receive(Runs(request=message.request, runs=tuple(records)))
         elif isinstance(message, Create):
             self._create(message)
         elif isinstance(message, Destroy):

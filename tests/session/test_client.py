@@ -7,10 +7,11 @@ import os
 
 import pytest
 
+from libecs.client.ecs import AsyncEcs
 from libecs.client.failure import CLASSES, of_finished
 from libecs.client.operation import requester, texts
 from libecs.client.reader import Reader
-from libecs.client.run import seconds
+from libecs.client.run import RunView, seconds
 from libecs.errors import (
     Conflict,
     EcsError,
@@ -27,6 +28,7 @@ from libecs.errors import (
 from libecs.fsm import EnvState
 from libecs.wire.client import Control, Create, Destroy, Finished, Show, Subscribe
 from libecs.wire.info import Event
+from tests.session.conftest import FakeCore
 
 DIED = Finished(
     operation="",
@@ -41,7 +43,9 @@ DIED = Finished(
 # environments
 
 
-async def test_environment_is_made_with_variables_as_texts_and_destroyed_at_the_end(core, ecs) -> None:
+async def test_environment_is_made_with_variables_as_texts_and_destroyed_at_the_end(
+    core: FakeCore, ecs: AsyncEcs
+) -> None:
     async with ecs.environment("demo", {"hosts": ["a", "b"], "n": 3, "s": "x"}, name="lab") as env:
         assert env.state == "CONFIGURED"
         assert env.info.name == "lab"
@@ -53,14 +57,14 @@ async def test_environment_is_made_with_variables_as_texts_and_destroyed_at_the_
     assert env.state == "DONE"
 
 
-async def test_awaited_environment_stays(core, ecs) -> None:
+async def test_awaited_environment_stays(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo", target="DEPLOYED")
 
     assert env.state == "DEPLOYED"
     assert list(core.environments) == [env.id]
 
 
-async def test_kept_environment_stays_and_is_reused(core, ecs) -> None:
+async def test_kept_environment_stays_and_is_reused(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo", keep=True) as first:
         pass
     async with ecs.environment("demo", reuse=True, keep=True) as second:
@@ -72,7 +76,9 @@ async def test_kept_environment_stays_and_is_reused(core, ecs) -> None:
     assert len(core.of(Create)) == 2
 
 
-async def test_environment_that_could_not_be_made_raises_its_error_and_leaves_nothing(core, ecs) -> None:
+async def test_environment_that_could_not_be_made_raises_its_error_and_leaves_nothing(
+    core: FakeCore, ecs: AsyncEcs
+) -> None:
     core.fail_next = Finished(
         operation="", code="E_PLACEMENT", message="1 task cannot be placed", failures={"demo.sink": "no node has x"}
     )
@@ -84,7 +90,7 @@ async def test_environment_that_could_not_be_made_raises_its_error_and_leaves_no
     assert core.environments == {}
 
 
-async def test_cancelled_creation_is_destroyed(core, ecs) -> None:
+async def test_cancelled_creation_is_destroyed(core: FakeCore, ecs: AsyncEcs) -> None:
     core.silent.add("CREATE")
     making = asyncio.create_task(ecs.create(Create(operation="", workflow="demo"), None))
     while not core.environments:
@@ -98,7 +104,7 @@ async def test_cancelled_creation_is_destroyed(core, ecs) -> None:
     assert core.of(Destroy)[0].force
 
 
-async def test_get_finds_by_name_and_id(core, ecs) -> None:
+async def test_get_finds_by_name_and_id(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo", name="lab")
 
     assert (await ecs.get("lab")).id == (await ecs.get(env.id)).id == env.id
@@ -106,14 +112,14 @@ async def test_get_finds_by_name_and_id(core, ecs) -> None:
         await ecs.get("nobody")
 
 
-async def test_info_of_what_does_not_exist_is_not_found(ecs) -> None:
+async def test_info_of_what_does_not_exist_is_not_found(ecs: AsyncEcs) -> None:
     with pytest.raises(NotFound):
         ecs.known("nothing")
     with pytest.raises(NotFound):
         await ecs.show("nothing")
 
 
-async def test_control_returns_the_new_state_and_short_names_are_understood(core, ecs) -> None:
+async def test_control_returns_the_new_state_and_short_names_are_understood(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
 
     assert await env.control("start") == "RUNNING"
@@ -121,14 +127,14 @@ async def test_control_returns_the_new_state_and_short_names_are_understood(core
     assert [control.event for control in core.of(Control)] == ["START_ACTIVITY", "STOP_ACTIVITY"]
 
 
-async def test_illegal_event_raises_illegal_transition(ecs) -> None:
+async def test_illegal_event_raises_illegal_transition(ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo", target="DEPLOYED")
 
     with pytest.raises(IllegalTransition, match="START_ACTIVITY is not possible in DEPLOYED"):
         await env.control("START_ACTIVITY")
 
 
-async def test_running_environment_is_not_destroyed_by_accident(ecs) -> None:
+async def test_running_environment_is_not_destroyed_by_accident(ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     await env.control("START")
 
@@ -139,7 +145,7 @@ async def test_running_environment_is_not_destroyed_by_accident(ecs) -> None:
     assert env.state == "DONE"
 
 
-async def test_tasks_are_chosen_by_role_path(ecs) -> None:
+async def test_tasks_are_chosen_by_role_path(ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
 
     assert [task.role for task in await env.tasks("**.sink")] == ["demo.host-1.sink", "demo.host-2.sink"]
@@ -149,9 +155,9 @@ async def test_tasks_are_chosen_by_role_path(ecs) -> None:
     assert (await env.tasks("demo.host-2.source")).states == {"demo.host-2.source": "RUNNING"}
 
 
-async def test_wait_for_a_state(core, ecs) -> None:
+async def test_wait_for_a_state(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
-    waiting = asyncio.create_task(env.wait("RUNNING", timeout=10))
+    waiting = asyncio.create_task(env.wait("RUNNING", timeout=60))
     await asyncio.sleep(0)
 
     core.set_state(env.id, EnvState.RUNNING)
@@ -167,7 +173,7 @@ async def test_wait_for_a_state(core, ecs) -> None:
         await env.wait("CONFIGURED")
 
 
-async def test_environment_in_error_raises_from_the_next_call_but_recovers(core, ecs) -> None:
+async def test_environment_in_error_raises_from_the_next_call_but_recovers(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     core.break_down(env.id, "sink on node1 killed by signal 9")
 
@@ -178,7 +184,9 @@ async def test_environment_in_error_raises_from_the_next_call_but_recovers(core,
     assert await env.control("CONFIGURE") == "CONFIGURED"
 
 
-async def test_error_that_nobody_was_told_of_is_raised_when_the_environment_is_left(core, ecs) -> None:
+async def test_error_that_nobody_was_told_of_is_raised_when_the_environment_is_left(
+    core: FakeCore, ecs: AsyncEcs
+) -> None:
     with pytest.raises(RunFailed, match="it died"):
         async with ecs.environment("demo") as env:
             core.break_down(env.id, "it died")
@@ -186,7 +194,7 @@ async def test_error_that_nobody_was_told_of_is_raised_when_the_environment_is_l
     assert core.environments == {}
 
 
-async def test_failed_transition_is_raised_with_cause(core, ecs) -> None:
+async def test_failed_transition_is_raised_with_cause(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     core.fail_next = DIED
 
@@ -197,7 +205,7 @@ async def test_failed_transition_is_raised_with_cause(core, ecs) -> None:
     assert caught.value.failures == {"demo.sink": "killed by signal 9"}
 
 
-async def test_wait_timeout_leaves_the_operation_going(core, ecs) -> None:
+async def test_wait_timeout_leaves_the_operation_going(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     core.silent.add("START_ACTIVITY")
 
@@ -206,10 +214,10 @@ async def test_wait_timeout_leaves_the_operation_going(core, ecs) -> None:
     (operation,) = core.of(Control)
     core.release(operation)
 
-    await env.wait("RUNNING", timeout=5)
+    await env.wait("RUNNING", timeout=60)
 
 
-async def test_creation_that_takes_too_long_names_the_environment_that_goes_on(core, ecs) -> None:
+async def test_creation_that_takes_too_long_names_the_environment_that_goes_on(core: FakeCore, ecs: AsyncEcs) -> None:
     core.silent.add("CREATE")
 
     with pytest.raises(WaitTimeout) as caught:
@@ -218,7 +226,7 @@ async def test_creation_that_takes_too_long_names_the_environment_that_goes_on(c
     assert caught.value.hint == "ecs.get('env1') is the environment: wait for it, or destroy it"
 
 
-async def test_state_that_does_not_exist_is_a_usage_error(ecs) -> None:
+async def test_state_that_does_not_exist_is_a_usage_error(ecs: AsyncEcs) -> None:
     with pytest.raises(UsageError, match="target='RUN'"):
         ecs.environment("demo", target="RUN")
     env = await ecs.environment("demo")
@@ -229,7 +237,9 @@ async def test_state_that_does_not_exist_is_a_usage_error(ecs) -> None:
 # runs
 
 
-async def test_run_that_was_not_started_is_nothing_to_wait_for_and_nothing_to_stop(core, ecs) -> None:
+async def test_run_that_was_not_started_is_nothing_to_wait_for_and_nothing_to_stop(
+    core: FakeCore, ecs: AsyncEcs
+) -> None:
     async with ecs.environment("demo") as env:
         run = env.run()
 
@@ -240,7 +250,7 @@ async def test_run_that_was_not_started_is_nothing_to_wait_for_and_nothing_to_st
     assert core.of(Control) == []
 
 
-async def test_run_is_entered_once(ecs) -> None:
+async def test_run_is_entered_once(ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         async with env.run() as run:
             with pytest.raises(UsageError, match="run 1 was started before"):
@@ -249,7 +259,7 @@ async def test_run_is_entered_once(ecs) -> None:
             await run.__aenter__()
 
 
-async def test_run_is_started_and_stopped_and_has_a_record(core, ecs) -> None:
+async def test_run_is_started_and_stopped_and_has_a_record(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         async with env.run(comment="night") as run:
             assert (run.number, run.going, run.condition, run.end_reason) == (1, True, "UNDEFINED", "")
@@ -261,7 +271,7 @@ async def test_run_is_started_and_stopped_and_has_a_record(core, ecs) -> None:
     assert repr(run) == "<run 1 GOOD>"
 
 
-async def test_run_ends_by_its_duration(ecs) -> None:
+async def test_run_ends_by_its_duration(ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env, env.run(duration="20ms") as run:
         await run.wait()
 
@@ -269,17 +279,21 @@ async def test_run_ends_by_its_duration(ecs) -> None:
     assert run.end_reason == "DURATION"
 
 
-async def test_run_waits_until_a_condition_holds(ecs) -> None:
-    seen = []
+async def test_run_waits_until_a_condition_holds(ecs: AsyncEcs) -> None:
+    seen: list[int] = []
+
+    def enough(view: RunView) -> bool:
+        seen.append(view.number)
+        return view.elapsed_s >= 0 and len(seen) > 2
 
     async with ecs.environment("demo") as env, env.run() as run:
-        await run.wait(until=lambda view: seen.append(view.number) is None and view.elapsed_s >= 0 and len(seen) > 2)
+        await run.wait(until=enough)
 
         assert run.going
     assert seen[0] == 1
 
 
-async def test_run_wait_times_out_and_the_run_goes_on(ecs) -> None:
+async def test_run_wait_times_out_and_the_run_goes_on(ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env, env.run() as run:
         with pytest.raises(WaitTimeout, match="run 1 still goes on"):
             await run.wait("1ms")
@@ -287,7 +301,7 @@ async def test_run_wait_times_out_and_the_run_goes_on(ecs) -> None:
         assert run.going
 
 
-async def test_run_is_stopped_with_a_reason_when_the_script_raises(ecs) -> None:
+async def test_run_is_stopped_with_a_reason_when_the_script_raises(ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         run = env.run()
         with pytest.raises(ZeroDivisionError):
@@ -298,7 +312,7 @@ async def test_run_is_stopped_with_a_reason_when_the_script_raises(ecs) -> None:
     assert run.end_reason == "USER_EXCEPTION"
 
 
-async def test_run_that_breaks_raises_from_wait_and_the_next_works_after_recover(core, ecs) -> None:
+async def test_run_that_breaks_raises_from_wait_and_the_next_works_after_recover(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         run = env.run()
         with pytest.raises(RunFailed) as caught:
@@ -313,14 +327,14 @@ async def test_run_that_breaks_raises_from_wait_and_the_next_works_after_recover
     assert (run.condition, second.condition, second.number) == ("FAILED", "GOOD", 2)
 
 
-async def test_run_that_broke_unseen_raises_when_it_is_left(core, ecs) -> None:
+async def test_run_that_broke_unseen_raises_when_it_is_left(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         with pytest.raises(RunFailed, match="it died"):
             async with env.run():
                 core.break_down(env.id, "it died")
 
 
-async def test_run_that_cannot_start_raises_run_failed(core, ecs) -> None:
+async def test_run_that_cannot_start_raises_run_failed(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         core.fail_next = DIED
 
@@ -329,14 +343,14 @@ async def test_run_that_cannot_start_raises_run_failed(core, ecs) -> None:
                 pass
 
 
-async def test_run_that_fails_to_stop_raises_run_failed(core, ecs) -> None:
+async def test_run_that_fails_to_stop_raises_run_failed(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         with pytest.raises(RunFailed):
             async with env.run():
                 core.fail_next = DIED
 
 
-async def test_run_failure_does_not_hide_the_error_of_the_script(core, ecs) -> None:
+async def test_run_failure_does_not_hide_the_error_of_the_script(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         with pytest.raises(ZeroDivisionError):
             async with env.run():
@@ -344,7 +358,7 @@ async def test_run_failure_does_not_hide_the_error_of_the_script(core, ecs) -> N
                 raise ZeroDivisionError
 
 
-async def test_run_stopped_by_somebody_else_ends_quietly(core, ecs) -> None:
+async def test_run_stopped_by_somebody_else_ends_quietly(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         async with env.run() as run:
             await ecs.finish(ecs.control(env.id, "STOP_ACTIVITY", end_reason="LHC"))
@@ -353,7 +367,7 @@ async def test_run_stopped_by_somebody_else_ends_quietly(core, ecs) -> None:
     assert run.end_reason == "LHC"
 
 
-async def test_going_run_is_taken_over_and_stopped(ecs) -> None:
+async def test_going_run_is_taken_over_and_stopped(ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     assert env.current_run() is None
     await env.control("START")
@@ -368,7 +382,7 @@ async def test_going_run_is_taken_over_and_stopped(ecs) -> None:
     assert env.current_run() is None
 
 
-async def test_run_deploys_and_configures_first(core, ecs) -> None:
+async def test_run_deploys_and_configures_first(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo", target="STANDBY")
 
     async with env.run():
@@ -378,7 +392,7 @@ async def test_run_deploys_and_configures_first(core, ecs) -> None:
     assert events == ["DEPLOY", "CONFIGURE", "START_ACTIVITY", "STOP_ACTIVITY"]
 
 
-async def test_cancelled_start_is_stopped_when_it_has_begun(core, ecs) -> None:
+async def test_cancelled_start_is_stopped_when_it_has_begun(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     core.silent.add("START_ACTIVITY")
     run = env.run()
@@ -396,7 +410,7 @@ async def test_cancelled_start_is_stopped_when_it_has_begun(core, ecs) -> None:
     assert run.end_reason == "USER_EXCEPTION"
 
 
-async def test_records_of_runs(core, ecs) -> None:
+async def test_records_of_runs(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         async with env.run():
             pass
@@ -409,7 +423,7 @@ async def test_records_of_runs(core, ecs) -> None:
 # events and the link
 
 
-async def test_events_are_read_in_order_and_end_with_the_session(core, ecs) -> None:
+async def test_events_are_read_in_order_and_end_with_the_session(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     mine, all_of_them = env.events(), ecs.events()
     core.emit("node", "", name="node1")
@@ -432,7 +446,7 @@ async def test_slow_reader_loses_the_oldest_events_and_knows() -> None:
     assert (await anext(reader)).sequence == 3
 
 
-async def test_gap_in_the_events_is_filled_by_a_snapshot(core, ecs) -> None:
+async def test_gap_in_the_events_is_filled_by_a_snapshot(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     core.drop_events = True
     core.set_state(env.id, EnvState.RUNNING)
@@ -440,12 +454,12 @@ async def test_gap_in_the_events_is_filled_by_a_snapshot(core, ecs) -> None:
     shows = len(core.of(Show))
     core.emit("node", "", name="node1")
 
-    await env.wait("RUNNING", timeout=5)
+    await env.wait("RUNNING", timeout=60)
 
     assert len(core.of(Show)) == shows + 1
 
 
-async def test_unanswered_requests_are_sent_again_with_the_same_id(core, ecs) -> None:
+async def test_unanswered_requests_are_sent_again_with_the_same_id(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     core.silent.add("START_ACTIVITY")
     operation = ecs.control(env.id, "START_ACTIVITY")
@@ -459,7 +473,7 @@ async def test_unanswered_requests_are_sent_again_with_the_same_id(core, ecs) ->
     await asking
 
 
-async def test_dead_link_fails_everything_that_waits(core, ecs) -> None:
+async def test_dead_link_fails_everything_that_waits(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     core.silent.add("START_ACTIVITY")
     starting = asyncio.create_task(env.control("START"))
@@ -477,14 +491,14 @@ async def test_dead_link_fails_everything_that_waits(core, ecs) -> None:
         await env.control("START")
 
 
-async def test_forked_child_may_not_use_the_session(ecs, monkeypatch) -> None:
+async def test_forked_child_may_not_use_the_session(ecs: AsyncEcs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getpid", lambda: -1)
 
     with pytest.raises(Conflict, match="of which this one is a fork"):
         await ecs.runs()
 
 
-async def test_answers_to_nobody_are_ignored(ecs) -> None:
+async def test_answers_to_nobody_are_ignored(ecs: AsyncEcs) -> None:
     ecs.receive(Finished(operation="stranger"))
 
 
@@ -514,22 +528,22 @@ def test_template_error_keeps_its_text() -> None:
     ("text", "value"),
     [("10s", 10), ("30min", 1800), ("1h30m", 5400), ("500ms", 0.5), (3, 3), (0.25, 0.25)],
 )
-def test_durations(text, value) -> None:
+def test_durations(text: str | float, value: float) -> None:
     assert seconds(text) == value
 
 
 @pytest.mark.parametrize("wrong", ["10", "fast", "", "1 week", -1, float("nan")])
-def test_wrong_durations_are_usage_errors(wrong) -> None:
+def test_wrong_durations_are_usage_errors(wrong: str | float) -> None:
     with pytest.raises(UsageError):
         seconds(wrong)
 
 
-def test_requester_is_user_at_host(monkeypatch) -> None:
+def test_requester_is_user_at_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "anna")
     assert requester().startswith("anna@")
 
 
-def test_requester_without_a_name_is_the_uid(monkeypatch) -> None:
+def test_requester_without_a_name_is_the_uid(monkeypatch: pytest.MonkeyPatch) -> None:
     def nameless() -> str:
         raise KeyError("uid not found")
 

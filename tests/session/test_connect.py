@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fieldkit.cluster import Cluster, told_on_failure
@@ -23,6 +24,8 @@ from libecs.client.ecs import AsyncEcs
 from libecs.errors import Conflict, Denied, EcsError, InvalidInput, NotFound, Unreachable, UsageError
 from libecs.io.keys import KeyPair, write_key_file
 from libecs.wire.client import Create
+
+pytestmark = pytest.mark.timeout(300)
 
 TIMEOUT_S = 60.0
 LAB = libecs.workflow(
@@ -55,12 +58,13 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 async def in_time(cluster: Cluster) -> AsyncIterator[None]:
-    """Each test ends with a core that lives."""
+    """Each test ends with a core that lives, and knows its nodes: after a pause it may have lost them for a moment."""
     with told_on_failure(cluster):
         yield
     cluster.core.resume()
     if not cluster.core.alive:
         await revive(cluster)
+    await asyncio.to_thread(wait_for_nodes, cluster)
 
 
 @pytest.fixture
@@ -82,6 +86,13 @@ def wait_for_nodes(cluster: Cluster) -> None:
             time.sleep(0.01)
 
 
+async def until_none_is_idle(ecs: AsyncEcs) -> None:
+    """Wait for the end of tasks that were ended: the answer comes before."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while await ecs.tasks("-"):
+            await asyncio.sleep(0.01)
+
+
 async def eventually(true: Callable[[], bool]) -> None:
     """Wait for what no message tells of."""
     async with asyncio.timeout(TIMEOUT_S):
@@ -97,15 +108,16 @@ async def test_a_client_is_who_its_key_says(cluster: Cluster, ecs: AsyncEcs) -> 
 
     assert (info.you, info.role, info.nodes) == ("owner", "admin", 2)
     assert [node.node for node in await ecs.nodes()] == ["n1", "n2"]
-    assert ecs.link.state == "UP"
+    await eventually(lambda: ecs.link.state == "UP")
     assert ecs.age_s < 60
 
 
 def test_a_script_without_asyncio_has_the_same_objects(cluster: Cluster) -> None:
     with cluster.connect() as ecs:
         assert ecs.info().you == "owner"
-        assert str(ecs.link) == "UP"
         assert ecs.environments() == []
+        while str(ecs.link) != "UP":  # it is asked again every second: a machine that stood still has to be heard
+            time.sleep(0.01)
 
 
 async def test_the_state_folder_of_a_core_names_it(cluster: Cluster) -> None:
@@ -113,7 +125,7 @@ async def test_the_state_folder_of_a_core_names_it(cluster: Cluster) -> None:
         assert (await ecs.info()).you == "owner"
 
 
-async def test_a_key_that_the_core_does_not_know_is_denied(cluster: Cluster, tmp_path) -> None:
+async def test_a_key_that_the_core_does_not_know_is_denied(cluster: Cluster, tmp_path: Path) -> None:
     pair = KeyPair.new()
     write_key_file(tmp_path / "me.key", pair)
 
@@ -146,20 +158,25 @@ async def test_without_a_key_nothing_is_said_to_another_machine() -> None:
             pass
 
 
-async def test_a_key_file_that_is_not_there_is_named(cluster: Cluster, tmp_path) -> None:
+async def test_a_key_file_that_is_not_there_is_named(cluster: Cluster, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"there is no key file .*mine\.key"):
         async with libecs.connect(cluster.endpoint, key=tmp_path / "mine.key", core_key=cluster.core_key):
             pass
 
 
-async def test_where_nobody_listens_it_is_unreachable() -> None:
-    with pytest.raises(Unreachable, match="nobody answers at tcp://127.0.0.1:1: connection refused"):
+async def test_where_nobody_listens_it_is_unreachable_within_the_time_that_is_given() -> None:
+    # So soon the reason may not be known yet.
+    with pytest.raises(
+        Unreachable, match="nobody answers at tcp://127.0.0.1:1: (connection refused|timed out)"
+    ) as caught:
         async with libecs.connect("tcp://127.0.0.1:1", timeout=0.1):
             pass
 
+    assert "timeout=30" not in caught.value.hint
+
 
 async def test_who_gives_up_soon_because_nobody_listens_is_told_how_to_wait_longer() -> None:
-    with pytest.raises(Unreachable, match="connection refused") as caught:
+    with pytest.raises(Unreachable, match="nobody answers at tcp://127.0.0.1:1: connection refused") as caught:
         async with libecs.connect("tcp://127.0.0.1:1"):
             pass
 
@@ -182,7 +199,7 @@ async def test_a_core_that_is_stopped_is_unreachable(cluster: Cluster) -> None:
         ({"key": "my.key", "core_key": "x", "insecure": True}, "insecure=True means no keys"),
     ],
 )
-def test_half_of_the_keys_is_a_mistake(options, message) -> None:
+def test_half_of_the_keys_is_a_mistake(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         libecs.connect("tcp://head:47102", **options)
 
@@ -198,8 +215,11 @@ async def test_a_connection_is_entered_once_and_before_it_is_used(cluster: Clust
             pass
 
 
-async def test_another_version_is_told_once(cluster: Cluster, monkeypatch, caplog) -> None:
+async def test_another_version_is_told_once(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(connection, "_version", lambda: "99.1.0")
+    monkeypatch.setattr(connection, "INFO_S", TIMEOUT_S)
 
     with caplog.at_level(logging.WARNING, "libecs"):
         async with cluster.connect() as ecs:
@@ -264,7 +284,9 @@ async def test_a_lock_that_was_there_before_stays(ecs: AsyncEcs) -> None:
     assert await ecs.locks() == ()
 
 
-async def test_a_script_that_was_killed_finds_its_locks_again_and_gives_them_back(cluster: Cluster, ecs) -> None:
+async def test_a_script_that_was_killed_finds_its_locks_again_and_gives_them_back(
+    cluster: Cluster, ecs: AsyncEcs
+) -> None:
     await ecs.lock("its", reason="scan")
     cluster.core.kill()
     await revive(cluster)
@@ -287,10 +309,10 @@ async def test_a_workflow_of_a_script_runs_on_the_nodes_of_a_core(ecs: AsyncEcs)
     async with ecs.environment(LAB) as env:
         async with env.run(tags={"threshold": 3}) as run:
             assert [task.role for task in await ecs.tasks(env.id)] == ["lab.clock", "lab.spare"]
-            log = await env.task_log("clock")
+            await eventually(lambda: "tick" in [line.text for line in run.log])
+            log = await env.task_log("clock")  # it holds what was told already
             assert log.stream == "stdout"
             assert log.text.startswith("tick\n")
-            await eventually(lambda: "tick" in [line.text for line in run.log])
             with pytest.raises(UsageError, match=r"'\*\*' chooses 2 tasks, not one"):
                 await env.task_log("**")
         assert run.record is not None
@@ -323,7 +345,7 @@ async def test_a_task_is_taken_from_another_environment_with_its_process(ecs: As
         await b.modify(exclude="**.r2")
         assert [task.pid for task in await ecs.tasks("-")] == [theirs["field.n1.r2"]]
         await ecs.end_tasks()
-        assert await ecs.tasks("-") == ()
+        await until_none_is_idle(ecs)
 
         await b.modify(include="**.r2", take_from=a)
 
@@ -389,7 +411,7 @@ async def test_a_script_goes_on_when_the_core_is_killed_in_its_run(cluster: Clus
             await revive(cluster)
 
             assert await asking
-            assert ecs.link.state == "UP"
+            await eventually(lambda: ecs.link.state == "UP")
             assert run.going
             assert not waiting.done()
             turns = (await run.metrics_now())["one:turns"].sum
@@ -442,7 +464,9 @@ async def test_an_operation_is_followed_by_whoever_knows_its_id(cluster: Cluster
             await second.follow("nothing-1")
 
 
-async def test_a_core_that_hangs_is_suspect_then_down_and_heals(cluster: Cluster, ecs: AsyncEcs, caplog) -> None:
+async def test_a_core_that_hangs_is_suspect_then_down_and_heals(
+    cluster: Cluster, ecs: AsyncEcs, caplog: pytest.LogCaptureFixture
+) -> None:
     states: list[str] = []
 
     def look(state: str) -> bool:
@@ -463,9 +487,14 @@ async def test_events_of_the_past_come_before_those_to_come(cluster: Cluster, ec
     env = await ecs.environment("single", target="STANDBY")
     past = [event async for event in ecs.history()]
     assert [event.sequence for event in past] == list(range(past[0].sequence, past[-1].sequence + 1))
-    assert [event async for event in ecs.history(last=2)] == past[-2:]
-    of_this = [event.sequence async for event in ecs.history(environment=env.id)]
-    assert of_this == [event.sequence for event in past if event.environment == env.id]
+    latest = [event async for event in ecs.history(last=2)]
+    of_this = [event async for event in ecs.history(environment=env.id)]
+    later = [event async for event in ecs.history()]  # nodes may have told something meanwhile
+    assert latest == [event for event in later if event.sequence in range(latest[0].sequence, latest[0].sequence + 2)]
+    assert latest[-1].sequence >= past[-1].sequence
+    ours = [event for event in later if event.environment == env.id]
+    assert of_this == ours[: len(of_this)]
+    assert len(of_this) >= len([event for event in past if event.environment == env.id]) > 0
 
     reader = ecs.events(since=past[3].sequence)
     await env.destroy()
@@ -473,7 +502,7 @@ async def test_events_of_the_past_come_before_those_to_come(cluster: Cluster, ec
         while True:
             event = await reader.next()
             assert event is not None
-            if event.state == "DONE":
+            if event.environment == env.id and event.state == "DONE":
                 break
 
     sequences = [one async for one in ecs.history(since=past[3].sequence)]
@@ -510,14 +539,13 @@ async def test_a_run_is_repeated_as_it_was(ecs: AsyncEcs) -> None:
 
 @pytest.mark.skipif(not _has_occ(), reason="this is a source tree: its tasks cannot run")
 async def test_the_scan_of_the_examples_runs_on_a_core(cluster: Cluster, ecs: AsyncEcs, project: Path) -> None:
-    ran = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, project / "examples" / "scan.py", "2", str(cluster.state)],
-        env=cluster.environment,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
+    def scan() -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, str(project / "examples" / "scan.py"), "2", str(cluster.state)]
+        return subprocess.run(
+            words, env=cluster.environment, capture_output=True, text=True, timeout=2 * TIMEOUT_S, check=False
+        )
+
+    ran = await asyncio.to_thread(scan)
 
     rows = [line.split() for line in ran.stdout.splitlines()]
     assert ran.returncode == 0, ran.stderr

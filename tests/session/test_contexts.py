@@ -29,7 +29,7 @@ P2 = Context(name="p2", endpoint="tcp://head:47102", core_key=KEY, key_file=Path
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in ("ECS_CONTEXT", "ECS_CORE", "ECS_CORE_KEY", "ECS_KEY_FILE"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -53,7 +53,7 @@ def run_core(state: Path, endpoint: str = "tcp://127.0.0.1:47102") -> None:
 
 
 @pytest.mark.parametrize("address", ["tcp://head:1", "tcp://10.0.0.1:65535", "tcp://[::1]:47102", "ipc:///run/core"])
-def test_addresses_of_cores(address) -> None:
+def test_addresses_of_cores(address: str) -> None:
     assert read_endpoint(address) == address
 
 
@@ -70,14 +70,14 @@ def test_addresses_of_cores(address) -> None:
         ("a b", "tcp://HOST:47102"),
     ],
 )
-def test_what_is_no_address_is_said_with_what_was_meant(text, likely) -> None:
+def test_what_is_no_address_is_said_with_what_was_meant(text: str, likely: str) -> None:
     with pytest.raises(UsageError, match="is no address of a core") as caught:
         read_endpoint(text)
 
     assert caught.value.hint == f"write {likely}"
 
 
-def test_wherever_an_address_is_from_it_must_be_one(monkeypatch) -> None:
+def test_wherever_an_address_is_from_it_must_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="is no address"):
         choose("tcp://head")
     write('[context.p2]\nendpoint = "tcp://head"\n')
@@ -96,7 +96,7 @@ def test_without_a_file_there_are_no_contexts() -> None:
     assert read_contexts() == Contexts()
 
 
-def test_what_is_saved_is_read_again_and_the_first_is_the_current_one(home) -> None:
+def test_what_is_saved_is_read_again_and_the_first_is_the_current_one(home: Path) -> None:
     save_context(Context(name="p2", endpoint="tcp://head:47102", core_key=KEY, key_file=default_key_file("p2")))
     save_context(Context(name="lab", endpoint="tcp://127.0.0.1:47102"))
 
@@ -111,13 +111,13 @@ def test_what_is_saved_is_read_again_and_the_first_is_the_current_one(home) -> N
     assert str(home) not in contexts_path().read_text()
 
 
-def test_a_key_elsewhere_is_kept_with_its_whole_path(home) -> None:
+def test_a_key_elsewhere_is_kept_with_its_whole_path(home: Path) -> None:
     save_context(Context(name="p2", endpoint="tcp://head:47102", core_key=KEY, key_file=home / "mine.key"))
 
     assert choose("p2").key_file == home / "mine.key"
 
 
-def test_a_context_can_be_made_the_current_one(home) -> None:
+def test_a_context_can_be_made_the_current_one(home: Path) -> None:
     save_context(P2)
     save_context(Context(name="lab", endpoint="tcp://127.0.0.1:1"), current=True)
     assert choose().name == "lab"
@@ -150,7 +150,7 @@ def test_a_removed_context_is_no_more_the_current_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "tcp://head:1", "-x"])
-def test_names_that_a_file_or_a_shell_would_misread_are_refused(name) -> None:
+def test_names_that_a_file_or_a_shell_would_misread_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="is no name for a context"):
         save_context(Context(name=name, endpoint="tcp://head:47102"))
 
@@ -169,7 +169,7 @@ def test_names_that_a_file_or_a_shell_would_misread_are_refused(name) -> None:
         (f'[context.p2]\nendpoint = "x"\ncore_key = "{KEY}"', "core_key and key_file go together", "coconut login"),
     ],
 )
-def test_what_is_wrong_in_the_file_is_told_with_its_place(text, message, hint) -> None:
+def test_what_is_wrong_in_the_file_is_told_with_its_place(text: str, message: str, hint: str) -> None:
     write(text)
 
     with pytest.raises(InvalidInput) as caught:
@@ -180,7 +180,7 @@ def test_what_is_wrong_in_the_file_is_told_with_its_place(text, message, hint) -
     assert str(contexts_path()) in caught.value.message
 
 
-def test_a_file_that_cannot_be_read_or_written_is_told(home) -> None:
+def test_a_file_that_cannot_be_read_or_written_is_told(home: Path) -> None:
     contexts_path().mkdir(parents=True)
 
     with pytest.raises(EcsError, match="can't be read: Is a directory"):
@@ -196,7 +196,9 @@ def test_a_file_that_cannot_be_read_or_written_is_told(home) -> None:
 # the choice
 
 
-def test_the_order_is_name_then_variables_then_the_current_one_then_the_core_of_this_machine(monkeypatch) -> None:
+def test_the_order_is_name_then_variables_then_the_current_one_then_the_core_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     run_core(core_state_folder())
     assert choose() == choose("local")
     assert choose().name == "local"
@@ -215,7 +217,7 @@ def test_the_order_is_name_then_variables_then_the_current_one_then_the_core_of_
     assert choose("tcp://third:47102") == Context(name="", endpoint="tcp://third:47102", source="its address")
 
 
-def test_variables_name_core_and_keys(monkeypatch) -> None:
+def test_variables_name_core_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECS_CORE", "tcp://head:47102")
     monkeypatch.setenv("ECS_CORE_KEY", KEY)
     monkeypatch.setenv("ECS_KEY_FILE", "/somewhere/my.key")
@@ -227,7 +229,7 @@ def test_variables_name_core_and_keys(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(("given", "missing"), [("ECS_CORE_KEY", "ECS_KEY_FILE"), ("ECS_KEY_FILE", "ECS_CORE_KEY")])
-def test_half_of_the_variables_is_a_mistake(monkeypatch, given, missing) -> None:
+def test_half_of_the_variables_is_a_mistake(monkeypatch: pytest.MonkeyPatch, given: str, missing: str) -> None:
     monkeypatch.setenv("ECS_CORE", "tcp://head:47102")
     monkeypatch.setenv(given, "x")
 
@@ -235,7 +237,7 @@ def test_half_of_the_variables_is_a_mistake(monkeypatch, given, missing) -> None
         choose()
 
 
-def test_a_state_folder_is_found_by_its_path(home) -> None:
+def test_a_state_folder_is_found_by_its_path(home: Path) -> None:
     run_core(home / "mine", "tcp://127.0.0.1:5")
 
     assert choose(str(home / "mine")).endpoint == "tcp://127.0.0.1:5"
@@ -243,7 +245,7 @@ def test_a_state_folder_is_found_by_its_path(home) -> None:
         choose(str(home / "other"))
 
 
-def test_a_variable_that_names_no_context_says_that_it_was_the_variable(monkeypatch) -> None:
+def test_a_variable_that_names_no_context_says_that_it_was_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     save_context(P2)
     monkeypatch.setenv("ECS_CONTEXT", "q2")
 
@@ -262,7 +264,7 @@ def test_without_any_core_it_says_where_it_looked_and_what_to_do() -> None:
     assert caught.value.hint == "contexts are p2: coconut context use NAME"
 
 
-def test_root_finds_the_core_of_the_system(monkeypatch) -> None:
+def test_root_finds_the_core_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
 
     assert core_state_folder() == Path("/var/lib/ecs/core")

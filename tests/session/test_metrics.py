@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 
 import pytest
 
 from libecs.client import conversation
+from libecs.client.ecs import AsyncEcs
 from libecs.client.logs import Line, LogReader
 from libecs.client.metrics import MetricView, RunMetrics
+from libecs.client.run import RunView
+from libecs.client.sync import Ecs
 from libecs.errors import RunFailed, UsageError
 from libecs.wire.client import Control, Lines, Refused, Watch
 from libecs.wire.info import MetricInfo
 from libecs.wire.telemetry import Severity
+from tests.session.conftest import FakeCore
 
 ROLES = ("lab.trigger", "lab.arm-1.dut", "lab.arm-2.dut", "lab.arm-2.sub.dut")
 
@@ -102,7 +107,7 @@ def test_view_of_nothing() -> None:
 # runs
 
 
-async def test_wait_is_woken_by_metrics(core, ecs) -> None:
+async def test_wait_is_woken_by_metrics(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         async with env.run() as run:
             watches = len(core.of(Watch))
@@ -120,19 +125,25 @@ async def test_wait_is_woken_by_metrics(core, ecs) -> None:
         assert run.metrics["**:events"].n == 3
 
 
-async def test_question_that_asks_for_no_time_is_not_polled(core, ecs, monkeypatch) -> None:
+async def test_question_that_asks_for_no_time_is_not_polled(
+    core: FakeCore, ecs: AsyncEcs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("libecs.client.run.POLL_S", 0.001)
-    asked = []
+    asked: list[RunMetrics] = []
+
+    def ask(view: RunView) -> bool:
+        asked.append(view.metrics)
+        return False
 
     async with ecs.environment("demo") as env, env.run() as run:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await run.wait(until=lambda m: bool(asked.append(m.metrics)))
+                await run.wait(until=ask)
 
     assert len(asked) < 10
 
 
-async def test_wrong_key_ends_the_wait_and_the_run(core, ecs) -> None:
+async def test_wrong_key_ends_the_wait_and_the_run(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         run = env.run()
         with pytest.raises(UsageError, match=r"did you mean host-1\.sink"):
@@ -142,7 +153,9 @@ async def test_wrong_key_ends_the_wait_and_the_run(core, ecs) -> None:
     assert run.end_reason == "USER_EXCEPTION"
 
 
-async def test_metrics_of_a_going_run_are_there_at_the_first_look_after_a_refresh(core, ecs) -> None:
+async def test_metrics_of_a_going_run_are_there_at_the_first_look_after_a_refresh(
+    core: FakeCore, ecs: AsyncEcs
+) -> None:
     async with ecs.environment("demo") as env, env.run() as run:
         core.tell(env.id, "demo.host-1.sink", "events", 10)
         await run.refresh()
@@ -151,7 +164,7 @@ async def test_metrics_of_a_going_run_are_there_at_the_first_look_after_a_refres
         assert run.record is None
 
 
-async def test_metrics_stay_after_a_failure(core, ecs) -> None:
+async def test_metrics_stay_after_a_failure(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         run = env.run()
         with pytest.raises(RunFailed, match="it died"):
@@ -166,7 +179,7 @@ async def test_metrics_stay_after_a_failure(core, ecs) -> None:
     assert run.metrics["host-1.sink:rate"].n == 0
 
 
-async def test_metrics_of_another_run_are_not_taken(core, ecs) -> None:
+async def test_metrics_of_another_run_are_not_taken(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         async with env.run() as first:
             assert first.metrics["**:events"].n == 0
@@ -180,7 +193,7 @@ async def test_metrics_of_another_run_are_not_taken(core, ecs) -> None:
     assert first.metrics["**:events"].n == 1
 
 
-def test_sync_face_reads_metrics_as_of_now(core, lab) -> None:
+def test_sync_face_reads_metrics_as_of_now(core: FakeCore, lab: Ecs) -> None:
     with lab.environment("demo") as env:
         with env.run() as run:
             lab._bridge.call(_soon(lambda: core.tell(env.id, "demo.host-1.sink", "events", 10)))
@@ -189,14 +202,14 @@ def test_sync_face_reads_metrics_as_of_now(core, lab) -> None:
         assert run.metrics["host-1.sink:events"].mean == 10
 
 
-async def _soon(do) -> None:
+async def _soon(do: Callable[[], None]) -> None:
     do()
 
 
 # lines
 
 
-async def test_run_keeps_the_lines_of_its_tasks(core, ecs) -> None:
+async def test_run_keeps_the_lines_of_its_tasks(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env:
         async with env.run() as run:
             core.say(env.id, "demo.host-1.sink", "hello", run=1)
@@ -209,7 +222,7 @@ async def test_run_keeps_the_lines_of_its_tasks(core, ecs) -> None:
     )  # fmt: skip
 
 
-async def test_lines_before_the_number_is_known_are_kept(core, ecs) -> None:
+async def test_lines_before_the_number_is_known_are_kept(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     core.silent.add("START_ACTIVITY")
     run = env.run()
@@ -224,7 +237,7 @@ async def test_lines_before_the_number_is_known_are_kept(core, ecs) -> None:
     assert [line.text for line in run.log] == ["early"]
 
 
-async def test_logs_are_read_by_pattern_and_severity(core, ecs) -> None:
+async def test_logs_are_read_by_pattern_and_severity(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     some, everything = env.logs("host-1.*", "warning"), ecs.logs(severity="DEBUG")
     for _ in range(3):
@@ -255,12 +268,12 @@ async def test_lost_lines_are_counted() -> None:
 
 
 @pytest.mark.parametrize(("severity", "hint"), [("WARNIN", "did you mean WARNING"), ("x", "severities are DEBUG")])
-async def test_wrong_severity_is_a_usage_error(ecs, severity, hint) -> None:
+async def test_wrong_severity_is_a_usage_error(ecs: AsyncEcs, severity: str, hint: str) -> None:
     with pytest.raises(UsageError, match=hint):
         ecs.logs(severity=severity)
 
 
-def test_sync_face_reads_lines(core, lab) -> None:
+def test_sync_face_reads_lines(core: FakeCore, lab: Ecs) -> None:
     with lab.environment("demo") as env, env.run() as run:
         lines, all_lines = env.logs(), lab.logs()
 
@@ -276,7 +289,7 @@ def test_sync_face_reads_lines(core, lab) -> None:
 # watching
 
 
-async def test_core_is_asked_only_for_what_somebody_wants(core, ecs) -> None:
+async def test_core_is_asked_only_for_what_somebody_wants(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env, env.run() as run:
         await asyncio.sleep(0)
         assert [(watch.metrics, watch.lines) for watch in core.of(Watch)] == [(False, True)]
@@ -287,7 +300,7 @@ async def test_core_is_asked_only_for_what_somebody_wants(core, ecs) -> None:
     assert asked == [(env.id, False, True), (env.id, True, True), (env.id, False, True)]
 
 
-async def test_who_watches_all_watches_nothing_by_itself(core, ecs) -> None:
+async def test_who_watches_all_watches_nothing_by_itself(core: FakeCore, ecs: AsyncEcs) -> None:
     async with ecs.environment("demo") as env, env.run():
         reader = ecs.logs()
         await asyncio.sleep(0)
@@ -298,7 +311,7 @@ async def test_who_watches_all_watches_nothing_by_itself(core, ecs) -> None:
     assert [line.text for line in reader.rest()] == ["once"]
 
 
-async def test_watches_are_asked_for_again_when_the_link_was_down(core, ecs) -> None:
+async def test_watches_are_asked_for_again_when_the_link_was_down(core: FakeCore, ecs: AsyncEcs) -> None:
     reader = ecs.logs()
     before = len(core.of(Watch))
 
@@ -309,7 +322,7 @@ async def test_watches_are_asked_for_again_when_the_link_was_down(core, ecs) -> 
 
 
 async def test_a_watch_that_the_core_had_no_time_for_is_asked_again_once_as_it_is_wanted_then(
-    core, ecs, monkeypatch
+    core: FakeCore, ecs: AsyncEcs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversation, "BUSY_S", (0.0, 0.0))
     reader = ecs.logs()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -40,12 +41,16 @@ from libecs.wire.info import LockInfo, TaskInfo
 from libecs.wire.node import Phase
 
 
+def _silence(message: object) -> list[object]:
+    return []
+
+
 class Echo:
     """Says what it is told to say to each message, in the next turn of the loop."""
 
     def __init__(self) -> None:
-        self.received: list[object] = []
-        self.answers: dict[type, Callable[[object], list[object]]] = {
+        self.received: list[Any] = []
+        self.answers: dict[type, Callable[[Any], list[object]]] = {
             Subscribe: lambda message: [Environments(request=message.request, sequence=0, environments=())],
             Show: lambda message: [Environments(request=message.request, sequence=0, environments=())],
         }
@@ -57,10 +62,10 @@ class Echo:
 
     def send(self, message: object) -> None:
         self.received.append(message)
-        for answer in self.answers.get(type(message), lambda message: [])(message):
+        for answer in self.answers.get(type(message), _silence)(message):
             asyncio.get_running_loop().call_soon(self._receive, answer)
 
-    def finish(self, kind: type, **fields: object) -> None:
+    def finish(self, kind: type, **fields: Any) -> None:
         self.answers[kind] = lambda message: [
             Accepted(operation=message.operation, environment=""),
             Finished(operation=message.operation, **fields),
@@ -96,7 +101,7 @@ def task(name: str) -> TaskInfo:
     )
 
 
-async def test_a_refused_question_raises_what_the_core_says(echo, client) -> None:
+async def test_a_refused_question_raises_what_the_core_says(echo: Echo, client: AsyncEcs) -> None:
     echo.refuse(ShowRuns, "E_DENIED", "viewers may not do that", "ask an admin")
 
     with pytest.raises(Denied) as caught:
@@ -105,7 +110,7 @@ async def test_a_refused_question_raises_what_the_core_says(echo, client) -> Non
     assert (caught.value.message, caught.value.hint) == ("viewers may not do that", "ask an admin")
 
 
-async def test_a_session_that_may_not_even_look_says_so_when_it_is_opened(echo) -> None:
+async def test_a_session_that_may_not_even_look_says_so_when_it_is_opened(echo: Echo) -> None:
     echo.refuse(Subscribe, "E_DENIED", "your key was revoked")
     client = AsyncEcs(echo.connect, requester="me@here")
 
@@ -114,7 +119,7 @@ async def test_a_session_that_may_not_even_look_says_so_when_it_is_opened(echo) 
     await client.close()
 
 
-async def test_tasks_come_in_parts(echo, client) -> None:
+async def test_tasks_come_in_parts(echo: Echo, client: AsyncEcs) -> None:
     echo.answers[ShowTasks] = lambda message: [
         Tasks(request=message.request, tasks=(task("a"), task("b")), more=True),
         Tasks(request=message.request, tasks=(task("c"),), more=True),
@@ -124,7 +129,7 @@ async def test_tasks_come_in_parts(echo, client) -> None:
     assert [one.task for one in await client.tasks()] == ["a", "b", "c"]
 
 
-async def test_parts_that_came_before_a_break_do_not_count_twice(echo, client) -> None:
+async def test_parts_that_came_before_a_break_do_not_count_twice(echo: Echo, client: AsyncEcs) -> None:
     echo.answers[ShowTasks] = lambda message: [Tasks(request=message.request, tasks=(task("a"),), more=True)]
     asking = asyncio.create_task(client.tasks())
     while not any(isinstance(message, ShowTasks) for message in echo.received):
@@ -137,7 +142,7 @@ async def test_parts_that_came_before_a_break_do_not_count_twice(echo, client) -
     assert [one.task for one in await asking] == ["a", "b"]
 
 
-async def test_a_document_is_parsed_and_its_error_raised(echo, client) -> None:
+async def test_a_document_is_parsed_and_its_error_raised(echo: Echo, client: AsyncEcs) -> None:
     echo.answers[Consult] = lambda message: [Document(request=message.request, json='{"templates": []}')]
     assert await client.consult("template.list", repo="x", all=True) == {"templates": []}
     (asked,) = [message for message in echo.received if isinstance(message, Consult)]
@@ -151,7 +156,7 @@ async def test_a_document_is_parsed_and_its_error_raised(echo, client) -> None:
     assert caught.value.hint == "coconut repository list"
 
 
-async def test_what_work_made_is_parsed(echo, client) -> None:
+async def test_what_work_made_is_parsed(echo: Echo, client: AsyncEcs) -> None:
     echo.finish(Work, message='{"expires_ms": 5}')
     assert await client.work("key.invite", name="anna") == {"expires_ms": 5}
 
@@ -163,7 +168,7 @@ async def test_what_work_made_is_parsed(echo, client) -> None:
         await client.work("key.invite", name="anna")
 
 
-async def test_requests_carry_what_they_are_told(echo, client) -> None:
+async def test_requests_carry_what_they_are_told(echo: Echo, client: AsyncEcs) -> None:
     for kind in (Drain, EndTasks, Annotate, Unlock, Lock):
         echo.finish(kind, message="{}")
 
@@ -182,7 +187,7 @@ async def test_requests_carry_what_they_are_told(echo, client) -> None:
     assert (unlock.detectors, unlock.reason, unlock.force) == (("its",), "he left", True)
 
 
-async def test_an_operation_that_takes_long_is_named_by_the_timeout(echo, client) -> None:
+async def test_an_operation_that_takes_long_is_named_by_the_timeout(echo: Echo, client: AsyncEcs) -> None:
     with pytest.raises(WaitTimeout, match=r"DRAIN did not end within 0\.01 s; it goes on as operation (\S+)") as caught:
         await client.drain("n1", timeout=0.01)
 
@@ -192,7 +197,7 @@ async def test_an_operation_that_takes_long_is_named_by_the_timeout(echo, client
         await client.finish(client.begin(Work(operation=client.new_id(), name="key.revoke")), 0.01)
 
 
-async def test_the_end_of_somebody_elses_operation_is_heard(echo, client) -> None:
+async def test_the_end_of_somebody_elses_operation_is_heard(echo: Echo, client: AsyncEcs) -> None:
     echo.answers[Follow] = lambda message: [Finished(operation=message.operation, run_number=12)]
     assert (await client.follow("theirs-1")).run_number == 12
 
@@ -206,7 +211,7 @@ async def test_the_end_of_somebody_elses_operation_is_heard(echo, client) -> Non
     assert client.pending == {}
 
 
-async def test_an_unknown_operation_does_not_hide_another_one(echo, client) -> None:
+async def test_an_unknown_operation_does_not_hide_another_one(echo: Echo, client: AsyncEcs) -> None:
     going = asyncio.create_task(client.follow("theirs-1", timeout=60))
     await asyncio.sleep(0)
     assert client.pending == {"theirs-1": "operation"}
@@ -220,7 +225,7 @@ async def test_an_unknown_operation_does_not_hide_another_one(echo, client) -> N
     await going
 
 
-async def test_a_lock_is_taken_and_what_was_taken_given_back(echo, client) -> None:
+async def test_a_lock_is_taken_and_what_was_taken_given_back(echo: Echo, client: AsyncEcs) -> None:
     held: dict[str, LockInfo] = {"tpc": LockInfo(detector="tpc", owner="me", since_ms=1, reason="shift", fence=3)}
 
     def lock(message: Lock) -> list[object]:
@@ -239,7 +244,7 @@ async def test_a_lock_is_taken_and_what_was_taken_given_back(echo, client) -> No
     assert repr(lock_) == "<lock on its, tpc, not taken by this>"
 
 
-async def test_what_was_taken_by_force_meanwhile_does_not_keep_the_others_locked(echo, client) -> None:
+async def test_what_was_taken_by_force_meanwhile_does_not_keep_the_others_locked(echo: Echo, client: AsyncEcs) -> None:
     held: dict[str, LockInfo] = {}
 
     def lock(message: Lock) -> list[object]:
@@ -262,7 +267,7 @@ async def test_what_was_taken_by_force_meanwhile_does_not_keep_the_others_locked
     assert [lock.owner for lock in held.values()] == ["ron"]
 
 
-async def test_somebody_elses_lock_is_a_conflict(echo, client) -> None:
+async def test_somebody_elses_lock_is_a_conflict(echo: Echo, client: AsyncEcs) -> None:
     echo.answers[ShowLocks] = lambda message: [Locks(request=message.request, locks=())]
     echo.finish(Lock, code="E_CONFLICT", message="its is ron's since 12:00: noise scan")
 
@@ -271,7 +276,7 @@ async def test_somebody_elses_lock_is_a_conflict(echo, client) -> None:
             raise AssertionError("never entered")
 
 
-async def test_a_lock_that_is_given_after_an_interrupt_is_given_back(echo, client) -> None:
+async def test_a_lock_that_is_given_after_an_interrupt_is_given_back(echo: Echo, client: AsyncEcs) -> None:
     held = (LockInfo(detector="tpc", owner="me", since_ms=1, reason="shift", fence=3),)
     echo.answers[ShowLocks] = lambda message: [Locks(request=message.request, locks=held)]
     echo.finish(Unlock)
@@ -288,7 +293,7 @@ async def test_a_lock_that_is_given_after_an_interrupt_is_given_back(echo, clien
     assert [message.detectors for message in echo.received if isinstance(message, Unlock)] == [("its",)]
 
 
-async def test_an_environment_that_is_accepted_after_an_interrupt_is_destroyed(echo, client) -> None:
+async def test_an_environment_that_is_accepted_after_an_interrupt_is_destroyed(echo: Echo, client: AsyncEcs) -> None:
     echo.finish(Destroy)
     making = asyncio.create_task(client.create(Create(operation="", workflow="demo"), None))
     while not (asked := [message for message in echo.received if isinstance(message, Create)]):
@@ -303,7 +308,7 @@ async def test_an_environment_that_is_accepted_after_an_interrupt_is_destroyed(e
     assert [message.environment for message in echo.received if isinstance(message, Destroy)] == ["e1"]
 
 
-async def test_a_workflow_of_a_script_travels_with_the_request(echo, client) -> None:
+async def test_a_workflow_of_a_script_travels_with_the_request(echo: Echo, client: AsyncEcs) -> None:
     import libecs
 
     echo.answers[Create] = lambda message: [
@@ -320,7 +325,7 @@ async def test_a_workflow_of_a_script_travels_with_the_request(echo, client) -> 
     assert '"threshold": "5"' in create.files["tasks/dut.yaml"]
 
 
-async def test_a_run_is_repeated_by_its_number(echo, client) -> None:
+async def test_a_run_is_repeated_by_its_number(echo: Echo, client: AsyncEcs) -> None:
     echo.answers[Create] = lambda message: [
         Finished(operation=message.operation, code="E_INVALID", message="node n7 is not here")
     ]
@@ -334,7 +339,7 @@ async def test_a_run_is_repeated_by_its_number(echo, client) -> None:
     assert (create.repeat, create.force, create.workflow) == (12, True, "")
 
 
-async def test_a_question_that_waits_fails_when_the_session_ends(echo, client) -> None:
+async def test_a_question_that_waits_fails_when_the_session_ends(echo: Echo, client: AsyncEcs) -> None:
     asking = asyncio.create_task(client.nodes())
     await asyncio.sleep(0)
 
@@ -347,7 +352,7 @@ async def test_a_question_that_waits_fails_when_the_session_ends(echo, client) -
     assert await client.events(since=1).next() is None
 
 
-async def test_answers_to_an_abandoned_question_are_ignored(echo, client) -> None:
+async def test_answers_to_an_abandoned_question_are_ignored(echo: Echo, client: AsyncEcs) -> None:
     asking = asyncio.create_task(client.runs())
     while not any(isinstance(message, ShowRuns) for message in echo.received):
         await asyncio.sleep(0)

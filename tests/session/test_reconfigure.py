@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from libecs.client.ecs import AsyncEcs
+from libecs.client.sync import Ecs
 from libecs.errors import InvalidInput, RunFailed, TransitionFailed
 from libecs.fsm import EnvState
 from libecs.wire.client import Finished, Reconfigure
+from tests.session.conftest import FakeCore
 
 
-async def test_values_become_texts_and_the_tasks_are_named_by_their_pattern(core, ecs) -> None:
+async def test_values_become_texts_and_the_tasks_are_named_by_their_pattern(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
 
     await env.reconfigure({"threshold": 20, "name": "x"})
@@ -26,7 +29,7 @@ async def test_values_become_texts_and_the_tasks_are_named_by_their_pattern(core
     assert env.state == "CONFIGURED"
 
 
-async def test_refused_key_is_invalid_input_and_nothing_is_broken(core, ecs) -> None:
+async def test_refused_key_is_invalid_input_and_nothing_is_broken(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     core.fail_next = Finished(
         operation="", state=EnvState.CONFIGURED, code="E_INVALID", message="no task knows 'treshold'", hint="threshold?"
@@ -40,7 +43,7 @@ async def test_refused_key_is_invalid_input_and_nothing_is_broken(core, ecs) -> 
         assert run.going
 
 
-async def test_task_that_refuses_fails_it(core, ecs) -> None:
+async def test_task_that_refuses_fails_it(core: FakeCore, ecs: AsyncEcs) -> None:
     env = await ecs.environment("demo")
     core.fail_next = Finished(operation="", state=EnvState.ERROR, code="E_TRANSITION", message="no", cause="too hot")
 
@@ -50,7 +53,7 @@ async def test_task_that_refuses_fails_it(core, ecs) -> None:
         await env.reconfigure({"threshold": 20})
 
 
-def test_sync_face_is_the_same(core, lab) -> None:
+def test_sync_face_is_the_same(core: FakeCore, lab: Ecs) -> None:
     with lab.environment("demo") as env:
         env.reconfigure({"threshold": 20}, "**.sink", timeout=10)
         chosen = env.tasks("**.sink")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from libecs.config.tree import Tree
 from libecs.errors import UsageError
 from libecs.fsm import Mode
-from libecs.script import task, workflow
+from libecs.script import ScriptWorkflow, task, workflow
 from libecs.workflow.expand import expand
 from libecs.workflow.source import TextSource
 
@@ -47,7 +48,7 @@ def test_script_workflow_expands_as_a_repository_does() -> None:
 @pytest.mark.parametrize(
     ("arguments", "options"), [((), {}), (("x",), {"attach": "tcp://a:1"}), (("x",), {"mode": "magic"})]
 )
-def test_wrong_task_is_a_usage_error(arguments, options) -> None:
+def test_wrong_task_is_a_usage_error(arguments: tuple[str, ...], options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         task(*arguments, **options)
 
@@ -61,7 +62,7 @@ def test_wrong_task_is_a_usage_error(arguments, options) -> None:
         ("sleep 1", r"'t' is 'sleep 1', which is no task\s+next: write libecs.task"),
     ],
 )
-def test_what_no_task_can_be_told_is_a_usage_error_that_names_the_task(described, reason) -> None:
+def test_what_no_task_can_be_told_is_a_usage_error_that_names_the_task(described: Any, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         workflow("lab", {"t": described})
 
@@ -91,18 +92,19 @@ def test_one_predecessor_needs_no_list() -> None:
 
 
 @pytest.mark.parametrize(("name", "tasks"), [("lab", {}), ("a/b", {"x": None}), ("lab", {"x.y": None}), ("", {"x": 1})])
-def test_wrong_workflow_is_a_usage_error(name, tasks) -> None:
+def test_wrong_workflow_is_a_usage_error(name: str, tasks: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         workflow(name, tasks)
 
 
-def lab(**options):
+def lab(folder: str | None = None) -> ScriptWorkflow:
     tasks = {"hv": task("python3 hv.py", properties={"volts": 1, "step": 5}), "daq": task("x", mode="basic")}
-    return workflow("cosmics", tasks, **options)
+    return workflow("cosmics", tasks, folder=folder)
 
 
-def template(described, name):
-    return json.loads(described.files()[f"tasks/{name}.yaml"])
+def template(described: ScriptWorkflow, name: str) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(described.files()[f"tasks/{name}.yaml"])
+    return said
 
 
 def test_vars_with_a_dot_are_properties_of_a_task_and_the_others_variables() -> None:
@@ -120,14 +122,16 @@ def test_vars_with_a_dot_are_properties_of_a_task_and_the_others_variables() -> 
         ("hv.", "names no property"),
     ],
 )
-def test_property_of_no_task_is_a_usage_error(key, reason) -> None:
+def test_property_of_no_task_is_a_usage_error(key: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         lab().split({key: 1})
 
 
-def test_tasks_run_in_the_folder_of_the_script_that_describes_them(tmp_path, monkeypatch) -> None:
+def test_tasks_run_in_the_folder_of_the_script_that_describes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "cell", "workflow": workflow, "task": task}
+    names: dict[str, Any] = {"__name__": "cell", "workflow": workflow, "task": task}
     exec("made = workflow('lab', tasks={'x': task('./x'), 'y': task('./y', cwd='sub')})", names)
 
     assert template(lab(), "hv")["command"]["cwd"] == str(Path(__file__).parent)

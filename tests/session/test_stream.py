@@ -73,7 +73,7 @@ def test_a_new_beginning_forgets_what_was() -> None:
 
 
 @given(st.data())
-def test_whatever_order_and_however_often_events_come_each_is_told_once_in_order(data) -> None:
+def test_whatever_order_and_however_often_events_come_each_is_told_once_in_order(data: st.DataObject) -> None:
     stream = EventStream()
     stream.begin(0)
     sent = data.draw(st.lists(st.lists(st.integers(1, 30), max_size=8), max_size=20))

@@ -7,6 +7,7 @@ import inspect
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -19,9 +20,18 @@ from libecs.client.syncenvironment import Environment, Run
 from libecs.errors import Conflict, RunFailed
 from libecs.fsm import EnvState
 from libecs.wire.client import Control, Create, Destroy
+from tests.session.conftest import FakeCore
 
 
-def interrupt_when(true) -> threading.Thread:
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C be a KeyboardInterrupt: who is started in the background of a shell inherits that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt_when(true: Callable[[], object]) -> threading.Thread:
     """Send this process Ctrl-C as soon as `true()` is."""
 
     def watch() -> None:
@@ -35,7 +45,7 @@ def interrupt_when(true) -> threading.Thread:
     return thread
 
 
-def test_a_whole_session_reads_as_in_the_readme(core, lab) -> None:
+def test_a_whole_session_reads_as_in_the_readme(core: FakeCore, lab: Ecs) -> None:
     with lab.environment("demo", {"n": 1}, name="lab") as env:
         assert env.state == "CONFIGURED"
         assert len(env.tasks("**.sink")) == 2
@@ -43,6 +53,7 @@ def test_a_whole_session_reads_as_in_the_readme(core, lab) -> None:
             assert run.number == 1
             assert run.going
             run.wait(until=lambda view: view.elapsed_s >= 0)
+        assert run.record is not None
         assert (run.condition, run.end_reason, run.record.comment) == ("GOOD", "USER", "night")
         assert env.control("RESET") == "DEPLOYED"
 
@@ -51,7 +62,7 @@ def test_a_whole_session_reads_as_in_the_readme(core, lab) -> None:
     assert lab.run_record(1).comment == "night"
 
 
-def test_environments_are_found_kept_and_destroyed(lab) -> None:
+def test_environments_are_found_kept_and_destroyed(lab: Ecs) -> None:
     env = lab.environment("demo", name="lab", keep=True)
     with env:
         assert env.keep
@@ -68,7 +79,7 @@ def test_environments_are_found_kept_and_destroyed(lab) -> None:
     assert lab.environments() == []
 
 
-def test_error_is_raised_and_recovered_from(core, lab) -> None:
+def test_error_is_raised_and_recovered_from(core: FakeCore, lab: Ecs) -> None:
     with lab.environment("demo") as env:
         run = env.run()
         with pytest.raises(RunFailed, match="it died"), run:
@@ -76,11 +87,11 @@ def test_error_is_raised_and_recovered_from(core, lab) -> None:
             run.wait()
         assert env.recover() == "DEPLOYED"
         env.control("CONFIGURE")
-        env.wait("CONFIGURED", timeout=1)
+        env.wait("CONFIGURED", timeout=60)
         env.destroy()
 
 
-def test_going_run_is_taken_over(lab) -> None:
+def test_going_run_is_taken_over(lab: Ecs) -> None:
     with lab.environment("demo") as env:
         assert env.current_run() is None
         env.control("START")
@@ -92,7 +103,7 @@ def test_going_run_is_taken_over(lab) -> None:
         assert env.state == "CONFIGURED"
 
 
-def test_events_are_a_plain_iterator(core, lab, bridge) -> None:
+def test_events_are_a_plain_iterator(core: FakeCore, lab: Ecs, bridge: Bridge) -> None:
     env = lab.environment("demo")
     events, everything = env.events(), lab.events()
     env.control("START")
@@ -105,7 +116,7 @@ def test_events_are_a_plain_iterator(core, lab, bridge) -> None:
     assert [event.kind for event in everything] == ["run.start", "environment.state"]
 
 
-def test_works_inside_a_running_loop_as_in_a_notebook(lab) -> None:
+def test_works_inside_a_running_loop_as_in_a_notebook(lab: Ecs) -> None:
     async def cell() -> str:
         with lab.environment("demo") as env:
             return env.state
@@ -113,7 +124,8 @@ def test_works_inside_a_running_loop_as_in_a_notebook(lab) -> None:
     assert asyncio.run(cell()) == "CONFIGURED"
 
 
-def test_ctrl_c_in_a_wait_stops_the_run_and_destroys_the_environment(core, lab) -> None:
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_in_a_wait_stops_the_run_and_destroys_the_environment(core: FakeCore, lab: Ecs) -> None:
     waits = lab._inner._talk._waiters
     thread = interrupt_when(lambda: core.of(Control) and waits)
 
@@ -125,7 +137,8 @@ def test_ctrl_c_in_a_wait_stops_the_run_and_destroys_the_environment(core, lab) 
     assert core.environments == {}
 
 
-def test_ctrl_c_while_an_environment_is_made_leaves_nothing(core, lab) -> None:
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_while_an_environment_is_made_leaves_nothing(core: FakeCore, lab: Ecs) -> None:
     core.silent.add("CREATE")
     thread = interrupt_when(lambda: core.environments)
 
@@ -137,14 +150,14 @@ def test_ctrl_c_while_an_environment_is_made_leaves_nothing(core, lab) -> None:
     assert core.environments == {}
 
 
-def test_forked_child_may_not_use_the_session(lab, monkeypatch) -> None:
+def test_forked_child_may_not_use_the_session(lab: Ecs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("libecs.client.bridge.os.getpid", lambda: -1)
 
     with pytest.raises(Conflict, match="a session of its own"):
         lab.environments()
 
 
-def test_closed_bridge_refuses_calls(bridge) -> None:
+def test_closed_bridge_refuses_calls(bridge: Bridge) -> None:
     async def nothing() -> None:
         pass
 
@@ -179,7 +192,7 @@ async def _tasks() -> int:
     return len(asyncio.all_tasks())
 
 
-def test_call_from_inside_the_loop_is_refused(lab, bridge) -> None:
+def test_call_from_inside_the_loop_is_refused(lab: Ecs, bridge: Bridge) -> None:
     async def inside() -> None:
         lab.environments()
 
@@ -187,7 +200,7 @@ def test_call_from_inside_the_loop_is_refused(lab, bridge) -> None:
         bridge.call(inside())
 
 
-def test_state_of_a_gone_environment_is_done(core, lab) -> None:
+def test_state_of_a_gone_environment_is_done(core: FakeCore, lab: Ecs) -> None:
     env = lab.environment("demo")
     env.destroy()
 
