@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 
 import pytest
-from fieldkit.cluster import Cluster, told_on_failure
+from fieldkit.cluster import READY_S, Cluster, told_on_failure
 from fieldkit.network import Network
 
+import libecs
 from libecs.io.procfs import read_stat
 
 
@@ -16,12 +19,14 @@ class Ground:
 
     def __init__(self) -> None:
         self._cluster: Cluster | None = None
+        self._lives = 0
 
     def take(self) -> Cluster:
-        """Return a cluster in which nothing runs and nothing is on record."""
+        """Return a cluster in which nothing runs and nothing is on record, and whose nodes are there."""
         if self._cluster is None:
             self._cluster = Cluster(["n1", "n2"])
             self._cluster.start()
+            self._lives = lives(self._cluster)
         for path in self._cluster.records.iterdir():
             path.unlink()
         return self._cluster
@@ -32,14 +37,31 @@ class Ground:
         if cluster is None:
             return
         alive = all(daemon.alive and is_running(daemon.pid) for daemon in cluster.daemons)
-        if not alive or cluster.tasks() or cluster.shims():
+        if not alive or cluster.tasks() or cluster.shims() or not self._is_back(cluster):
             self.close()
+
+    def _is_back(self, cluster: Cluster) -> bool:
+        """After a daemon was started anew, wait until all nodes are at the core: it places nothing on others."""
+        if self._lives == lives(cluster):
+            return True
+        self._lives = lives(cluster)
+        end = time.monotonic() + READY_S
+        with contextlib.suppress(libecs.EcsError), cluster.connect() as ecs:
+            while time.monotonic() < end:
+                if {node.node for node in ecs.nodes() if node.reach == "UP"} >= set(cluster.nodes):
+                    return True
+        return False
 
     def close(self) -> None:
         """End it."""
         if self._cluster is not None:
             self._cluster.close()
         self._cluster = None
+
+
+def lives(cluster: Cluster) -> int:
+    """Return how often its daemons were started."""
+    return sum(daemon.lives for daemon in cluster.daemons)
 
 
 def is_running(pid: int) -> bool:

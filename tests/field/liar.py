@@ -1,14 +1,17 @@
 """A task that lies, for tests: it speaks the task link by itself.
 
-python liar.py answer       CONFIGURE is said to be done, and the state stays STANDBY
-python liar.py jump         in RUNNING it says that it is in STANDBY, where nobody told it to go
-python liar.py strange      in RUNNING it says that it is in a state that does not exist
+python liar.py answer FILE      CONFIGURE is said to be done, and the state stays STANDBY
+python liar.py jump FILE        in RUNNING it says that it is in STANDBY, where nobody told it to go
+python liar.py strange FILE     in RUNNING it says that it is in a state that does not exist
+
+The lies of RUNNING are told once FILE is there.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import zmq
 
@@ -25,16 +28,24 @@ AFTER = {
 }
 
 
-def main(lie: str) -> None:
+def main(lie: str, now: Path) -> None:
     router = zmq.Context().socket(zmq.ROUTER)
     router.bind(os.environ["OCC_CONTROL_ENDPOINT"])
     state, sequence = TaskState.STANDBY, 1
+    peer = b""
+
+    def say(message: object) -> None:
+        router.send_multipart([peer, VERSION_FRAME, TASK.encode(message)])
+
     while state is not TaskState.DONE:
+        if state is TaskState.RUNNING and lie != "answer" and now.exists():
+            sequence += 1
+            state = TaskState.STANDBY if lie == "jump" else state
+            say(StateChanged(state=99 if lie == "strange" else state, sequence=sequence))
+            lie = "answer"  # once
+        if not router.poll(50):
+            continue
         peer, _, payload = router.recv_multipart()
-
-        def say(message: object, peer: bytes = peer) -> None:
-            router.send_multipart([peer, VERSION_FRAME, TASK.encode(message)])
-
         message = TASK.decode(payload)
         if isinstance(message, Hello):
             marker = os.environ["ECS_TASK_ID"]
@@ -46,11 +57,7 @@ def main(lie: str) -> None:
                 state = AFTER.get(TaskEvent(message.event), state)
             sequence += 1
             say(Result(id=message.id, ok=True, state=state, event=message.event, sequence=sequence))
-            if state is TaskState.RUNNING and lie != "answer":
-                sequence += 1
-                state = TaskState.STANDBY if lie == "jump" else state
-                say(StateChanged(state=99 if lie == "strange" else state, sequence=sequence))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], Path(sys.argv[2]))

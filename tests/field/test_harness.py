@@ -8,20 +8,24 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from fieldkit import recorder
-from fieldkit.cluster import Daemon, Failed
+from fieldkit.cluster import Daemon, Failed, await_end
+from fieldkit.lateness import Lateness
 from fieldkit.network import Network
 from fieldkit.repository import write_repository
 
 import libecs
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(200)
 
 
 @pytest.fixture
-def records(tmp_path, monkeypatch):
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "records"
     folder.mkdir()
     monkeypatch.setenv(recorder.RECORD_DIR, str(folder))
@@ -30,7 +34,7 @@ def records(tmp_path, monkeypatch):
     return folder
 
 
-def test_recording_task_writes_down_each_effect_before_it_answers(tmp_path, records) -> None:
+def test_recording_task_writes_down_each_effect_before_it_answers(tmp_path: Path, records: Path) -> None:
     repository = write_repository(tmp_path / "repository", recorder.build())
     with libecs.local(nodes=1, repo=repository) as ecs:
         with ecs.environment("single", {"host": "node1", "value": "5"}) as env:
@@ -42,6 +46,7 @@ def test_recording_task_writes_down_each_effect_before_it_answers(tmp_path, reco
             with env.run() as second:
                 pass
             pid = task.pid
+    await_end(pid, 60)
 
     (record,) = recorder.read(records).values()
     assert record.pids == (pid,)
@@ -58,7 +63,21 @@ def test_recording_task_writes_down_each_effect_before_it_answers(tmp_path, reco
     assert configured == ["5", "6"]
 
 
-def test_killed_recording_task_has_no_end(tmp_path, records) -> None:
+def test_lateness_is_that_of_this_machine_since_it_was_asked_for() -> None:
+    asleep = Lateness()
+    assert asleep.worst_s == 0
+    asleep._due_s = time.monotonic() - 1000  # its thread should have woken so long ago
+    assert asleep.worst_s >= 1000
+    asleep.begin()
+    assert asleep.worst_s >= 1000
+
+    with Lateness() as lateness:
+        lateness._worst_s = 1000
+        lateness.begin()
+        assert lateness.worst_s < 1000
+
+
+def test_killed_recording_task_has_no_end(tmp_path: Path, records: Path) -> None:
     repository = write_repository(tmp_path / "repository", recorder.build())
     with libecs.local(nodes=1, repo=repository) as ecs:
         with pytest.raises(libecs.EcsError), ecs.environment("single", {"host": "node1"}) as env:
@@ -81,7 +100,7 @@ sys.exit(3)
 """
 
 
-def test_daemon_is_ready_when_it_says_so_and_dies_when_it_is_killed(tmp_path) -> None:
+def test_daemon_is_ready_when_it_says_so_and_dies_when_it_is_killed(tmp_path: Path) -> None:
     daemon = Daemon("one", [sys.executable, "-c", NOTIFIER, "ready"], os.environ, tmp_path, tmp_path)
     daemon.start()
     with pytest.raises(Failed, match="lives"):
@@ -99,7 +118,7 @@ def test_daemon_is_ready_when_it_says_so_and_dies_when_it_is_killed(tmp_path) ->
     assert not daemon.alive
 
 
-def test_daemon_that_ends_or_is_never_ready_fails_with_its_log(tmp_path) -> None:
+def test_daemon_that_ends_or_is_never_ready_fails_with_its_log(tmp_path: Path) -> None:
     daemon = Daemon("one", [sys.executable, "-c", NOTIFIER, "not"], os.environ, tmp_path, tmp_path)
     daemon.start()
     with pytest.raises(Failed, match="ended with status 3"):
@@ -134,7 +153,7 @@ class Echo:
         self.thread.join(timeout=10)
 
 
-def test_cut_link_is_silent_and_heals(network) -> None:
+def test_cut_link_is_silent_and_heals(network: Network) -> None:
     echo = Echo(network, "head")
     with network.entered("client"):
         client = socket.create_connection((network.address("head"), 5000))
@@ -143,7 +162,8 @@ def test_cut_link_is_silent_and_heals(network) -> None:
         assert client.recv(100) == b"one"
         assert network.listening("head") == ["10.7.0.1:5000"]
 
-        for fault in (lambda: network.cut("head"), lambda: network.drop("head", "output")):
+        faults: tuple[Callable[[], None], ...] = (lambda: network.cut("head"), lambda: network.drop("head", "output"))
+        for fault in faults:
             fault()
             client.settimeout(0.3)
             client.sendall(b"two")
@@ -155,7 +175,7 @@ def test_cut_link_is_silent_and_heals(network) -> None:
     echo.close()
 
 
-def test_network_leaves_nothing_behind(network) -> None:
+def test_network_leaves_nothing_behind(network: Network) -> None:
     space = network.space("n1")
     assert space in subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
     network.remove()

@@ -6,36 +6,35 @@ import asyncio
 
 import pytest
 from fieldkit.cluster import Cluster
-from fieldkit.watch import Watch, connected, known
+from fieldkit.watch import Watch, calm, connected, known
 
 import libecs
 from libecs.access import Role
+from libecs.client.environment import AsyncEnvironment
+from libecs.wire.info import EnvironmentInfo
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 TIMER = {"auto_stop_enabled": "true", "auto_stop_timeout": "300ms"}
+LONG_TIMER = {"auto_stop_enabled": "true", "auto_stop_timeout": "1h"}
 DETECTORS = ("its", "tpc", "trd", "tof")
 
 
-def shown(info) -> dict[str, tuple[str, int, str]]:
+def shown(info: EnvironmentInfo) -> dict[str, tuple[str, int, str]]:
     """Role path to (task id, pid, state) of what takes part."""
     return {task.role: (task.task, task.pid, task.state.name) for task in info.tasks if not task.excluded}
 
 
-def words(cluster: Cluster, info) -> dict[str, list[str]]:
+def words(cluster: Cluster, info: EnvironmentInfo) -> dict[str, list[str]]:
     """Role path to all that ever happened to its present task."""
     records = cluster.read()
     return {task.role: records[task.task].words() for task in info.tasks if not task.excluded}
 
 
-async def turns(ecs, env) -> dict[str, float]:
-    """Return the counters of the run that goes on."""
-    metrics = (await env.current_run().metrics_now()) if env.current_run() else {}
-    return {name: metric.n for name, metric in dict(metrics).items()}
-
-
 @pytest.mark.parametrize("state", ["CONFIGURED", "RUNNING"])
-async def test_each_of_four_detectors_leaves_and_comes_back_and_the_others_do_not_notice(cluster, state) -> None:
+async def test_each_of_four_detectors_leaves_and_comes_back_and_the_others_do_not_notice(
+    cluster: Cluster, state: str
+) -> None:
     async with connected(cluster) as ecs:
         env = await ecs.environment("detectors")
         if state == "RUNNING":
@@ -71,10 +70,10 @@ async def test_each_of_four_detectors_leaves_and_comes_back_and_the_others_do_no
             assert {role.split(".")[1] for role in (span.role for span in run.degraded)} >= set(DETECTORS)
         await env.destroy()
         await ecs.end_tasks()
-        cluster.wait_no_tasks()
+        await asyncio.to_thread(cluster.wait_no_tasks)
 
 
-async def test_dead_node_is_taken_out_of_a_run_that_goes_on(cluster) -> None:
+async def test_dead_node_is_taken_out_of_a_run_that_goes_on(cluster: Cluster) -> None:
     async with connected(cluster) as ecs, Watch(ecs) as watch:
         env = await ecs.environment("field", {"each": 1})
         await env.control("START")
@@ -82,7 +81,7 @@ async def test_dead_node_is_taken_out_of_a_run_that_goes_on(cluster) -> None:
         number, before = info.run_number, shown(info)
 
         cluster.nodes["n2"].kill()
-        await watch.node("n2", "LOST")
+        gone = watch.events.index(await watch.node("n2", "LOST"))
         await env.modify(exclude_nodes="n2")
 
         info = await env.show()
@@ -92,12 +91,12 @@ async def test_dead_node_is_taken_out_of_a_run_that_goes_on(cluster) -> None:
         await env.control("START")
         await env.control("STOP")
         cluster.nodes["n2"].start()
-        await watch.node("n2", "UP")
+        await watch.node("n2", "UP", after=gone)
         await env.destroy()
         await ecs.end_tasks()
 
 
-async def test_kept_tasks_get_another_template_and_payload_in_the_same_processes(cluster) -> None:
+async def test_kept_tasks_get_another_template_and_payload_in_the_same_processes(cluster: Cluster) -> None:
     async with connected(cluster) as ecs:
         env = await ecs.environment("field", {"each": 2, "value": 1})
         before = {task.pid for task in (await env.show()).tasks}
@@ -107,12 +106,13 @@ async def test_kept_tasks_get_another_template_and_payload_in_the_same_processes
         cluster.core.kill()
         cluster.core.start()
         await asyncio.to_thread(cluster.core.wait_ready)
+        await calm(ecs, cluster)  # a core that was started just now waits 3 s for its nodes, and no longer
         again = await ecs.environment("detectors", {"detectors": '["its"]', "value": 2})
         info = await again.show()
         assert {task.pid for task in info.tasks} <= before
         records = cluster.read()
         for task in info.tasks:
-            old, new = (note.values for note in records[task.task].notes if note.word == "configure")
+            old, new = (dict(note.values) for note in records[task.task].notes if note.word == "configure")
             assert (old.pop("value"), new.pop("value")) == ("1", "2")
             assert [key.split(".")[1] for key in old] == ["data"]
             assert task.role.endswith(".readout") or [key.split(".")[1] for key in new] == ["out"]
@@ -121,10 +121,10 @@ async def test_kept_tasks_get_another_template_and_payload_in_the_same_processes
         assert run.condition == "GOOD"
         await again.destroy()
         await ecs.end_tasks()
-        cluster.wait_no_tasks()
+        await asyncio.to_thread(cluster.wait_no_tasks)
 
 
-async def test_fifty_points_of_a_scan_change_no_pid_and_an_unknown_key_changes_nothing(cluster) -> None:
+async def test_fifty_points_of_a_scan_change_no_pid_and_an_unknown_key_changes_nothing(cluster: Cluster) -> None:
     async with connected(cluster) as ecs:
         env = await ecs.environment("field", {"each": 1, "value": 0})
         before = shown(await env.show())
@@ -140,7 +140,7 @@ async def test_fifty_points_of_a_scan_change_no_pid_and_an_unknown_key_changes_n
         await env.destroy()
 
 
-async def test_locks_survive_a_killed_core_and_bind_every_client(cluster) -> None:
+async def test_locks_survive_a_killed_core_and_bind_every_client(cluster: Cluster) -> None:
     cluster.add_key("anna", Role.OPERATOR)
     cluster.add_key("bert", Role.OPERATOR)
     async with connected(cluster) as owner:
@@ -155,15 +155,15 @@ async def test_locks_survive_a_killed_core_and_bind_every_client(cluster) -> Non
         await asyncio.to_thread(cluster.core.wait_ready)
         assert await bert.locks() == (lock,)
         for other in (bert, owner):
-            theirs = await other.get(env.id)
+            theirs: AsyncEnvironment = await other.get(env.id)
             for action in (
-                lambda theirs=theirs: theirs.control("START"),
-                lambda theirs=theirs: theirs.reconfigure({"value": 3}),
-                lambda theirs=theirs: theirs.modify(exclude="**.its"),
-                lambda theirs=theirs: theirs.destroy(force=True),
+                theirs.control("START"),
+                theirs.reconfigure({"value": 3}),
+                theirs.modify(exclude="**.its"),
+                theirs.destroy(force=True),
             ):
                 with pytest.raises(libecs.EcsError, match="anna"):
-                    await action()
+                    await action
         with pytest.raises(libecs.EcsError, match="anna"):
             await bert.take_locks(("its",))
         words = cluster.coconut("environment", "destroy", env.id, who="bert")
@@ -177,20 +177,21 @@ async def test_locks_survive_a_killed_core_and_bind_every_client(cluster) -> Non
         await (await bert.get(env.id)).destroy()
 
 
-async def test_runs_that_end_by_themselves_say_why(cluster) -> None:
+async def test_runs_that_end_by_themselves_say_why(cluster: Cluster) -> None:
     async with connected(cluster) as ecs:
         automatic = await ecs.environment("single", {"count": 5}, auto=True)
         stream = await automatic.over(timeout=60)
         timed = await ecs.environment("single", TIMER, auto=True)
         timer = await timed.over(timeout=60)
         env = await ecs.environment("single", TIMER)
+        async with env.run() as plain:
+            await plain.wait(60)
+        await env.destroy()
+        env = await ecs.environment("single", LONG_TIMER)
         await env.control("START")
         number = (await env.show()).run_number
-        await env.wait("CONFIGURED", timeout=60)
-        plain = await ecs.run_record(number)
-        await env.control("START")
         await env.control("STOP")
-        by_hand = await ecs.run_record(number + 1)
+        by_hand = await ecs.run_record(number)
         await env.destroy()
 
         assert [run.end_reason for run in (stream, timer, plain, by_hand)] == [
@@ -200,10 +201,10 @@ async def test_runs_that_end_by_themselves_say_why(cluster) -> None:
             "STOPPED",
         ]
         assert await ecs.environments() == []
-    cluster.wait_no_tasks()
+    await asyncio.to_thread(cluster.wait_no_tasks)
 
 
-async def test_run_is_repeated_as_it_was_or_says_what_differs(cluster) -> None:
+async def test_run_is_repeated_as_it_was_or_says_what_differs(cluster: Cluster) -> None:
     async with connected(cluster) as ecs:
         env = await ecs.environment("field", {"each": 1, "value": 7})
         async with env.run() as first:
@@ -225,7 +226,7 @@ async def test_run_is_repeated_as_it_was_or_says_what_differs(cluster) -> None:
             pass
         await other.destroy()
         async with Watch(ecs) as watch:
-            cluster.nodes["n2"].stop()
+            assert cluster.nodes["n2"].stop() == 0
             await watch.node("n2", "LOST")  # before, tasks would be sent there, and waited for
         with pytest.raises(libecs.EcsError, match="n2"):
             await ecs.repeat(first.number)

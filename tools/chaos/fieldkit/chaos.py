@@ -34,7 +34,7 @@ from fieldkit.schedule import KINDS, Round, make_round
 from fieldkit.workload import Broken, EventCount, play
 
 NODES = ("n1", "n2")
-LAST_S = 20.0
+LAST_S = 60.0
 """After a round, what should end has so long to do so."""
 ROUNDS_EACH = 100
 """A cluster serves so many rounds; then a new one begins, with an empty journal."""

@@ -266,13 +266,17 @@ class Checker:
     def left_behind(self, expected: frozenset[str]) -> list[str]:
         """Return tasks and shims that live and should not, and tasks that the core has not heard to be gone.
 
-        `expected`: ids of tasks that may live.
+        `expected`: ids of the tasks that the core keeps idle, as it was asked a moment ago.
         """
+        living = self._cluster.tasks()
         found = [
             f"task {marker} (pid {pid}) is left behind"
-            for pid, marker in self._cluster.tasks().items()
+            for pid, marker in living.items()
             if marker.rpartition("/")[2] not in expected
         ]
+        # What was killed at the end of a round must not be given to the next one.
+        gone = expected - {marker.rpartition("/")[2] for marker in living.values()}
+        found += [f"task {task} has ended, and the core keeps it as idle" for task in sorted(gone)]
         found += [
             f"the shim of task {task} (pid {pid}) is left behind"
             for task, pid in self._cluster.shims().items()

@@ -44,7 +44,8 @@ MARK = "ECS_TEST_MARK"
 CORE_PORT, LOBBY_PORT = 47102, 47103
 READY_S = 60.0
 """How long a daemon may take to be ready on a busy machine. A figure is taken elsewhere."""
-END_S = 20.0
+END_S = 60.0
+"""How long what was ended may take to be gone."""
 
 
 class Failed(Exception):
@@ -373,9 +374,11 @@ class Cluster:
         """End and remove everything."""
         for daemon in self.daemons:
             daemon.close()
-        for _ in range(50):  # what is just being forked is found in the next look
+        looks = 0
+        for _ in range(50):  # what is just being forked or executed is found in the next look
             left = self.processes()
-            if not left:
+            looks = 0 if left else looks + 1
+            if looks == 2:
                 break
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
@@ -463,7 +466,7 @@ class Cluster:
         while left := {**self.tasks(), **{pid: task for task, pid in self.shims().items()}}:
             if time.monotonic() > end:
                 raise Failed(f"these are left: {left}")
-            await_end(min(left), max(0.0, end - time.monotonic()))
+            await_end(min(left), min(1.0, max(0.0, end - time.monotonic())))
 
     def read(self) -> dict[str, recorder.Record]:
         """Return what the recording tasks wrote: task id to record."""

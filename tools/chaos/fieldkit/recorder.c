@@ -1,6 +1,7 @@
 /* A task that writes down everything that happens to it, before it answers: what it says is what was done.
  *
- * It appends lines to $ECS_RECORD_DIR/INSTANCE~NODE~TASK, each by one write and one fsync:
+ * It appends lines to $ECS_RECORD_DIR/INSTANCE~NODE~TASK, each by one write. What is written outlives every process that
+ * is killed; it is not synced to the disk, whose delays would make the task look as if it hung:
  *
  *     UNIX_NS PID WORD [REST]
  *     ... begin TASK_ID BOOT_ID START_TICKS | configure KEY=VALUE ... | start RUN | stop RUN | reset | recover |
@@ -42,7 +43,7 @@ static void note(struct recorder* recorder, const char* format, ...) {
     if ((size_t)length >= sizeof line - 1)
         length = (int)sizeof line - 2;
     line[length++] = '\n';
-    if (recorder->fd >= 0 && (write(recorder->fd, line, (size_t)length) != length || fsync(recorder->fd) != 0))
+    if (recorder->fd >= 0 && write(recorder->fd, line, (size_t)length) != length)
         abort(); /* what can't be written down must not happen */
 }
 

@@ -23,7 +23,7 @@ async def connected(cluster: Cluster, who: str = "owner") -> AsyncIterator[Any]:
         await session.__aexit__(None, None, None)
 
 
-async def known(ecs: Any, *names: str, timeout_s: float = 30) -> None:
+async def known(ecs: Any, *names: str, timeout_s: float = 60) -> None:
     """Wait until the core has read the keys of these people: files that are added are noticed a little later."""
     async with asyncio.timeout(timeout_s):
         while not set(names) <= {key["name"] for key in (await ecs.consult("key.list"))["keys"]}:
@@ -56,7 +56,7 @@ class Watch:
             self.events.append(event)
             self._new.set()
 
-    async def until(self, wanted: Callable[[Event], bool], timeout_s: float = 30, *, after: int = 0) -> Event:
+    async def until(self, wanted: Callable[[Event], bool], timeout_s: float = 60, *, after: int = 0) -> Event:
         """Return the first event that is wanted, of those behind the first `after`; wait for it.
 
         Raises:
@@ -76,13 +76,13 @@ class Watch:
             last = "\n".join(map(str, self.events[-10:]))
             raise TimeoutError(f"no such event within {timeout_s:g} s; the last ones are\n{last}") from None
 
-    async def node(self, name: str, state: str, timeout_s: float = 30, *, after: int = 0) -> Event:
+    async def node(self, name: str, state: str, timeout_s: float = 60, *, after: int = 0) -> Event:
         """Return the event that says a node is UP, SUSPECT or LOST."""
         return await self.until(
             lambda event: event.kind == "node" and event.name == name and event.state == state, timeout_s, after=after
         )
 
-    async def state(self, environment: str, state: str, timeout_s: float = 30, *, after: int = 0) -> Event:
+    async def state(self, environment: str, state: str, timeout_s: float = 60, *, after: int = 0) -> Event:
         """Return the event that says an environment is in a state."""
         return await self.until(
             lambda event: (
