@@ -152,11 +152,11 @@ class Listener:
                     self._subscribe()
                     return
         elif isinstance(message, Pong):
-            if message.sequence < self.last and message.epoch >= self._epoch:
-                self.last = 0  # the core has lost its records, and counts anew; its nodes may not know the epoch it had
+            if message.sequence < self.last:
+                self.last = 0  # the core has lost its records, and counts anew, perhaps epochs too; or this came late
             if message.sequence > self.last or message.epoch != self._epoch:
                 self._subscribe()
-            self._epoch = max(self._epoch, message.epoch)
+            self._epoch = message.epoch
 
 
 class Crowd:
