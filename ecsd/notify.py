@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Final, Protocol
 
@@ -14,16 +15,24 @@ logger = logging.getLogger(__name__)
 
 _SHARE: Final = 3
 """The watchdog is fed this often in the time that it allows."""
+_FEED: Final = "WATCHDOG=1"
+_KEPT: Final = 16
+"""What could not be told is kept up to so many; older ones are forgotten."""
 
 
 class Notifier:
-    """Sends to `$NOTIFY_SOCKET`; without one, it does nothing. Never blocks, never raises."""
+    """Sends to `$NOTIFY_SOCKET`; without one, it does nothing. Never blocks, never raises.
+
+    A service manager that is behind takes nothing for a while (a socket of Linux holds ten datagrams): what it was to
+    be told then is told with what comes next, in order. Feeding is not: it says that we live now.
+    """
 
     def __init__(self, address: str = "", *, watchdog_s: float = 0.0) -> None:
         """`address`: a path, or `@name` (abstract). `watchdog_s`: the time that the watchdog allows, 0 = none."""
         self.watchdog_s = watchdog_s
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._socket: socket.socket | None = None
+        self._waiting: deque[str] = deque(maxlen=_KEPT)
         if address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
@@ -55,7 +64,7 @@ class Notifier:
 
     def feed(self) -> None:
         """We live."""
-        self._send("WATCHDOG=1")
+        self._send(_FEED)
 
     def close(self) -> None:
         """Say nothing more."""
@@ -66,10 +75,17 @@ class Notifier:
     def _send(self, text: str) -> None:
         if self._socket is None:
             return
-        try:
-            self._socket.sendto(text.encode("utf-8", "replace"), self._address)
-        except OSError as error:
-            logger.debug("the service manager was not told %r: %s", text, error)
+        self._waiting.append(text)
+        while self._waiting:
+            try:
+                self._socket.sendto(self._waiting[0].encode("utf-8", "replace"), self._address)
+            except BlockingIOError:
+                if text == _FEED:
+                    self._waiting.pop()
+                return
+            except OSError as error:
+                logger.debug("the service manager was not told %r: %s", self._waiting[0], error)
+            self._waiting.popleft()
 
 
 def _status(status: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
@@ -57,6 +58,31 @@ def test_states_are_told_to_an_abstract_socket(systemd: socket.socket) -> None:
         "WATCHDOG=1",
     ]
     assert systemd.recv(4096).decode().startswith("RELOADING=1\nMONOTONIC_USEC=")
+    notifier.close()
+
+
+def test_what_a_service_manager_that_is_behind_does_not_take_is_told_later(systemd: socket.socket) -> None:
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": address(systemd)})
+    systemd.setblocking(False)
+
+    def heard_now() -> list[str]:
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found.append(systemd.recv(4096).decode())
+        return found
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as somebody, pytest.raises(BlockingIOError):
+        somebody.setblocking(False)
+        while True:
+            somebody.sendto(b"x", systemd.getsockname())
+    notifier.ready()
+    notifier.feed()
+    notifier.status("busy")
+
+    assert set(heard_now()) == {"x"}
+    notifier.feed()
+    assert heard_now() == ["READY=1", "STATUS=busy", "WATCHDOG=1"]
     notifier.close()
 
 

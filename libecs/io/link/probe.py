@@ -25,7 +25,7 @@ async def probe(endpoint: str, *, curve: bool, timeout_s: float = 1.0) -> tuple[
     Args:
         endpoint: tcp://host:port.
         curve: whether the attempt was made with a key.
-        timeout_s: for the connection, and again for the greeting.
+        timeout_s: for the name of the host, for the connection, and for the greeting, each.
     """
     try:
         parts = urlsplit(endpoint)
@@ -36,13 +36,18 @@ async def probe(endpoint: str, *, curve: bool, timeout_s: float = 1.0) -> tuple[
         return Refusal.REFUSED, "nobody listens there"
     try:
         async with asyncio.timeout(timeout_s):
-            found = await _connect(host, port)
+            addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except TimeoutError:
-        return Refusal.UNREACHABLE, "no answer (timed out)"
+        return Refusal.UNKNOWN_HOST, f"nobody has said yet which host {host} is (timed out)"
     except socket.gaierror as error:
         return Refusal.UNKNOWN_HOST, f"no host of name {host} ({error.strerror})"
     except UnicodeError:
         return Refusal.UNKNOWN_HOST, f"{host!r:.80} can be no name of a host"
+    try:
+        async with asyncio.timeout(timeout_s):
+            found = await _connect([(family, str(address[0])) for family, _, _, _, address in addresses], port)
+    except TimeoutError:
+        return Refusal.UNREACHABLE, "no answer (timed out)"
     except ConnectionRefusedError:
         return Refusal.REFUSED, "connection refused"
     except OSError as error:
@@ -56,13 +61,14 @@ async def probe(endpoint: str, *, curve: bool, timeout_s: float = 1.0) -> tuple[
             await writer.wait_closed()
 
 
-async def _connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(
+    addresses: list[tuple[socket.AddressFamily, str]], port: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to the first address of a host that takes it. Raises OSError: if one has refused, that."""
-    loop = asyncio.get_running_loop()
     problem: OSError = OSError()
-    for family, _, _, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, address in addresses:
         try:
-            return await asyncio.open_connection(str(address[0]), port, family=family)
+            return await asyncio.open_connection(address, port, family=family)
         except OSError as error:
             problem = problem if isinstance(problem, ConnectionRefusedError) else error
     raise problem
