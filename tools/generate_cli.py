@@ -24,9 +24,13 @@ The command line of the control system. This page is made from the verbs by `too
 `coconut VERB --help` says the same.
 
 **Which core.** `--context NAME`, else `$ECS_CONTEXT`, else `$ECS_CORE` with `$ECS_KEY_FILE` and `$ECS_CORE_KEY`, else
-what `coconut context use` chose, else the core that you run on this machine. With `--local --state DIR` there is no
-core: the control system is in the process of the verb, and what it has made goes on after it. Verbs about templates
-read a folder or an address with `--repo PLACE`, and the current folder if it holds `workflows/`.
+what `coconut context use` chose, else the core that you run on this machine. NAME may also be the address of a core,
+`tcp://head:47102`, or the path of the state folder of one that runs here, with a `/` in it. With `--local --state DIR`
+there is no core: the control system is in the process of the verb, and what it has made goes on after it. Verbs about
+templates read a folder or an address with `--repo PLACE`, and the current folder if it holds `workflows/`.
+
+**When nobody answers.** A core that refuses the connection is tried for a second, one that is silent for about three;
+`--connect-timeout 30s`, or `$ECS_CONNECT_TIMEOUT`, for so long: in scripts that have just started one. Exit code 6.
 
 **What is printed.** Data on stdout, messages and progress on stderr; verbs that wait take `-q`, which leaves progress
 out. `--json` prints one document with a `schema`, streams print one a line; `coconut about --schema NAME` prints the
@@ -68,6 +72,7 @@ What options that several verbs share mean is said above; below, each verb names
 """
 COMMON = {
     "--context": "--context",
+    "--connect-timeout": "--connect-timeout",
     "--local": "--local",
     "--state": "--state",
     "--wait": "--no-wait",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecsd.coconut.environment import moment
-from ecsd.coconut.options import context_option, several
+from ecsd.coconut.options import connect_timeout_s, context_option, several
 from ecsd.coconut.output import Column, Output, json_option, list_options, plain, verb
 from ecsd.coconut.target import Target
 from libecs.errors import Conflict, NotFound, UsageError
@@ -327,7 +327,10 @@ def _with_key(context: Context, arguments: Mapping[str, str] | None) -> dict[str
         import libecs
 
         async with libecs.connect(
-            context.name or context.endpoint, key=context.key_file, core_key=context.core_key
+            context.name or context.endpoint,
+            key=context.key_file,
+            core_key=context.core_key,
+            timeout=connect_timeout_s(),
         ) as ecs:
             if arguments is None:
                 await ecs.info()

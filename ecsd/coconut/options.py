@@ -27,13 +27,42 @@ def several(*options: Callable[[F], F]) -> Callable[[F], F]:
     return add
 
 
-context_option = click.option(
-    "--context",
-    metavar="NAME",
-    shell_complete=contexts,
-    help="Core to ask; default: $ECS_CONTEXT, or `coconut context use`.",
+CONNECT_TIMEOUT = "ecsd.coconut.connect_timeout"
+"""Where click keeps what --connect-timeout says, for whoever dials: no verb has anything to do with it."""
+
+
+def _keep_connect_timeout(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    ctx.meta[CONNECT_TIMEOUT] = value
+
+
+def connect_timeout_s() -> float | None:
+    """Return how long the first connection may take; None if nobody said. Raises UsageError."""
+    ctx = click.get_current_context(silent=True)
+    value = None if ctx is None else ctx.meta.get(CONNECT_TIMEOUT)
+    if not value:
+        return None
+    from libecs.client.run import seconds  # only who says something pays for it
+
+    return seconds(value)
+
+
+context_option = several(
+    click.option(
+        "--context",
+        metavar="NAME",
+        shell_complete=contexts,
+        help="Core to ask: a context, its address, or its state folder here; default: $ECS_CONTEXT, or `context use`.",
+    ),
+    click.option(
+        "--connect-timeout",
+        metavar="TIME",
+        envvar="ECS_CONNECT_TIMEOUT",
+        expose_value=False,
+        callback=_keep_connect_timeout,
+        help="How long to wait for the core; default: $ECS_CONNECT_TIMEOUT, or 1 to 3 s.",
+    ),
 )
-"""Add --context."""
+"""Add --context and --connect-timeout."""
 
 input_options = several(
     click.option(

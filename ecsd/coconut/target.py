@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ecsd.coconut.options import connect_timeout_s
 from ecsd.coconut.terminating import unless_terminated
 from libecs.errors import InvalidInput, NotFound, UsageError
 
@@ -81,7 +82,7 @@ class Target:
         import libecs
 
         if not self.local:
-            return libecs.connect(self.context or "")
+            return libecs.connect(self.context or "", timeout=connect_timeout_s())
         from ecsd.installation import defaults
 
         folder, inputs, nodes = self._remembered()

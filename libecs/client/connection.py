@@ -35,7 +35,10 @@ NOBODY_S = 1.0
 """How long a machine that is there may refuse it: so long a core takes to be started anew."""
 INFO_S = 1.0
 
-STARTING = "If it was started just now, try again; scripts wait longer with libecs.connect(…, timeout=30)"
+STARTING = (
+    "If it was started just now, try again; scripts wait longer with libecs.connect(…, timeout=30), "
+    "coconut with --connect-timeout 30s"
+)
 NOBODY = "is ecsd running there, and does the network let you through?"
 
 Place = str | os.PathLike[str]
