@@ -351,7 +351,9 @@ class CoreDaemon:
         for text in warnings:
             if text not in self._warned:
                 logger.warning("%s", text)
-        self._warned = warnings
+        if warnings != self._warned:
+            self._warned = warnings
+            self.hub.tell_key_news()
         return warnings
 
     # signals and the end

@@ -71,6 +71,8 @@ class Peer:
     """It was too slow: events were left out."""
     flooding: bool = False
     """It was hung up on, because it asked far too often."""
+    news: KeyNews = NO_NEWS
+    """What it was told last about keys."""
 
 
 class Hub:
@@ -186,10 +188,15 @@ class Hub:
                 self._forget(peer, "its key was revoked")
 
     def tell_key_news(self) -> None:
-        """Tell everybody what there is to say about keys; it has changed."""
-        if self._is_secure:
-            for peer in list(self._peers.values()):
-                self.send(peer.name, self._key_news(peer.key))
+        """Tell everybody what there is to say about keys and was not told yet."""
+        for peer in list(self._peers.values()):
+            self._tell_key_news(peer)
+
+    def _tell_key_news(self, peer: Peer) -> None:
+        news = self._key_news(peer.key) if self._is_secure else NO_NEWS
+        if news != peer.news:
+            peer.news = news
+            self.send(peer.name, news)
 
     def _may_have(self, peer: Peer, message: object) -> bool:
         kind = type(message)
@@ -294,9 +301,7 @@ class Hub:
         name = f"{channel.decode()}:{routing_id.hex()}"
         peer = Peer(name=name, routing_id=routing_id, table=table, key=key, heard=time.monotonic())
         self._peers[routing_id] = self._by_name[name] = peer
-        news = self._key_news(key) if self._is_secure else NO_NEWS
-        if news != NO_NEWS:
-            self.send(name, news)
+        self._tell_key_news(peer)
         return peer
 
     # who is gone
