@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from fieldkit.cluster import Daemon
 import libecs
 
 ANY = "tcp://127.0.0.1:0"
+IN_TIME_S = 40.0
+"""Nothing here takes that long; a busy machine may."""
 
 
 def clean_environment(home: Path) -> dict[str, str]:
@@ -46,6 +49,14 @@ def run_core(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+async def logged(core: Daemon, *words: str) -> str:
+    """Return the first line of a core's log that has all these words, once it is there."""
+    async with asyncio.timeout(IN_TIME_S):
+        while not (found := [line for line in core.log.read_text().splitlines() if all(one in line for one in words)]):
+            await asyncio.sleep(0.02)  # nothing tells of lines in somebody else's file
+    return found[0]
 
 
 def client_file(core: Daemon) -> dict[str, str]:

@@ -24,6 +24,7 @@ from libecs.io.zap import ZapResponder
 from libecs.wire import node
 from libecs.wire.codec import VERSION_FRAME
 from libecs.wire.node import NODE, Command, Phase, TaskSpec, TaskStatus
+from tests.io.places import bind_again, own_host
 from tests.processes import gone
 from tests.shim.build import shim_program
 
@@ -52,14 +53,20 @@ class PlayedCore:
         self.principals: set[str] = set()
         self.refusal: str | None = None
         """Why every node is refused; "" = nodes are not even answered."""
+        self.announced = 0
+        """Hellos after which the node has told all that it holds."""
         self._session = 0
         self._commands = 0
+        self._launches: dict[str, TaskSpec] = {}
+        """Tasks that were launched, and of which the node has said nothing yet."""
+        self._asked: dict[str, node.Transit | node.Kill | node.ReadOutput] = {}
+        """Commands that were not answered yet, by id."""
         self._peer = b""
         self._changed = asyncio.Event()
         self._context: Context = new_context()
         self._zap = None if pair is None else ZapResponder(self._context, {DOMAIN: lambda key, _: key in self.allowed})
         self._router = self._open()
-        self.endpoint = self._router.bind("tcp://127.0.0.1:*")
+        self.endpoint = self._router.bind(f"tcp://{own_host()}:*")
 
     def _open(self) -> Router:
         curve = None if self.pair is None else ServerCurve(secret=self.pair.secret, domain=DOMAIN)
@@ -70,12 +77,12 @@ class PlayedCore:
         self._router.close()
         self._peer = b""
 
-    def come_back(self) -> None:
+    async def come_back(self) -> None:
         """Begin the next life at the same place."""
         self.epoch += 1
         self.tasks.clear()
         self._router = self._open()
-        self._router.bind(self.endpoint)
+        await bind_again(self._router, self.endpoint)
 
     def close(self) -> None:
         self._router.close()
@@ -108,24 +115,42 @@ class PlayedCore:
         elif isinstance(message, node.Announce) and message.session == self._session:
             self.tasks = {held.status.task: held.status for held in message.tasks}
             self._date(self.tasks)
+            self.announced = len(self.hellos)
+            self._say_again()
         elif isinstance(message, node.Update) and message.session == self._session:
             news = {status.task: status for status in message.tasks}
             self.tasks |= news
             self._date(news)
         elif isinstance(message, node.Answer):
             self.answers.append(message)
+            self._forget_if_done(message.id)
             if message.session == self._session:
                 for task in message.done:
                     if task in self.tasks:
                         self.tasks[task] = attrs.evolve(self.tasks[task], state=message.state)
         elif isinstance(message, node.OutputRead):
             self.outputs.append(message)
+            self._asked.pop(message.id, None)
         elif isinstance(message, node.Telemetry):
             self.telemetry.append(message)
         self._changed.set()
 
     def _date(self, tasks: Mapping[str, TaskStatus]) -> None:
         self.changed_at.update(dict.fromkeys(tasks, time.monotonic()))
+        for task in tasks:
+            self._launches.pop(task, None)
+
+    def _say_again(self) -> None:
+        """What a link has lost that broke is said again, as a core does: a machine that stood still breaks links."""
+        if self._launches:
+            self.send(node.Launch(session=self._session, epoch=self.epoch, tasks=tuple(self._launches.values())))
+        for message in self._asked.values():
+            self.send(attrs.evolve(message, session=self._session, epoch=self.epoch))
+
+    def _forget_if_done(self, id: str) -> None:
+        asked = self._asked.get(id)
+        if isinstance(asked, node.Transit | node.Kill) and self._told(id) >= set(asked.tasks):
+            del self._asked[id]
 
     async def silent(self) -> None:
         """Wait until no link is left."""
@@ -144,6 +169,19 @@ class PlayedCore:
         status = self.tasks.get(task)
         return None if status is None else status.phase
 
+    def stalled(self, task: str) -> bool | None:
+        status = self.tasks.get(task)
+        return None if status is None else status.stalled
+
+    def has_exit(self, task: str) -> bool:
+        status = self.tasks.get(task)
+        return status is not None and status.exit is not None
+
+    async def pid(self, task: str) -> int:
+        """Return the process of a task, once the node has told it."""
+        await self.until(lambda: task in self.tasks and self.tasks[task].pid)
+        return self.tasks[task].pid
+
     # to the node
 
     def send(self, message: object) -> None:
@@ -155,16 +193,22 @@ class PlayedCore:
 
     async def answered(self, id: str, tasks: tuple[str, ...]) -> tuple[node.Failure, ...]:
         """Wait until a command is answered for all its tasks, in however many parts; return the failures."""
+        await self.until(lambda: self._told(id) >= set(tasks))
+        failures = (failure for answer in self.answers if answer.id == id for failure in answer.failed)
+        return tuple({failure.task: failure for failure in failures}.values())
 
-        def told() -> set[str]:
-            mine = [answer for answer in self.answers if answer.id == id]
-            return {task for one in mine for task in (*one.done, *(failure.task for failure in one.failed))}
+    def _told(self, id: str) -> set[str]:
+        """Return the tasks for which a command is answered."""
+        mine = [answer for answer in self.answers if answer.id == id]
+        return {task for one in mine for task in (*one.done, *(failure.task for failure in one.failed))}
 
-        await self.until(lambda: told() >= set(tasks))
-        return tuple(failure for answer in self.answers if answer.id == id for failure in answer.failed)
+    def _ask(self, message: node.Transit | node.Kill | node.ReadOutput) -> None:
+        self._asked[message.id] = message
+        self.send(message)
 
     def send_launch(self, *specs: TaskSpec) -> None:
         """Launch tasks."""
+        self._launches |= {spec.task: spec for spec in specs}
         self.send(node.Launch(session=self._session, epoch=self.epoch, tasks=specs))
 
     async def launch(self, *specs: TaskSpec) -> None:
@@ -175,7 +219,7 @@ class PlayedCore:
     def send_transit(self, event: TaskEvent, *tasks: str, **arguments: str) -> str:
         """Tell tasks to take an event; return the id of the command."""
         id = self._id()
-        self.send(
+        self._ask(
             node.Transit(session=self._session, epoch=self.epoch, id=id, event=event, tasks=tasks, arguments=arguments)
         )
         return id
@@ -196,13 +240,13 @@ class PlayedCore:
     async def kill(self, *tasks: str) -> None:
         """End tasks, and wait until they are gone."""
         id = self._id()
-        self.send(node.Kill(session=self._session, epoch=self.epoch, id=id, tasks=tasks))
+        self._ask(node.Kill(session=self._session, epoch=self.epoch, id=id, tasks=tasks))
         assert not await self.answered(id, tasks)
 
     async def read_output(self, task: str, stream: str, size: int = 1000) -> node.OutputRead:
         """Return the end of what a task wrote."""
         id = self._id()
-        self.send(node.ReadOutput(session=self._session, epoch=self.epoch, id=id, task=task, stream=stream, bytes=size))
+        self._ask(node.ReadOutput(session=self._session, epoch=self.epoch, id=id, task=task, stream=stream, bytes=size))
         await self.until(lambda: any(output.id == id for output in self.outputs))
         return next(output for output in self.outputs if output.id == id)
 
@@ -291,10 +335,22 @@ class Site:
     async def start(self, *options: str, **kwargs: object) -> Executor:
         """Return an executor that is there, and is known to the core."""
         executor = self.executor(*options, **kwargs)  # type: ignore[arg-type] # passed on as they came
+        await self.again(executor)
+        return executor
+
+    async def again(self, executor: Executor) -> None:
+        """Start the next life of an executor, and wait until the core knows all that it holds."""
+        count = len(self.core.hellos)
         executor.start()
         await executor.ready()
-        await self.core.until(lambda: self.core.hellos)
-        return executor
+        await self.core.until(lambda: self.core.announced > count)
+
+    async def nothing_left(self, executor: Executor) -> None:
+        """Wait for the end of all processes of its tasks, those that are just being forked too. Raises TimeoutError."""
+        async with asyncio.timeout(IN_TIME_S):
+            while left := [pid for pids in self.processes(executor).values() for pid in pids]:
+                for pid in left:
+                    await gone(pid)
 
     def markers(self, executor: Executor) -> str:
         """Return what the markers of all its tasks begin with."""

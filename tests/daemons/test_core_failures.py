@@ -143,7 +143,9 @@ async def test_a_damaged_record_is_named_and_costs_its_own_environment_only(clus
         assert (await heard(same)).state.name == "RUNNING"
         await same.control("STOP")
         await same.destroy()
-        orphans = [one for one in await ecs.tasks("-") if one.orphan]
+        async with asyncio.timeout(60):
+            while not (orphans := [one for one in await ecs.tasks("-") if one.orphan]):
+                await ecs.info()
         assert [one.task for one in orphans] == [task.task]
         assert orphans[0].pid == task.pid
         await ecs.end_tasks(task.task)
@@ -248,7 +250,7 @@ async def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(cl
             made = await ecs.finish(ecs.begin(Create(operation=f"{name}.create", workflow="single", name=name)))
             env = await ecs.get(made.environment)
             await ecs.finish(ecs.begin(Control(operation=f"{name}.start", environment=env.id, event="START_ACTIVITY")))
-            started = await env.show()
+            started = await heard(env)
             await killer
             running = await heard(env)
             assert (running.state.name, running.run_number) == ("RUNNING", started.run_number)
@@ -268,9 +270,10 @@ async def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(cl
 
 
 async def no_task_left(cluster: Cluster) -> None:
-    for pid in cluster.tasks():
-        await asyncio.to_thread(await_end, pid, 30)
-    assert cluster.tasks() == {}
+    async with asyncio.timeout(60):
+        while left := cluster.tasks():
+            for pid in left:
+                await asyncio.to_thread(await_end, pid, 30)
 
 
 async def heard(env: AsyncEnvironment) -> EnvironmentInfo:

@@ -51,11 +51,8 @@ async def test_without_being_told_it_has_what_the_machine_has_and_keeps_its_port
 
 
 async def executor_again(site: Site, executor: Executor) -> None:
-    count = len(site.core.hellos)
     assert executor.stop() == 0
-    executor.start()
-    await executor.ready()
-    await site.core.until(lambda: len(site.core.hellos) > count)
+    await site.again(executor)
 
 
 async def test_a_second_executor_of_the_same_state_ends_and_names_the_first(site: Site) -> None:
@@ -91,8 +88,7 @@ async def test_told_to_end_it_ends_and_its_tasks_go_on_for_the_next_one(site: Si
     assert "tasks go on: 2" in executor.log_text()
     assert site.processes(executor) == pids
 
-    executor.start()
-    await executor.ready()
+    await site.again(executor)
     await site.core.until(lambda: site.core.phase("t1") is Phase.ACTIVE and site.core.phase("t2") is Phase.ACTIVE)
     t1, t2 = site.core.tasks["t1"], site.core.tasks["t2"]
     assert (t1.state, t1.run, t1.pid) == (TaskState.RUNNING, 7, pids["t1"][0])
@@ -154,7 +150,7 @@ async def test_nothing_runs_as_root_unless_root_was_named(site: Site) -> None:
     await run_program(site, "b1", "")
     reason = await refused_program(site, "b2", "root")
 
-    assert uid_of(site.core.tasks["b1"].pid) == pwd.getpwnam("nobody").pw_uid
+    assert uid_of(await site.core.pid("b1")) == pwd.getpwnam("nobody").pw_uid
     assert "role w.b2 may not run as user root on n1" in reason
     assert "--allow-user root" in reason
 
@@ -165,7 +161,7 @@ async def test_a_user_that_was_allowed_may_be_named_and_another_one_not(site: Si
 
     await run_program(site, "b1", "daemon")
 
-    assert uid_of(site.core.tasks["b1"].pid) == pwd.getpwnam("daemon").pw_uid
+    assert uid_of(await site.core.pid("b1")) == pwd.getpwnam("daemon").pw_uid
     assert "user bin" in await refused_program(site, "b2", "bin")
     assert "no such user" in await refused_program(site, "b3", "nosuchuser")
 
@@ -174,9 +170,7 @@ async def test_a_user_that_was_allowed_may_be_named_and_another_one_not(site: Si
 async def test_an_executor_of_root_without_a_user_says_so(site: Site) -> None:
     executor = site.executor("--user", "root")
     executor.command = [word for word in executor.command if word not in ("--user", "root")]
-    executor.start()
-    await executor.ready()
-    await site.core.until(lambda: site.core.hellos)
+    await site.again(executor)
 
     assert "role w.b1 names no user, and on n1 nothing runs as root" in await refused_program(site, "b1", "")
 
@@ -199,8 +193,7 @@ async def test_tasks_end_by_themselves_when_no_executor_has_come_for_long(site: 
 
     executor.kill()
     await gone(pid)
-    executor.start()
-    await executor.ready()
+    await site.again(executor)
     await site.core.until(lambda: site.core.phase("t1") is Phase.EXITED)
 
     exit = site.core.tasks["t1"].exit
@@ -220,8 +213,7 @@ async def test_a_record_that_is_damaged_costs_no_task(site: Site) -> None:
     db.close()
     assert changed == 1
 
-    executor.start()
-    await executor.ready()
+    await site.again(executor)
     await site.core.until(lambda: site.core.phase("b1") is Phase.ACTIVE)
 
     status = site.core.tasks["b1"]
@@ -249,8 +241,7 @@ async def test_the_processes_of_before_a_restart_of_the_machine_are_nobodys(site
             f'{{"shim_pid": {stranger}, "shim_start": {start}, "task_pid": {stranger}, "task_start": {start}, '
             f'"boot_id": "00000000-0000-0000-0000-000000000000"}}\n'
         )
-        executor.start()
-        await executor.ready()
+        await site.again(executor)
         await site.core.until(lambda: site.core.phase("t1") is Phase.EXITED)
         exit = site.core.tasks["t1"].exit
         assert exit is not None

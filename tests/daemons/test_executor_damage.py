@@ -48,13 +48,6 @@ async def killed(site: Site) -> tuple[Executor, int]:
     return executor, site.processes(executor)["t1"][0]
 
 
-async def again(site: Site, executor: Executor) -> None:
-    count = len(site.core.hellos)
-    executor.start()
-    await executor.ready()
-    await site.core.until(lambda: len(site.core.hellos) > count)
-
-
 @pytest.mark.parametrize("damage", [rubbish, half, gone])
 async def test_a_task_goes_on_whatever_the_records_are(site: Site, damage: Callable[[Path], None]) -> None:
     executor, pid = await killed(site)
@@ -62,7 +55,7 @@ async def test_a_task_goes_on_whatever_the_records_are(site: Site, damage: Calla
         if (executor.state / name).exists():
             damage(executor.state / name)
 
-    await again(site, executor)
+    await site.again(executor)
     await site.core.until(lambda: site.core.phase("t1") is Phase.ACTIVE)
 
     t1 = site.core.tasks["t1"]
@@ -85,7 +78,7 @@ async def test_a_task_goes_on_whatever_else_is_damaged(site: Site, damages: dict
     for name, damage in damages.items():
         damage(executor.state / name)
 
-    await again(site, executor)
+    await site.again(executor)
     await site.core.until(lambda: site.core.phase("t1") is Phase.ACTIVE)
 
     assert (site.core.tasks["t1"].state, site.core.tasks["t1"].pid) == (TaskState.RUNNING, pid)
@@ -101,7 +94,7 @@ async def test_a_task_that_nobody_can_know_any_more_is_named_and_left_alone(
     executor, pid = await killed(site)
     damage(executor.state / "run" / "tasks" / "t1" / "task.bin")
 
-    await again(site, executor)
+    await site.again(executor)
 
     assert site.core.tasks == {}
     assert site.processes(executor)["t1"] == [pid]

@@ -100,7 +100,8 @@ async def test_f28_a_task_that_writes_more_than_there_is_does_not_take_the_execu
     filler = fill(disk)
 
     output = await site.core.read_output("b1", "stdout", 2000)
-    assert output.text.endswith("fire\n") or output.text
+    assert not output.error
+    assert output.text == "" or "detector is on fire" in output.text  # its shim may have just cut it
     await site.core.transit(TaskEvent.STOP, "t1")
     await site.core.kill("b1", "t1")
 
@@ -126,7 +127,6 @@ async def test_f27_without_any_room_it_ends_and_the_next_one_finds_all_tasks(sit
     assert "disk is full" in executor.log_text()
     assert site.processes(executor)["b1"] == pids["b1"]
     filler.unlink()
-    executor.start()
-    await executor.ready()
+    await site.again(executor)
     await site.core.until(lambda: site.core.phase("b1") is Phase.ACTIVE)
     assert (site.core.tasks["b1"].state, site.core.tasks["b1"].pid) == (TaskState.RUNNING, pids["b1"][0])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
 from libecs.io.keys import KeyPair, read_key_file
 from tests.daemons.executors import Executor, Site, Stopwatch
+from tests.io.places import refusing
 
 pytestmark = pytest.mark.timeout(240)  # several processes are started, one after the other
 
@@ -51,12 +50,10 @@ async def test_another_core_than_the_one_that_was_pinned(site: Site) -> None:
 
 
 async def test_nobody_there(site: Site) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-    executor = site.executor(endpoint=endpoint)
+    with refusing() as endpoint:
+        executor = site.executor(endpoint=endpoint)
 
-    await says(executor, f"nobody answers at {endpoint}: connection refused", "is ecsd running there")
+        await says(executor, f"nobody answers at {endpoint}: connection refused", "is ecsd running there")
 
 
 async def test_no_key_where_one_is_wanted(site: Site) -> None:

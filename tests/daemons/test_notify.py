@@ -35,11 +35,13 @@ def systemd() -> Iterator[socket.socket]:
 
 
 def address(systemd: socket.socket) -> str:
-    return "@" + systemd.getsockname()[1:].decode()
+    name: bytes = systemd.getsockname()
+    return "@" + name[1:].decode()
 
 
 async def heard(systemd: socket.socket) -> str:
-    return (await asyncio.to_thread(systemd.recv, 4096)).decode()
+    data: bytes = await asyncio.to_thread(systemd.recv, 4096)
+    return data.decode()
 
 
 def test_states_are_told_to_an_abstract_socket(systemd: socket.socket) -> None:

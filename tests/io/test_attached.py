@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,18 +15,18 @@ from libecs.fsm import EnvState
 from libecs.io.embedded import EmbeddedSettings, NodeDescription
 from libecs.io.repository import TextRepository
 from libecs.wire.client import Destroy, Subscribe
+from tests.io.places import own_host
 from tests.io.test_embedded import Client, running, settings
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.timeout(150)  # several processes are started, one after the other
 
 
 class Somebody:
     """Who starts the task, on an endpoint that stays the same, and asks how it is."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self.endpoint = f"tcp://{own_host()}:47110"
         self._lines: list[str] = []
         self.start()
 

@@ -32,7 +32,12 @@ async def test_an_error_comes_back_too() -> None:
 async def test_closing_waits_for_the_call_that_runs_and_drops_those_that_wait() -> None:
     calls = BlockingCalls(threads=1)
     begun, go = threading.Event(), threading.Event()
-    first = calls.start(lambda: (begun.set(), go.wait()))
+
+    def wait() -> bool:
+        begun.set()
+        return go.wait(60)
+
+    first = calls.start(wait)
     second = calls.start(lambda: 2)
     while not begun.is_set():
         await asyncio.sleep(0)

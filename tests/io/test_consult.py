@@ -47,7 +47,7 @@ def consultant(repositories: Repositories) -> Consultant:
     return Consultant(repositories, defaults={"python": "/p"})
 
 
-def test_every_subject_gives_its_document(consultant) -> None:
+def test_every_subject_gives_its_document(consultant: Consultant) -> None:
     expected = {
         "template.list": ({}, "template-list"),
         "template.show": ({"workflow": "lab"}, "template"),
@@ -64,7 +64,7 @@ def test_every_subject_gives_its_document(consultant) -> None:
         assert json.loads(json.dumps(document)) == document
 
 
-async def test_answers_are_texts_made_in_a_thread(repositories) -> None:
+async def test_answers_are_texts_made_in_a_thread(repositories: Repositories) -> None:
     blocking = BlockingCalls()
     consultant = Consultant(repositories, blocking=blocking)
     try:
@@ -77,7 +77,7 @@ async def test_answers_are_texts_made_in_a_thread(repositories) -> None:
     assert [one["name"] for one in json.loads(text)["templates"]] == ["bad", "lab"]
 
 
-def test_list_names_other_repositories_and_tells_what_cannot_be_read(consultant) -> None:
+def test_list_names_other_repositories_and_tells_what_cannot_be_read(consultant: Consultant) -> None:
     assert [one["name"] for one in consultant.document("template.list", {})["templates"]] == ["bad", "lab"]
     other = consultant.document("template.list", {"repo": "other", "all": "1"})
     assert (other["repository"], [one["name"] for one in other["templates"]]) == ("other", ["x"])
@@ -85,7 +85,7 @@ def test_list_names_other_repositories_and_tells_what_cannot_be_read(consultant)
     assert "workflows/bad.yaml:2" in bad["error"]
 
 
-def test_plan_places_on_the_offers_and_notes_what_nobody_serves(consultant) -> None:
+def test_plan_places_on_the_offers_and_notes_what_nobody_serves(consultant: Consultant) -> None:
     plan = consultant.document("environment.plan", {"workflow": "lab"}, (NODE,))
     none = consultant.document("environment.plan", {"workflow": "lab"}, ())
 
@@ -96,14 +96,14 @@ def test_plan_places_on_the_offers_and_notes_what_nobody_serves(consultant) -> N
     assert "lab.a" in none["unplaced"]
 
 
-def test_plan_of_what_has_no_tree_is_a_document_too(consultant) -> None:
+def test_plan_of_what_has_no_tree_is_a_document_too(consultant: Consultant) -> None:
     plan = consultant.document("environment.plan", {"workflow": "bda"})
 
     assert (plan["ok"], plan["error"]["code"]) == (False, "E_NOT_FOUND")
     assert "did you mean bad" in plan["error"]["hint"]
 
 
-def test_expand_sees_variables_tree_and_defaults(repositories) -> None:
+def test_expand_sees_variables_tree_and_defaults(repositories: Repositories) -> None:
     consultant = Consultant(
         repositories, tree=lambda: Tree({"o2/runtime/aliecs/vars/site": "hall"}), defaults={"python": "/p"}
     )
@@ -116,7 +116,7 @@ def test_expand_sees_variables_tree_and_defaults(repositories) -> None:
     assert document["notes"] == ["no role declares the variable 'raet'; did you mean rate?"]
 
 
-def test_form_checks_values(consultant) -> None:
+def test_form_checks_values(consultant: Consultant) -> None:
     good = consultant.document("template.form", {"workflow": "lab", "check": "1", "variables": '{"rate": "2"}'})
     bad = consultant.document("template.form", {"workflow": "lab", "check": "1", "variables": '{"rate": "x"}'})
 
@@ -124,7 +124,7 @@ def test_form_checks_values(consultant) -> None:
     assert (bad["ok"], bad["findings"][0]["variable"]) == (False, "rate")
 
 
-def test_lint_is_of_one_repository(consultant) -> None:
+def test_lint_is_of_one_repository(consultant: Consultant) -> None:
     strict = consultant.document("template.lint", {"strict": "1"})
 
     assert not strict["ok"]
@@ -133,7 +133,7 @@ def test_lint_is_of_one_repository(consultant) -> None:
     assert consultant.document("template.lint", {"repo": "other"})["repository"] == "other"
 
 
-def test_repositories_are_told_as_they_are_kept(repositories) -> None:
+def test_repositories_are_told_as_they_are_kept(repositories: Repositories) -> None:
     kept = [Place(name="b", place="/b"), Place(name="a", place="/a", default=True, revision="v1", error="gone")]
 
     told_ = Consultant(repositories, places=lambda: kept).document("repository.list", {})
@@ -156,12 +156,14 @@ def test_repositories_are_told_as_they_are_kept(repositories) -> None:
         ("template.list", {"revision": "v9"}, NotFound),
     ],
 )
-def test_wrong_questions(consultant, subject, arguments, error) -> None:
+def test_wrong_questions(
+    consultant: Consultant, subject: str, arguments: dict[str, str], error: type[EcsError]
+) -> None:
     with pytest.raises(error):
         consultant.document(subject, arguments)
 
 
-def test_what_is_large_goes_to_the_worker(project: Path, monkeypatch) -> None:
+def test_what_is_large_goes_to_the_worker(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expanding_module, "SMALL", ExpansionLimits(roles=3))
     worker = ExpansionWorker()
     repositories = Repositories(open_location(project / "examples" / "demo"))

@@ -13,6 +13,8 @@ from libecs.wire.client import Lines, Metrics, Runs, ShowRuns, Watch
 from libecs.wire.telemetry import Severity
 from tests.io.test_embedded import Client, running, settings
 
+pytestmark = pytest.mark.timeout(150)  # several processes are started, one after the other
+
 FILES = {
     "workflows/lab.yaml": """
 name: lab
@@ -67,14 +69,17 @@ async def test_what_tasks_tell_in_a_run_is_seen_and_kept(options: EmbeddedSettin
         assert (await client.control(environment, "STOP_ACTIVITY")).code == ""
         client.link.send(ShowRuns(request="r", number=1))
         runs: Runs = await client.until(lambda: next((m for m in client.messages if isinstance(m, Runs)), None))
-        await client.until(lambda: ("lab.digitizer", "stdout", "bye", 1) in lines() or None)
-        await client.until(lambda: ("lab.daq", "log", "stopping", 1) in lines() or None)
+        wanted = {
+            ("lab.digitizer", "stdout", "bye", 1),
+            ("lab.digitizer", "stderr", "ERROR no card", 1),
+            ("lab.daq", "log", "stopping", 1),
+            ("lab.daq", "stdout", "state RUNNING", 1),
+        }
+        await client.until(lambda: wanted <= set(lines()) or None)
+        await client.until(lambda: next((m for m in client.messages if isinstance(m, Metrics)), None))
 
     (run,) = runs.runs
     (metric,) = run.metrics
     assert (metric.role, metric.name, metric.n, metric.sum, metric.last) == ("lab.daq", "events", 2, 5, 4)
-    assert ("lab.daq", "stdout", "state RUNNING", 1) in lines()
-    assert ("lab.digitizer", "stderr", "ERROR no card", 1) in lines()
-    assert [one for one in client.messages if isinstance(one, Metrics)]
     told = [line.line for one in client.messages if isinstance(one, Lines) for line in one.lines]
     assert [line.severity for line in told if line.stream == "stderr"] == [Severity.ERROR]

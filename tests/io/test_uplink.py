@@ -15,6 +15,7 @@ from libecs.io.uplink import TELEMETRY_HIGH_WATER, TELEMETRY_QUEUED, TcpUplink, 
 from libecs.wire.codec import MAX_FRAME_BYTES, VERSION_FRAME
 from libecs.wire.node import NODE, NodeKeepalive, NodeRefused, TaskTelemetry, Telemetry, Welcome
 from libecs.wire.telemetry import LogLine, Severity
+from tests.io.places import bind_again, own_host
 
 WELCOME = Welcome(version=1, epoch=1, session=1, instance="i")
 
@@ -29,7 +30,7 @@ class Rig:
         self.heard: list[object] = []
         self._changed = asyncio.Event()
         self.router = self._open()
-        self.endpoint = self.router.bind("tcp://127.0.0.1:*")
+        self.endpoint = self.router.bind(f"tcp://{own_host()}:*")
         self.uplink = TcpUplink(
             context,
             self.endpoint,
@@ -41,11 +42,12 @@ class Rig:
         )
 
     def _open(self) -> Router:
-        return Router(self.context, None, on_traced=self._take, heartbeats=True)
+        # Who sends more than we take is held up at once.
+        return Router(self.context, None, on_traced=self._take, heartbeats=True, receive_high_water=10)
 
-    def come_back(self) -> None:
+    async def come_back(self) -> None:
         self.router = self._open()
-        self.router.bind(self.endpoint)
+        await bind_again(self.router, self.endpoint)
 
     def _hear(self, what: object) -> None:
         self.heard.append(what)
@@ -96,7 +98,7 @@ async def test_what_comes_and_goes_are_inputs_of_the_engine(rig: Rig) -> None:
     rig.router.close()
     await rig.until(lambda: Disconnected(CORE, "link lost") in rig.inputs)
     rig.uplink.send(CORE, KEEPALIVE)  # lost
-    rig.come_back()
+    await rig.come_back()
     await rig.until(lambda: rig.inputs.count(Connected(CORE)) == 2)
 
     assert len(rig.seen) == 1
@@ -110,11 +112,10 @@ async def test_why_there_is_no_core_is_told(rig: Rig) -> None:
     rig.router.close()
 
     rig.uplink.attach(rig.put)
-    await rig.until(lambda: any(isinstance(one, Trouble) for one in rig.heard))  # the port may live for a moment
+    # The port may live for a moment, and a machine that stands still looks like a silent one.
+    await rig.until(lambda: any(isinstance(one, Trouble) and one.refusal is Refusal.REFUSED for one in rig.heard))
 
     trouble = rig.heard[-1]
-    assert isinstance(trouble, Trouble)
-    assert trouble.refusal is Refusal.REFUSED
     assert rig.uplink.trouble == trouble
     assert not rig.uplink.up
 
@@ -147,10 +148,10 @@ async def test_telemetry_goes_by_a_link_of_its_own_and_the_oldest_is_dropped_whe
             await asyncio.sleep(0)
     count = 50 * (TELEMETRY_HIGH_WATER + TELEMETRY_QUEUED)
     for number in range(count):
-        rig.uplink.send(TELEMETRY, bulletin(number, 20_000))
+        rig.uplink.send(TELEMETRY, bulletin(number, 40_000))
     rig.uplink.send(CORE, KEEPALIVE)
     await rig.until(lambda: KEEPALIVE in [message for _, message in rig.seen])
-    await rig.until(lambda: [one for _, one in rig.seen if one == bulletin(count - 1, 20_000)])
+    await rig.until(lambda: [one for _, one in rig.seen if one == bulletin(count - 1, 40_000)])
 
     told = [one.session for _, one in rig.seen if isinstance(one, Telemetry)]
     assert told == sorted(told)

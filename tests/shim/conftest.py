@@ -19,7 +19,7 @@ import pytest
 from tests.shim.build import shim_program
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 20
+TIMEOUT_S = 40
 
 
 @attrs.define

@@ -21,7 +21,7 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 
 @pytest.fixture
-def programs(tmp_path) -> Path:
+def programs(tmp_path: Path) -> Path:
     """A folder with programs of the names that the units start: systemd looks whether they are there."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -31,7 +31,7 @@ def programs(tmp_path) -> Path:
 
 
 @pytest.fixture
-def root(tmp_path, programs) -> Path:
+def root(tmp_path: Path, programs: Path) -> Path:
     write_units(tmp_path, bin=programs, user="root")
     return tmp_path / "etc" / "systemd" / "system"
 
@@ -42,7 +42,7 @@ def instance(name: str) -> str:
 
 @needs_systemd
 @pytest.mark.parametrize("name", [name for name in PLACES if name != "ecs.sysusers"])
-def test_systemd_has_nothing_to_say_against_a_unit(root, name) -> None:
+def test_systemd_has_nothing_to_say_against_a_unit(root: Path, name: str) -> None:
     path = root / instance(name)
     if path.name != name:
         path.symlink_to(name)
@@ -53,7 +53,7 @@ def test_systemd_has_nothing_to_say_against_a_unit(root, name) -> None:
 
 
 @needs_systemd
-def test_a_mistake_in_a_unit_would_be_said(root) -> None:
+def test_a_mistake_in_a_unit_would_be_said(root: Path) -> None:
     path = root / "ecsd.service"
     path.write_text(path.read_text().replace("Restart=always", "Restrat=always"))
 
@@ -64,7 +64,7 @@ def test_a_mistake_in_a_unit_would_be_said(root) -> None:
 
 @needs_systemd
 @pytest.mark.parametrize(("name", "highest"), SERVICES.items())
-def test_little_is_left_open(root, name, highest) -> None:
+def test_little_is_left_open(root: Path, name: str, highest: float) -> None:
     said = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", root / name], capture_output=True, text=True, check=True
     )
@@ -87,7 +87,7 @@ def test_the_core_has_a_bound_of_memory_and_tasks_have_none() -> None:
     assert "\nMemoryMax=" not in (UNITS / "ecs-executord.service").read_text()
 
 
-def test_what_is_as_it_should_be_is_left_alone(tmp_path) -> None:
+def test_what_is_as_it_should_be_is_left_alone(tmp_path: Path) -> None:
     first = write_units(tmp_path, bin=Path("/opt/ecs/bin"), user="daq")
     again = write_units(tmp_path, bin=Path("/opt/ecs/bin"), user="daq")
 
@@ -97,24 +97,24 @@ def test_what_is_as_it_should_be_is_left_alone(tmp_path) -> None:
     assert "User=daq" in first[0][0].read_text()
 
 
-def test_no_placeholder_is_left(tmp_path) -> None:
+def test_no_placeholder_is_left(tmp_path: Path) -> None:
     for path, _ in write_units(tmp_path, bin=Path("/opt/ecs/bin"), user="daq"):
         assert not re.search(r"\{\w+\}", path.read_text()), path
 
 
-def test_a_user_that_can_not_be_is_refused(tmp_path) -> None:
+def test_a_user_that_can_not_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no name of a user"):
         write_units(tmp_path, bin=Path("/opt"), user="me\nExecStart=/bin/sh")
 
 
-def test_a_folder_that_can_not_be_written_is_named(tmp_path) -> None:
+def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "etc").write_text("")
 
     with pytest.raises(EcsError, match=r"etc/systemd/system/ecsd\.service cannot be written"):
         write_units(tmp_path, bin=Path("/opt"), user="ecs")
 
 
-def test_homes_are_hidden_unless_the_programs_are_in_one(monkeypatch) -> None:
+def test_homes_are_hidden_unless_the_programs_are_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/usr/bin/python3")
     monkeypatch.setattr("sys.base_prefix", "/usr")
 
@@ -123,7 +123,7 @@ def test_homes_are_hidden_unless_the_programs_are_in_one(monkeypatch) -> None:
     assert "ProtectHome=yes" in render("ProtectHome={home}", bin=Path("/opt/ecs/bin"), user="ecs")
 
 
-def test_the_verb_prints_what_it_would_write(capsys) -> None:
+def test_the_verb_prints_what_it_would_write(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["install-units", "--dry-run", "--json"]) == 0
 
     document = json.loads(capsys.readouterr().out)
@@ -132,13 +132,13 @@ def test_the_verb_prints_what_it_would_write(capsys) -> None:
     assert document["written"] == []
 
 
-def test_the_verb_writes_below_a_root(capsys, tmp_path) -> None:
+def test_the_verb_writes_below_a_root(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["install-units", "--root", str(tmp_path), "--json"]) == 0
 
     assert str(tmp_path / "etc/sysusers.d/ecs.conf") in json.loads(capsys.readouterr().out)["written"]
 
 
-def test_an_installation_without_the_daemons_is_told_so(monkeypatch) -> None:
+def test_an_installation_without_the_daemons_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/bin/python")
     monkeypatch.setenv("PATH", "/nowhere")
 
