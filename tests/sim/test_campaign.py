@@ -1,21 +1,25 @@
 """Many histories: what is done is not played again, what is broken is, and a summary says what they were about."""
 
+from __future__ import annotations
+
 import io
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from libecs.io import campaign
-from libecs.io.campaign import Broken, Log, Part, main
+from libecs.io.campaign import Broken, Log, Part, Range, main
 from libecs.sim.__main__ import main as play_one
 from libecs.sim.coverage import TITLES, table
 
 
-def part(first, last, *broken):
+def part(first: int, last: int, *broken: int) -> Part:
     return Part(
         seeds=(first, last),
         broken=tuple(Broken(seed=seed, kind="calm", rules=("liveness",), text="") for seed in broken),
-        counts=campaign.Counter(),
-        kinds=campaign.Counter(),
+        counts=Counter(),
+        kinds=Counter(),
         cpu_s=0.0,
     )
 
@@ -31,11 +35,11 @@ def part(first, last, *broken):
         ((0, 10), [(0, 5), (3, 6)], [(6, 10)]),
     ],
 )
-def test_only_what_is_missing_is_played(wanted, done, expected):
+def test_only_what_is_missing_is_played(wanted: Range, done: list[Range], expected: list[Range]) -> None:
     assert list(campaign.missing(wanted, done, 4)) == expected
 
 
-def test_a_broken_seed_is_played_again(tmp_path):
+def test_a_broken_seed_is_played_again(tmp_path: Path) -> None:
     log = Log(tmp_path / "done")
     log.add(part(0, 50))
     log.add(part(50, 100, 57, 99))
@@ -43,7 +47,7 @@ def test_a_broken_seed_is_played_again(tmp_path):
     assert list(campaign.missing((0, 120), log.done())) == [(57, 58), (99, 120)]
 
 
-def test_a_campaign_goes_on_where_it_was_ended(tmp_path):
+def test_a_campaign_goes_on_where_it_was_ended(tmp_path: Path) -> None:
     log, output = Log(tmp_path / "done"), io.StringIO()
     log.add(part(0, 8))
 
@@ -54,7 +58,7 @@ def test_a_campaign_goes_on_where_it_was_ended(tmp_path):
     assert "2 of 2 histories" in output.getvalue()
 
 
-def test_a_summary_says_what_histories_were_about(capsys):
+def test_a_summary_says_what_histories_were_about(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["--seed", "10", "--count", "4"])
 
     printed = capsys.readouterr()
@@ -65,11 +69,11 @@ def test_a_summary_says_what_histories_were_about(capsys):
         assert title in printed.out
 
 
-def test_a_table_shows_every_count():
+def test_a_table_shows_every_count() -> None:
     assert table({"runs": 1234}).splitlines()[list(TITLES).index("runs")] == "           1,234  runs"
 
 
-def test_one_history_can_be_read(capsys):
+def test_one_history_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert play_one(["--seed", "3", "--verbose"]) == 0
 
     assert "START" in capsys.readouterr().out

@@ -1,13 +1,32 @@
 """The checker finds engines that are broken on purpose: each within 200 seeds, by a rule that fits."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 import pytest
 
 from libecs.engine.core import CoreEngine, CoreSettings
-from libecs.engine.effects import Adopt, Expanded, Journal, Persist, Publish, Received, RunNumberTaken, Send, Spawn
+from libecs.engine.effects import (
+    Adopt,
+    Effect,
+    Engine,
+    Expanded,
+    Input,
+    Journal,
+    Now,
+    Persist,
+    Publish,
+    Received,
+    RunNumberTaken,
+    Send,
+    Spawn,
+)
 from libecs.engine.records import OPERATION
 from libecs.sim.engines import RealEngines
-from libecs.sim.world import play
+from libecs.sim.world import Engines, Records, play
 from libecs.wire import node
 from libecs.workflow.role import RoleKind
 
@@ -17,38 +36,39 @@ SEEDS = 200
 class Wrapper:
     """An engine around an engine: sees inputs and effects, and may change them."""
 
-    def __init__(self, engine):
+    def __init__(self, engine: Any) -> None:
         self.engine = engine
 
     @property
-    def next_deadline(self):
-        return self.engine.next_deadline
+    def next_deadline(self) -> float | None:
+        deadline: float | None = self.engine.next_deadline
+        return deadline
 
-    def handle(self, input, now):
+    def handle(self, input: Input, now: Now) -> list[Effect]:
         return self.after(self.engine.handle(self.before(input), now))
 
-    def before(self, input):
+    def before(self, input: Input) -> Input:
         return input
 
-    def after(self, effects):
+    def after(self, effects: list[Effect]) -> list[Effect]:
         return effects
 
 
 class Broken(RealEngines):
     """Engines, one of which is wrapped."""
 
-    def __init__(self, core=None, executor=None):
+    def __init__(self, core: type[Wrapper] | None = None, executor: type[Wrapper] | None = None) -> None:
         self._core = core
         self._executor = executor
 
-    def core(self, records, now, idempotent):
+    def core(self, records: Records, now: Now, idempotent: frozenset[str]) -> tuple[Engine, list[Effect]]:
         engine, effects = super().core(records, now, idempotent)
         if self._core is None:
             return engine, effects
         wrapper = self._core(engine)
         return wrapper, wrapper.after(effects)
 
-    def executor(self, node, records, now):
+    def executor(self, node: str, records: Records, now: Now) -> Engine:
         engine = super().executor(node, records, now)
         return engine if self._executor is None else self._executor(engine)
 
@@ -56,9 +76,9 @@ class Broken(RealEngines):
 class SendsBeforeItPersists(Wrapper):
     """Records are written one input later than they are acted on."""
 
-    late: tuple = ()
+    late: tuple[Effect, ...] = ()
 
-    def after(self, effects):
+    def after(self, effects: list[Effect]) -> list[Effect]:
         durable = [effect for effect in effects if isinstance(effect, Persist | Journal)]
         others = [effect for effect in effects if not isinstance(effect, Persist | Journal)]
         late, self.late = self.late, tuple(durable)
@@ -70,7 +90,7 @@ class CountsRunsInMemory(Wrapper):
 
     number = 500
 
-    def before(self, input):
+    def before(self, input: Input) -> Input:
         if isinstance(input, RunNumberTaken) and input.number:
             self.number += 1
             return attrs.evolve(input, number=self.number)
@@ -80,7 +100,7 @@ class CountsRunsInMemory(Wrapper):
 class KeepsNoAnswers(Wrapper):
     """Operations are not on disk: repeated after a crash, they are done again."""
 
-    def after(self, effects):
+    def after(self, effects: list[Effect]) -> list[Effect]:
         return [effect for effect in effects if not (isinstance(effect, Persist) and effect.table == OPERATION)]
 
 
@@ -89,7 +109,7 @@ class EveryTaskCounts(Wrapper):
 
     critical = True
 
-    def before(self, input):
+    def before(self, input: Input) -> Input:
         if isinstance(input, Expanded) and input.workflow is not None:
             roles = tuple(
                 attrs.evolve(role, critical=self.critical) if role.kind is RoleKind.TASK else role
@@ -110,7 +130,7 @@ class KillsWhatItFinds(Wrapper):
 
     first = True
 
-    def handle(self, input, now):
+    def handle(self, input: Input, now: Now) -> list[Effect]:
         effects = super().handle(input, now)
         if isinstance(input, Received) and isinstance(input.message, node.Announce) and self.engine.epoch > 1:
             names = tuple(held.status.task for held in input.message.tasks)
@@ -123,7 +143,7 @@ class KillsWhatItFinds(Wrapper):
 class RepeatsEveryCall(RealEngines):
     """All calls are taken for idempotent."""
 
-    def core(self, records, now, idempotent):
+    def core(self, records: Records, now: Now, idempotent: frozenset[str]) -> tuple[Engine, list[Effect]]:
         names = ("sim.Quick", "sim.Slow", "sim.Set", "sim.Fail", "sim.Never")
         return super().core(records, now, frozenset(names))
 
@@ -131,7 +151,7 @@ class RepeatsEveryCall(RealEngines):
 class NeverDoubts(RealEngines):
     """A node that is silent is shown as it was."""
 
-    def core(self, records, now, idempotent):
+    def core(self, records: Records, now: Now, idempotent: frozenset[str]) -> tuple[Engine, list[Effect]]:
         settings = CoreSettings(instance="sim", idempotent_calls=idempotent, suspect_s=1e9, lost_s=1e9)
         engine = CoreEngine(settings, records)
         return engine, engine.start(now)
@@ -140,14 +160,14 @@ class NeverDoubts(RealEngines):
 class AdoptsNothing(Wrapper):
     """An executor that forgets the tasks of its last life."""
 
-    def before(self, input):
+    def before(self, input: Input) -> Input:
         return Adopt() if isinstance(input, Adopt) else input
 
 
 class StartsTwice(Wrapper):
     """An executor that starts a task again when its launch is repeated."""
 
-    def handle(self, input, now):
+    def handle(self, input: Input, now: Now) -> list[Effect]:
         known = set(self.engine.tasks)
         effects = super().handle(input, now)
         if isinstance(input, Received) and isinstance(input.message, node.Launch):
@@ -161,8 +181,8 @@ class TellsTwice(Wrapper):
 
     count = 0
 
-    def after(self, effects):
-        changed = []
+    def after(self, effects: list[Effect]) -> list[Effect]:
+        changed: list[Effect] = []
         for effect in effects:
             if isinstance(effect, Send) and isinstance(effect.message, node.Transit):
                 self.count += 1
@@ -176,15 +196,15 @@ class TellsTwice(Wrapper):
 class Boasts(Wrapper):
     """A core that publishes an event that is nowhere on disk."""
 
-    def after(self, effects):
+    def after(self, effects: list[Effect]) -> list[Effect]:
         return [effect for effect in effects if not isinstance(effect, Journal) or effect.event.sequence % 7]
 
 
 class EndsNoRun(Wrapper):
     """The ends of runs are not written."""
 
-    def after(self, effects):
-        changed = []
+    def after(self, effects: list[Effect]) -> list[Effect]:
+        changed: list[Effect] = []
         for effect in effects:
             if isinstance(effect, Journal) and effect.event.kind == "run.end":
                 changed.append(Journal(attrs.evolve(effect.event, kind="run")))
@@ -195,7 +215,7 @@ class EndsNoRun(Wrapper):
         return changed
 
 
-MUTANTS = {
+MUTANTS: Mapping[str, tuple[Engines, set[str]]] = {
     "sends before it persists": (Broken(core=SendsBeforeItPersists), {"publish-before-commit"}),
     "counts runs in memory": (Broken(core=CountsRunsInMemory), {"run-number"}),
     "keeps no answers": (Broken(core=KeepsNoAnswers), {"same-answer", "liveness"}),
@@ -214,9 +234,9 @@ MUTANTS = {
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_broken_engine_is_found_within_200_seeds(name):
+def test_a_broken_engine_is_found_within_200_seeds(name: str) -> None:
     engines, wanted = MUTANTS[name]
-    found = set()
+    found: set[str] = set()
     for seed in range(SEEDS):
         outcome = play(seed, engines)
         found = {violation.rule for violation in outcome.violations}

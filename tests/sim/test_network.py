@@ -1,3 +1,6 @@
+from __future__ import annotations
+
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -18,12 +21,22 @@ def network() -> Network:
     return Network(agenda, History(agenda), Random(1))
 
 
+def noting(got: list[int]) -> Callable[[object], None]:
+    """Return what takes messages, and notes their numbers."""
+
+    def note(message: object) -> None:
+        assert isinstance(message, Inquire)
+        got.append(message.session)
+
+    return note
+
+
 def connect(network: Network, faults: Faults) -> tuple[Connection, list[int]]:
     got: list[int] = []
-    return Connection(network, NODE, faults, "a>b", lambda m: got.append(m.session)), got
+    return Connection(network, NODE, faults, "a>b", noting(got)), got
 
 
-def test_a_perfect_connection_delivers_everything_once_and_in_order(network):
+def test_a_perfect_connection_delivers_everything_once_and_in_order(network: Network) -> None:
     connection, got = connect(network, Faults(delay_s=(0.0, 0.1)))
 
     for n in range(200):
@@ -33,7 +46,7 @@ def test_a_perfect_connection_delivers_everything_once_and_in_order(network):
     assert got == list(range(200))
 
 
-def test_loss_loses_some_and_keeps_the_order_of_the_rest(network):
+def test_loss_loses_some_and_keeps_the_order_of_the_rest(network: Network) -> None:
     connection, got = connect(network, Faults(loss=0.3))
 
     for n in range(200):
@@ -45,7 +58,7 @@ def test_loss_loses_some_and_keeps_the_order_of_the_rest(network):
     assert network.traffic.lost == 200 - len(got)
 
 
-def test_duplicates_arrive_twice(network):
+def test_duplicates_arrive_twice(network: Network) -> None:
     connection, got = connect(network, Faults(duplicate=0.3))
 
     for n in range(200):
@@ -57,7 +70,7 @@ def test_duplicates_arrive_twice(network):
     assert len(got) == 200 + network.traffic.duplicated > 200
 
 
-def test_reordering_changes_the_order_and_loses_nothing(network):
+def test_reordering_changes_the_order_and_loses_nothing(network: Network) -> None:
     connection, got = connect(network, Faults(delay_s=(0.0, 0.1), reorder=0.5))
 
     for n in range(200):
@@ -69,7 +82,7 @@ def test_reordering_changes_the_order_and_loses_nothing(network):
     assert network.traffic.reordered > 0
 
 
-def test_late_messages_take_their_time(network):
+def test_late_messages_take_their_time(network: Network) -> None:
     connection, got = connect(network, Faults(late=1.0, late_s=(0.5, 0.6)))
 
     connection.send(message(1))
@@ -80,7 +93,7 @@ def test_late_messages_take_their_time(network):
     assert got == [1]
 
 
-def test_a_cut_loses_what_is_on_the_way_and_all_that_follows(network):
+def test_a_cut_loses_what_is_on_the_way_and_all_that_follows(network: Network) -> None:
     connection, got = connect(network, Faults())
 
     connection.send(message(1))
@@ -91,10 +104,10 @@ def test_a_cut_loses_what_is_on_the_way_and_all_that_follows(network):
     assert got == []
 
 
-def test_a_blocked_direction_is_silent_and_the_other_one_works(network):
+def test_a_blocked_direction_is_silent_and_the_other_one_works(network: Network) -> None:
     to_a: list[int] = []
     to_b: list[int] = []
-    pair = Pair(network, NODE, Faults(), "a", "b", lambda m: to_a.append(m.session), lambda m: to_b.append(m.session))
+    pair = Pair(network, NODE, Faults(), "a", "b", noting(to_a), noting(to_b))
     pair.block(to_a=True, to_b=False)
 
     pair.to_a.send(message(1))
@@ -109,7 +122,7 @@ def test_a_blocked_direction_is_silent_and_the_other_one_works(network):
     assert pair.open
 
 
-def test_messages_go_through_the_codec_unless_it_is_off(network):
+def test_messages_go_through_the_codec_unless_it_is_off(network: Network) -> None:
     given = message(7)
     arrived: list[object] = []
 
@@ -122,7 +135,7 @@ def test_messages_go_through_the_codec_unless_it_is_off(network):
     assert sorted(one is given for one in arrived) == [False, True]
 
 
-def test_healing_ends_all_faults(network):
+def test_healing_ends_all_faults(network: Network) -> None:
     network.node_faults.loss = network.task_faults.duplicate = network.client_faults.late = 1.0
 
     network.heal()
@@ -134,7 +147,7 @@ def test_healing_ends_all_faults(network):
     assert network.task_faults.duplicate == network.client_faults.late == 0.0
 
 
-def test_keepalives_are_not_worth_a_line(network):
+def test_keepalives_are_not_worth_a_line(network: Network) -> None:
     connection, _ = connect(network, Faults())
 
     connection.send(NodeKeepalive(session=1, sequence=1))

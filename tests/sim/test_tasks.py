@@ -1,6 +1,10 @@
 """Simulated tasks keep the rules of wire/task.py: one controller, exactly once, numbered truth."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -12,7 +16,7 @@ from libecs.sim.deeds import Effects
 from libecs.sim.programs import Process, Program
 from libecs.sim.tasks import ControlledTask
 from libecs.sim.voices import Voice
-from libecs.wire.node import Command, ExitCause, TaskSpec
+from libecs.wire.node import Command, Exit, ExitCause, TaskSpec
 from libecs.wire.task import (
     DeviceEventType,
     Happened,
@@ -32,27 +36,38 @@ from libecs.wire.task import (
 
 
 class Watcher:
-    def __init__(self):
+    def __init__(self) -> None:
         self.effects = Effects()
-        self.ends = []
-        self.metrics = []
+        self.metrics: list[Metric] = []
 
-    def began(self, process):
+    def began(self, process: Process) -> None:
         pass
 
-    def launch_failed(self, spec):
+    def launch_failed(self, spec: TaskSpec) -> None:
         pass
 
-    def changed(self, task):
+    def changed(self, task: ControlledTask) -> None:
         pass
 
-    def effect(self, task, id, event, run, arguments):
+    def effect(self, task: ControlledTask, id: str, event: str, run: str, arguments: Mapping[str, str]) -> None:
         self.effects.add(task.spec.task, id, event, run)
 
-    def told(self, task, metric):
+    def signaled(self, process: Process, number: int) -> None:
+        pass
+
+    def orphaned(self, process: Process) -> None:
+        pass
+
+    def attached(self, task: ControlledTask) -> None:
+        pass
+
+    def used(self, process: Process) -> None:
+        pass
+
+    def told(self, task: ControlledTask, metric: Metric) -> None:
         self.metrics.append(metric)
 
-    def ended(self, process):
+    def ended(self, process: Process) -> None:
         pass
 
 
@@ -71,10 +86,10 @@ def spec(mode: Mode) -> TaskSpec:
 class Bench:
     """One task and the peers that talk to it."""
 
-    def __init__(self, mode=Mode.DIRECT, **behaviour):
+    def __init__(self, mode: Mode = Mode.DIRECT, **behaviour: Any) -> None:
         self.agenda = Agenda()
         self.watcher = Watcher()
-        self.ends = []
+        self.ends: list[Exit] = []
         self.task = ControlledTask(
             spec(mode),
             100,
@@ -86,26 +101,40 @@ class Bench:
         )
         self.task.boot()
         self.run(0.1)
-        self.got: dict[str, list] = {}
+        self.got: dict[str, list[Any]] = {}
 
-    def run(self, seconds=1.0):
+    def run(self, seconds: float = 1.0) -> None:
         self.agenda.run_until(self.agenda.mono_s + seconds)
 
-    def join(self, peer="p", epoch=1, role=PeerRole.CONTROLLER, name=None, steal=False):
+    def join(
+        self,
+        peer: str = "p",
+        epoch: int = 1,
+        role: PeerRole = PeerRole.CONTROLLER,
+        name: str | None = None,
+        steal: bool = False,
+    ) -> list[Any]:
         self.got.setdefault(peer, [])
         self.task.connect(peer, self.got[peer].append)
         self.task.receive(peer, Hello(role=role, epoch=epoch, name=name or peer, steal=steal))
         return self.got[peer]
 
-    def tell(self, event, source, id="c1", peer="p", **arguments):
+    def tell(
+        self,
+        event: TaskEvent | DeviceEvent,
+        source: TaskState | DeviceState,
+        id: str = "c1",
+        peer: str = "p",
+        **arguments: str,
+    ) -> None:
         self.task.receive(peer, Transition(id=id, event=event, source=source, arguments=arguments))
 
 
-def results(messages):
+def results(messages: Iterable[object]) -> list[Result]:
     return [message for message in messages if isinstance(message, Result)]
 
 
-def test_nothing_is_answered_before_hello():
+def test_nothing_is_answered_before_hello() -> None:
     bench = Bench()
     bench.got["p"] = []
     bench.task.connect("p", bench.got["p"].append)
@@ -118,7 +147,7 @@ def test_nothing_is_answered_before_hello():
     assert bench.watcher.effects.counts == {}
 
 
-def test_a_transition_changes_the_state_once_and_is_answered_again_from_memory():
+def test_a_transition_changes_the_state_once_and_is_answered_again_from_memory() -> None:
     bench = Bench()
     got = bench.join()
 
@@ -133,7 +162,7 @@ def test_a_transition_changes_the_state_once_and_is_answered_again_from_memory()
     assert bench.watcher.effects.counts == {("t1", "c1"): 1}
 
 
-def test_a_command_repeated_while_it_goes_on_is_answered_once_when_it_ends():
+def test_a_command_repeated_while_it_goes_on_is_answered_once_when_it_ends() -> None:
     bench = Bench(step_s=(0.5, 0.5))
     got = bench.join()
 
@@ -147,7 +176,7 @@ def test_a_command_repeated_while_it_goes_on_is_answered_once_when_it_ends():
     assert bench.watcher.effects.counts == {("t1", "c1"): 1}
 
 
-def test_a_wrong_source_is_refused_and_changes_nothing():
+def test_a_wrong_source_is_refused_and_changes_nothing() -> None:
     bench = Bench()
     got = bench.join()
 
@@ -158,7 +187,7 @@ def test_a_wrong_source_is_refused_and_changes_nothing():
     assert bench.task.state == TaskState.STANDBY
 
 
-def test_another_command_is_refused_while_one_goes_on():
+def test_another_command_is_refused_while_one_goes_on() -> None:
     bench = Bench(step_s=(0.5, 0.5))
     got = bench.join()
 
@@ -169,7 +198,7 @@ def test_another_command_is_refused_while_one_goes_on():
     assert [(result.id, result.ok) for result in results(got)] == [("c2", False), ("c1", True)]
 
 
-def test_an_equal_epoch_conflicts_an_older_one_is_stale_a_higher_one_supersedes():
+def test_an_equal_epoch_conflicts_an_older_one_is_stale_a_higher_one_supersedes() -> None:
     bench = Bench()
     first = bench.join("p", epoch=2)
 
@@ -185,7 +214,7 @@ def test_an_equal_epoch_conflicts_an_older_one_is_stale_a_higher_one_supersedes(
     assert first[-1].reason is Refusal.NOT_CONTROLLER
 
 
-def test_an_equal_epoch_may_steal_and_the_same_name_may_come_again():
+def test_an_equal_epoch_may_steal_and_the_same_name_may_come_again() -> None:
     bench = Bench()
     bench.join("p", epoch=2)
 
@@ -196,7 +225,7 @@ def test_an_equal_epoch_may_steal_and_the_same_name_may_come_again():
     assert isinstance(thief[0], Welcome)
 
 
-def test_an_observer_sees_states_and_may_not_command():
+def test_an_observer_sees_states_and_may_not_command() -> None:
     bench = Bench()
     bench.join("p")
     observer = bench.join("o", role=PeerRole.OBSERVER)
@@ -208,7 +237,7 @@ def test_an_observer_sees_states_and_may_not_command():
     assert [type(m) for m in observer] == [Welcome, Refused, StateChanged]
 
 
-def test_only_the_last_sixteen_answers_are_kept():
+def test_only_the_last_sixteen_answers_are_kept() -> None:
     bench = Bench()
     got = bench.join()
     for n in range(17):
@@ -227,7 +256,7 @@ def test_only_the_last_sixteen_answers_are_kept():
     assert bench.task.run_number == 9
 
 
-def test_a_callback_error_leads_to_error():
+def test_a_callback_error_leads_to_error() -> None:
     bench = Bench(troubles=(Trouble(event="CONFIGURE", kind="error"),))
     got = bench.join()
 
@@ -240,7 +269,7 @@ def test_a_callback_error_leads_to_error():
 
 
 @pytest.mark.parametrize("kind", ["die_before", "die_during", "die_after"])
-def test_a_task_dies_around_a_transition(kind):
+def test_a_task_dies_around_a_transition(kind: str) -> None:
     bench = Bench(troubles=(Trouble(event="CONFIGURE", kind=kind, signal=11),))
     got = bench.join()
 
@@ -251,7 +280,7 @@ def test_a_task_dies_around_a_transition(kind):
     assert len(results(got)) == (kind == "die_after")
 
 
-def test_a_hanging_callback_answers_pings_and_a_frozen_process_does_not():
+def test_a_hanging_callback_answers_pings_and_a_frozen_process_does_not() -> None:
     hangs = Bench(troubles=(Trouble(event="CONFIGURE", kind="hang"),))
     frozen = Bench(troubles=(Trouble(event="CONFIGURE", kind="freeze"),))
     for bench in (hangs, frozen):
@@ -270,8 +299,8 @@ def test_a_hanging_callback_answers_pings_and_a_frozen_process_does_not():
     assert any(isinstance(m, Pong) for m in frozen.got["p"])
 
 
-def test_a_run_may_end_by_itself_by_death_or_by_an_error():
-    def started(**behaviour):
+def test_a_run_may_end_by_itself_by_death_or_by_an_error() -> None:
+    def started(**behaviour: Any) -> tuple[Bench, list[Any]]:
         bench = Bench(**behaviour)
         got = bench.join()
         bench.tell(TaskEvent.CONFIGURE, TaskState.STANDBY)
@@ -289,7 +318,7 @@ def test_a_run_may_end_by_itself_by_death_or_by_an_error():
     assert any(isinstance(m, Happened) and m.type is DeviceEventType.TASK_INTERNAL_ERROR for m in got)
 
 
-def test_exit_ends_the_process():
+def test_exit_ends_the_process() -> None:
     bench = Bench()
     bench.join()
 
@@ -300,7 +329,7 @@ def test_exit_ends_the_process():
     assert bench.task.told_to_end
 
 
-def test_a_device_passes_through_its_working_states():
+def test_a_device_passes_through_its_working_states() -> None:
     bench = Bench(Mode.FAIRMQ)
     got = bench.join()
     steps = (
@@ -323,7 +352,7 @@ def test_a_device_passes_through_its_working_states():
     assert [m.sequence for m in got if isinstance(m, StateChanged)] == [2, 3, 4, 5]
 
 
-def test_signals_end_a_task_unless_it_ignores_them():
+def test_signals_end_a_task_unless_it_ignores_them() -> None:
     polite, stubborn = Bench(), Bench(ignores_term=True)
     for bench in (polite, stubborn):
         bench.task.signal(15)
@@ -336,10 +365,11 @@ def test_signals_end_a_task_unless_it_ignores_them():
     assert [exit.signal for exit in stubborn.ends] == [9]
 
 
-def test_a_program_runs_and_ends():
-    agenda, ends = Agenda(), []
+def test_a_program_runs_and_ends() -> None:
+    agenda = Agenda()
+    ends: list[Exit] = []
 
-    def make(**behaviour):
+    def make(**behaviour: Any) -> Program:
         program = Program(
             spec(Mode.HOOK), 7, Behaviour(**behaviour), agenda, Random(1), lambda process, exit: ends.append(exit)
         )
@@ -360,7 +390,7 @@ def test_a_program_runs_and_ends():
 
 
 @pytest.mark.parametrize("mode", list(Mode))
-def test_behaviours_without_trouble_are_healthy_and_with_it_they_vary(mode):
+def test_behaviours_without_trouble_are_healthy_and_with_it_they_vary(mode: Mode) -> None:
     random = Random(1)
 
     assert all(make_behaviour(random, mode, trouble=0.0).healthy for _ in range(200))
@@ -369,7 +399,7 @@ def test_behaviours_without_trouble_are_healthy_and_with_it_they_vary(mode):
     assert len(troubled) > 100
 
 
-def test_reconfigure_changes_values_and_no_state():
+def test_reconfigure_changes_values_and_no_state() -> None:
     bench = Bench()
     got = bench.join()
     bench.tell(TaskEvent.CONFIGURE, TaskState.STANDBY, id="c1", rate="1", gain="2")
@@ -383,7 +413,7 @@ def test_reconfigure_changes_values_and_no_state():
     assert [result.ok for result in results(got)] == [True, True]
 
 
-def test_what_is_told_of_a_run_is_in_the_book_and_on_the_link():
+def test_what_is_told_of_a_run_is_in_the_book_and_on_the_link() -> None:
     bench = Bench(voice=Voice(every_s=0.2, names=2))
     got = bench.join()
     bench.tell(TaskEvent.CONFIGURE, TaskState.STANDBY, id="c1")
@@ -399,7 +429,7 @@ def test_what_is_told_of_a_run_is_in_the_book_and_on_the_link():
     assert not any(isinstance(message, Metric) for message in got[got.index(results(got)[-1]) :])
 
 
-def test_a_loop_that_stands_still_answers_and_does_not_get_on():
+def test_a_loop_that_stands_still_answers_and_does_not_get_on() -> None:
     bench = Bench(stuck_s=(0.5, 0.0))
     got = bench.join()
     bench.tell(TaskEvent.CONFIGURE, TaskState.STANDBY, id="c1")
@@ -415,7 +445,7 @@ def test_a_loop_that_stands_still_answers_and_does_not_get_on():
     assert len({pong.progress for pong in pongs}) == 1
 
 
-def test_a_thief_takes_a_task_of_the_same_epoch_and_gives_it_back():
+def test_a_thief_takes_a_task_of_the_same_epoch_and_gives_it_back() -> None:
     bench = Bench()
     owner = bench.join("owner", epoch=3)
     bench.join("thief", epoch=3, steal=True)
