@@ -10,6 +10,35 @@ from ecsd.coconut.output import Output, json_option, verb
 
 SHELLS = ("bash", "zsh", "fish")
 
+BETTER = (
+    # fish: a comma in a help is no end
+    ('string split ","', 'string split -m 1 ","'),
+    # bash: a name that ends with = waits for its value (fish knows that by itself)
+    ("COMPREPLY+=($value)", "COMPREPLY+=($value); [[ $value == *= ]] && compopt -o nospace"),
+    # zsh: what stands before the value of --option= stays
+    (
+        "    local -a response\n    (( ",
+        "    local -a response\n    local -a open\n    local -a open_shown\n"
+        "    [[ ${words[CURRENT]} == --*=* ]] && compset -P 1 '*='\n    (( ",
+    ),
+    # zsh: no blank behind a name that ends with =
+    (
+        '            if [[ "$descr" == "_" ]]; then\n',
+        '            if [[ "$key" == *= ]]; then\n'
+        '                open+=("$key")\n'
+        '                [[ "$descr" == "_" ]] && open_shown+=("$key") || open_shown+=("$key  -- $descr")\n'
+        '            elif [[ "$descr" == "_" ]]; then\n',
+    ),
+    (
+        '    if [ -n "$completions" ]; then\n',
+        '    if [ -n "$open" ]; then\n'
+        "        compadd -U -V unsorted -S '' -l -d open_shown -a open\n"
+        "    fi\n\n"
+        '    if [ -n "$completions" ]; then\n',
+    ),
+)
+"""What is changed in the scripts of click."""
+
 
 @click.command(
     help="""Print the script that makes a shell complete verbs, options, and names of environments, tasks, templates.
@@ -36,7 +65,6 @@ def completion(output: Output, shell: str | None) -> None:
     found = get_completion_class(chosen if chosen in SHELLS else "bash")
     assert found is not None
     text = found(coconut, {}, "coconut", "_COCONUT_COMPLETE").source()
-    text = text.replace('string split ","', 'string split -m 1 ","')  # click's, for fish: a comma in a help is no end
-    # A name that ends with = waits for its value (fish knows that by itself).
-    text = text.replace("COMPREPLY+=($value)", "COMPREPLY+=($value); [[ $value == *= ]] && compopt -o nospace")
+    for theirs, ours in BETTER:
+        text = text.replace(theirs, ours)
     output.document("completion", {"shell": chosen, "script": text}, [text])
