@@ -43,8 +43,12 @@ class Ran:
         return [checked(json.loads(line)) for line in self.out.splitlines()]
 
 
+Coconut = Callable[..., Ran]
+"""Takes the words of a command line, without `coconut`."""
+
+
 @pytest.fixture
-def coconut(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+def coconut(capsys: pytest.CaptureFixture[str]) -> Coconut:
     def run(*words: str) -> Ran:
         status = main(words)
         captured = capsys.readouterr()
@@ -71,9 +75,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def at_core(
-    cluster: Cluster, coconut: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Ran]]:
+def at_core(cluster: Cluster, coconut: Coconut, monkeypatch: pytest.MonkeyPatch) -> Iterator[Coconut]:
     """Run coconut against the cluster; afterwards it has no environments, no locks and no idle tasks."""
     chosen: Mapping[str, str] = cluster.variables()
     for name, value in chosen.items():
@@ -86,5 +88,5 @@ def at_core(
     _quiet(coconut, "task", "clean", "--json")
 
 
-def _quiet(coconut: Callable[..., Ran], *words: str) -> str:
+def _quiet(coconut: Coconut, *words: str) -> str:
     return coconut(*words).out

@@ -17,6 +17,9 @@ from collections.abc import Mapping
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\][^\x07]*\x07")
 COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7])[0-9;]*m")
 
+SHAPING = ("COLUMNS", "LINES", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""Variables that say how a terminal is; those of whoever runs the tests mean another one."""
+
 
 class Terminal:
     """Runs coconut, types, and remembers all that it writes."""
@@ -28,7 +31,7 @@ class Terminal:
         self._slave = slave
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ecsd.coconut.main", *words],
-            env={**variables, "TERM": "xterm-256color"},
+            env={name: value for name, value in variables.items() if name not in SHAPING} | {"TERM": "xterm-256color"},
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -44,8 +47,9 @@ class Terminal:
 
     @property
     def screen(self) -> list[str]:
-        """Lines of the last picture that was drawn from the top."""
-        frame = self.raw.rpartition("\x1b[H")[2]
+        """Lines of the last picture that was drawn from the top and is whole: the next one has begun."""
+        frames = self.raw.split("\x1b[H")
+        frame = frames[-2] if len(frames) > 2 else ""
         return [line.rstrip() for line in ESCAPE.sub("", frame).replace("\r", "").split("\n")]
 
     def mark(self) -> None:
@@ -62,6 +66,14 @@ class Terminal:
         while words not in self.text:
             assert time.monotonic() < end, f"{words!r} did not come; there was:\n{self.text[-3000:]}"
             self._read(0.1)
+
+    def wait_for_screen(self, words: str, timeout_s: float = 60.0) -> list[str]:
+        """Read until these words stand on the screen, which is drawn again and again; return it."""
+        end = time.monotonic() + timeout_s
+        while not any(words in line for line in self.screen):
+            assert time.monotonic() < end, f"{words!r} did not come; there was:\n{self.screen}"
+            self._read(0.1)
+        return self.screen
 
     def end(self, timeout_s: float = 60.0) -> int:
         """Read until it has ended; return the exit status."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.coconut.conftest import Coconut
+
 GOOD = "name: w\nroles:\n  - {name: r, task: {load: t}}\n"
 VERBS = ("show", "expand", "form")
 
@@ -31,7 +33,9 @@ def repository(tmp_path: Path) -> Path:
         ("x: !!python/object:os.system [id]\n", "E_TEMPLATE", "workflows/w.yaml:1:4", 4),
     ],
 )
-def test_a_template_that_cannot_be_read(coconut, repository, verb, text, code, place, caret) -> None:
+def test_a_template_that_cannot_be_read(
+    coconut: Coconut, repository: Path, verb: str, text: str, code: str, place: str, caret: int
+) -> None:
     (repository / "workflows" / "w.yaml").write_text(text)
 
     ran = coconut("template", verb, "w", "--repo", str(repository))
@@ -45,7 +49,7 @@ def test_a_template_that_cannot_be_read(coconut, repository, verb, text, code, p
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_bytes_that_are_no_text(coconut, repository, verb) -> None:
+def test_bytes_that_are_no_text(coconut: Coconut, repository: Path, verb: str) -> None:
     (repository / "workflows" / "w.yaml").write_bytes(b"name: w\nroles: \xff\n")
 
     ran = coconut("template", verb, "w", "--repo", str(repository))
@@ -54,7 +58,7 @@ def test_bytes_that_are_no_text(coconut, repository, verb) -> None:
     assert "UTF-8" in ran.err
 
 
-def test_what_only_expansion_finds(coconut, repository) -> None:
+def test_what_only_expansion_finds(coconut: Coconut, repository: Path) -> None:
     (repository / "workflows" / "w.yaml").write_text(GOOD.replace("load: t", "load: '{{ nobody }}'"))
 
     ran = coconut("template", "expand", "w", "--repo", str(repository))

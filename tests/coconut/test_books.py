@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,14 +36,17 @@ def test_books_that_agree() -> None:
     assert books.document()["ok"]
 
 
-def change(task: str, **fields: Any):
+Reports = list[dict[str, Any]]
+
+
+def change(task: str, **fields: Any) -> Callable[[Reports], None]:
     def apply(reports: list[dict[str, Any]]) -> None:
         next(one for one in reports if one["task"] == task)["sources"][SOURCE].update(fields)
 
     return apply
 
 
-def remove(task: str):
+def remove(task: str) -> Callable[[Reports], None]:
     return lambda reports: reports.remove(next(one for one in reports if one["task"] == task))
 
 
@@ -72,7 +77,7 @@ def foreign(reports: list[dict[str, Any]]) -> None:
         (foreign, "demo.n1.c.sink got 3 messages of another run"),
     ],
 )
-def test_books_that_differ(wrong, problem) -> None:
+def test_books_that_differ(wrong: Callable[[Reports], None], problem: str) -> None:
     reports = deepcopy(REPORTS)
     wrong(reports)
 
@@ -83,7 +88,7 @@ def test_books_that_differ(wrong, problem) -> None:
     assert "PROBLEMS" in books.line()
 
 
-def test_reports_of_one_run_are_read(tmp_path) -> None:
+def test_reports_of_one_run_are_read(tmp_path: Path) -> None:
     for name in ("a-run1.json", "b-run1.json", "a-run11.json", "a-run1.json.tmp"):
         (tmp_path / name).write_text(json.dumps({"task": name}))
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from tests.coconut.conftest import Coconut
 
 KEY = "x" * 40
 
 
 @pytest.fixture
-def key_file(tmp_path):
+def key_file(tmp_path: Path) -> str:
     path = tmp_path / "my.key"
     path.write_text("secret")
     return str(path)
 
 
-def test_contexts_are_added_listed_used_shown_removed(coconut, key_file) -> None:
+def test_contexts_are_added_listed_used_shown_removed(coconut: Coconut, key_file: str) -> None:
     first = coconut("context", "add", "p2", "tcp://head:47102", "--core-key", KEY, "--key", key_file, "--json").document
     coconut("context", "add", "lab", "tcp://127.0.0.1:47102")
     listed = coconut("context", "list", "--json").document["contexts"]
@@ -30,7 +34,7 @@ def test_contexts_are_added_listed_used_shown_removed(coconut, key_file) -> None
     assert coconut("context", "list", "-o", "name").out == "p2\n"
 
 
-def test_variable_wins_over_the_file(coconut, monkeypatch) -> None:
+def test_variable_wins_over_the_file(coconut: Coconut, monkeypatch: pytest.MonkeyPatch) -> None:
     coconut("context", "add", "a", "tcp://a:1")
     coconut("context", "add", "b", "tcp://b:1")
     monkeypatch.setenv("ECS_CONTEXT", "b")
@@ -52,7 +56,7 @@ def test_variable_wins_over_the_file(coconut, monkeypatch) -> None:
         (("add", "a b", "tcp://head:1"), 2, "no name for a context"),
     ],
 )
-def test_mistakes(coconut, words, status, text) -> None:
+def test_mistakes(coconut: Coconut, words: tuple[str, ...], status: int, text: str) -> None:
     coconut("context", "add", "p2", "tcp://head:47102")
 
     ran = coconut("context", *words)
@@ -61,7 +65,7 @@ def test_mistakes(coconut, words, status, text) -> None:
     assert text in ran.err
 
 
-def test_without_contexts_the_list_says_how_to_get_one(coconut) -> None:
+def test_without_contexts_the_list_says_how_to_get_one(coconut: Coconut) -> None:
     ran = coconut("context", "list")
 
     assert ran.out.split() == ["current", "context", "endpoint"]
@@ -69,7 +73,7 @@ def test_without_contexts_the_list_says_how_to_get_one(coconut) -> None:
     assert coconut("context", "show").status == 3
 
 
-def test_no_core_is_exit_3_and_names_three_ways(coconut) -> None:
+def test_no_core_is_exit_3_and_names_three_ways(coconut: Coconut) -> None:
     ran = coconut("environment", "list")
 
     assert ran.status == 3

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import click
 import pytest
+from fieldkit.cluster import Cluster
 
 from ecsd.coconut.lazy import LazyGroup
 from ecsd.coconut.main import coconut as command
+from tests.coconut.conftest import Coconut
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 DEMO = """
 name: demo
@@ -137,7 +139,7 @@ def test_there_are_enough() -> None:
 
 
 @pytest.mark.parametrize("example", ALL)
-def test_example_parses(example) -> None:
+def test_example_parses(example: str) -> None:
     words = shlex.split(example.partition(" > ")[0])[1:]
     group: click.Command = command
     parent = None
@@ -150,7 +152,9 @@ def test_example_parses(example) -> None:
     group.make_context(group.name, words, parent=parent)
 
 
-def test_examples_that_need_a_core_work_on_one(at_core, cluster, tmp_path, monkeypatch) -> None:
+def test_examples_that_need_a_core_work_on_one(
+    at_core: Coconut, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     repository = Path(cluster.repository)
     (repository / "workflows" / "demo.yaml").write_text(DEMO)
     worker = (repository / "tasks" / "recorder.yaml").read_text().replace("name: recorder", "name: worker")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.coconut.conftest import Coconut
+
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real" / "control-workflows"
 WORKFLOW = """\
 name: !public w
@@ -35,7 +37,7 @@ def repository(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def test_form_is_a_table_for_each_panel(coconut, repository) -> None:
+def test_form_is_a_table_for_each_panel(coconut: Coconut, repository: str) -> None:
     ran = coconut("template", "form", "w", "--repo", repository)
 
     assert (ran.status, ran.err) == (0, "")
@@ -52,13 +54,13 @@ def test_form_is_a_table_for_each_panel(coconut, repository) -> None:
     )
 
 
-def test_form_of_a_template_without_public_variables(coconut, repository) -> None:
+def test_form_of_a_template_without_public_variables(coconut: Coconut, repository: str) -> None:
     ran = coconut("template", "form", "bare", "--repo", repository)
 
     assert ran.out == "bare\n  asks for nothing: no variable of its templates is !public\n"
 
 
-def test_form_in_json(coconut, repository) -> None:
+def test_form_in_json(coconut: Coconut, repository: str) -> None:
     document = coconut("template", "form", "w", "--repo", repository, "--json").document
 
     assert document["schema"] == "ecs/template-form/1"
@@ -68,7 +70,7 @@ def test_form_in_json(coconut, repository) -> None:
     assert (document["complete"], document["findings"]) == (True, [])
 
 
-def test_the_installations_variables_are_marked(coconut, repository, tmp_path) -> None:
+def test_the_installations_variables_are_marked(coconut: Coconut, repository: str, tmp_path: Path) -> None:
     (tmp_path / "kv.yaml").write_text("o2: {runtime: {aliecs: {vars: {mode: b}}}}\n")
 
     ran = coconut("template", "form", "w", "--repo", repository, "--kv", str(tmp_path / "kv.yaml"))
@@ -76,7 +78,7 @@ def test_the_installations_variables_are_marked(coconut, repository, tmp_path) -
     assert "  mode  b*  " in ran.out
 
 
-def test_values_that_fit(coconut, repository) -> None:
+def test_values_that_fit(coconut: Coconut, repository: str) -> None:
     words = ("template", "form", "w", "--repo", repository, "--check", "-e", "on=true,read=1")
 
     assert (coconut(*words).status, coconut(*words).out) == (0, "2 values fit the form of w\n")
@@ -85,7 +87,7 @@ def test_values_that_fit(coconut, repository) -> None:
     assert (document["schema"], document["ok"], document["findings"]) == ("ecs/template-check/1", True, [])
 
 
-def test_values_that_do_not_fit_end_with_9(coconut, repository) -> None:
+def test_values_that_do_not_fit_end_with_9(coconut: Coconut, repository: str) -> None:
     words = ("template", "form", "w", "--repo", repository, "--check", "-e", "on=yes,mood=b")
 
     ran = coconut(*words)
@@ -102,14 +104,14 @@ def test_values_that_do_not_fit_end_with_9(coconut, repository) -> None:
     ]
 
 
-def test_values_without_check_are_a_mistake(coconut, repository) -> None:
+def test_values_without_check_are_a_mistake(coconut: Coconut, repository: str) -> None:
     ran = coconut("template", "form", "w", "--repo", repository, "-e", "on=true")
 
     assert ran.status == 2
     assert "add --check" in ran.err
 
 
-def test_a_wrong_condition_ends_with_9_and_a_caret(coconut, repository, tmp_path) -> None:
+def test_a_wrong_condition_ends_with_9_and_a_caret(coconut: Coconut, repository: str, tmp_path: Path) -> None:
     (tmp_path / "workflows" / "w.yaml").write_text(WORKFLOW.replace("===", "="))
 
     ran = coconut("template", "form", "w", "--repo", repository)
@@ -124,7 +126,7 @@ def test_a_wrong_condition_ends_with_9_and_a_caret(coconut, repository, tmp_path
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real templates are not here")
-def test_the_form_of_production(coconut) -> None:
+def test_the_form_of_production(coconut: Coconut) -> None:
     ran = coconut("template", "form", "readout-dataflow", "--repo", str(REAL))
     document = coconut("template", "form", "readout-dataflow", "--repo", str(REAL), "--json").document
 

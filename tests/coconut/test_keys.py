@@ -12,6 +12,7 @@ from libecs.engine.effects import Audit
 from libecs.io.audit import AuditLog, chain_files
 from libecs.io.keys import KeyPair, read_key_file, write_key_file
 from libecs.io.token import Invitation
+from tests.coconut.conftest import Coconut
 
 CORE = KeyPair.new()
 
@@ -39,14 +40,14 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "core"
 
 
-def test_a_token_that_is_none_is_invalid(coconut) -> None:
+def test_a_token_that_is_none_is_invalid(coconut: Coconut) -> None:
     ran = coconut("login", "hello")
 
     assert ran.status == 9
     assert "no token" in ran.err
 
 
-def test_the_token_of_a_node_is_for_its_executor(coconut) -> None:
+def test_the_token_of_a_node_is_for_its_executor(coconut: Coconut) -> None:
     ran = coconut("login", token(Role.NODE))
 
     assert ran.status == 2
@@ -54,20 +55,20 @@ def test_the_token_of_a_node_is_for_its_executor(coconut) -> None:
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", ""])
-def test_the_name_of_a_context_leads_nowhere_else(coconut, home: Path, name: str) -> None:
+def test_the_name_of_a_context_leads_nowhere_else(coconut: Coconut, home: Path, name: str) -> None:
     ran = coconut("login", token(Role.VIEWER), "--context", name)
 
     assert ran.status in (6, 9)
     assert not list(home.glob("config/evil*"))
 
 
-def test_a_token_may_come_by_the_input(coconut, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_may_come_by_the_input(coconut: Coconut, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(token(Role.VIEWER) + "\n"))
 
     assert coconut("login", "-", "--context", "p2").status == 6  # nobody answers there
 
 
-def test_a_lobby_that_is_closed_is_told(coconut, home: Path) -> None:
+def test_a_lobby_that_is_closed_is_told(coconut: Coconut, home: Path) -> None:
     ran = coconut("login", token(Role.VIEWER), "--context", "p2")
 
     assert ran.status == 6
@@ -75,7 +76,7 @@ def test_a_lobby_that_is_closed_is_told(coconut, home: Path) -> None:
     assert not (home / "config" / "ecs" / "contexts.toml").exists()
 
 
-def test_there_is_no_key_to_rotate_at_a_core_without_keys(coconut, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_no_key_to_rotate_at_a_core_without_keys(coconut: Coconut, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECS_CORE", "tcp://127.0.0.1:1")
 
     ran = coconut("key", "rotate")
@@ -84,7 +85,7 @@ def test_there_is_no_key_to_rotate_at_a_core_without_keys(coconut, monkeypatch: 
     assert "--insecure" in ran.err
 
 
-def test_a_key_that_is_not_there_is_not_rotated(coconut, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_is_not_there_is_not_rotated(coconut: Coconut, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECS_CORE", "tcp://127.0.0.1:1")
     monkeypatch.setenv("ECS_CORE_KEY", CORE.public)
     monkeypatch.setenv("ECS_KEY_FILE", str(home / "nothing.key"))
@@ -95,7 +96,9 @@ def test_a_key_that_is_not_there_is_not_rotated(coconut, home: Path, monkeypatch
     assert "coconut login" in ran.err
 
 
-def test_a_rotation_that_reaches_nobody_keeps_the_key(coconut, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rotation_that_reaches_nobody_keeps_the_key(
+    coconut: Coconut, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pair = KeyPair.new()
     write_key_file(home / "my.key", pair)
     monkeypatch.setenv("ECS_CORE", "tcp://127.0.0.1:1")
@@ -107,7 +110,7 @@ def test_a_rotation_that_reaches_nobody_keeps_the_key(coconut, home: Path, monke
     assert read_key_file(home / "my.key") == pair
 
 
-def test_a_chain_in_order_is_told_with_its_last_hash(coconut, state: Path) -> None:
+def test_a_chain_in_order_is_told_with_its_last_hash(coconut: Coconut, state: Path) -> None:
     ran = coconut("audit", "verify", "--state", str(state), "--json")
 
     assert ran.status == 0
@@ -115,7 +118,7 @@ def test_a_chain_in_order_is_told_with_its_last_hash(coconut, state: Path) -> No
     assert "3 lines in order" in coconut("audit", "verify", "--state", str(state)).out
 
 
-def test_a_line_that_was_edited_is_named_and_is_an_error(coconut, state: Path) -> None:
+def test_a_line_that_was_edited_is_named_and_is_an_error(coconut: Coconut, state: Path) -> None:
     (path,) = chain_files(state / "audit")
     path.write_bytes(path.read_bytes().replace(b"bob", b"eve"))
 
@@ -126,7 +129,7 @@ def test_a_line_that_was_edited_is_named_and_is_an_error(coconut, state: Path) -
     assert "E_AUDIT" in ran.err
 
 
-def test_files_are_verified_by_themselves(coconut, state: Path) -> None:
+def test_files_are_verified_by_themselves(coconut: Coconut, state: Path) -> None:
     (path,) = chain_files(state / "audit")
     (state / "part.jsonl").write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
 
@@ -135,11 +138,11 @@ def test_files_are_verified_by_themselves(coconut, state: Path) -> None:
     assert coconut("audit", "verify", str(state / "nothing")).status == 9
 
 
-def test_no_audit_log_is_not_found(coconut, home: Path) -> None:
+def test_no_audit_log_is_not_found(coconut: Coconut, home: Path) -> None:
     assert coconut("audit", "verify", "--state", str(home)).status == 3
 
 
-def test_the_tail_shows_who_did_what_without_control_characters(coconut, state: Path) -> None:
+def test_the_tail_shows_who_did_what_without_control_characters(coconut: Coconut, state: Path) -> None:
     ran = coconut("audit", "tail", "-n", "2", "--state", str(state))
 
     assert ran.status == 0
@@ -153,7 +156,7 @@ def test_the_tail_shows_who_did_what_without_control_characters(coconut, state: 
     assert [line["who"] for line in document["lines"]] == ["alice", "bob", "carol"]
 
 
-def test_verify_says_where_a_chain_begins_whose_old_files_were_removed(coconut, tmp_path: Path) -> None:
+def test_verify_says_where_a_chain_begins_whose_old_files_were_removed(coconut: Coconut, tmp_path: Path) -> None:
     day_ms = 86_400_000
     log = AuditLog(tmp_path / "core" / "audit", keep_days=100)
     for day in range(1, 400, 10):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.coconut.conftest import Coconut
+
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real"
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo"
 
@@ -24,7 +26,7 @@ def write(folder: Path, name: str, text: str) -> None:
     (folder / f"{name}.yaml").write_text(text)
 
 
-def test_findings_have_place_code_and_what_to_do(coconut, repository) -> None:
+def test_findings_have_place_code_and_what_to_do(coconut: Coconut, repository: Path) -> None:
     ran = coconut("template", "lint", "--repo", str(repository))
 
     assert (ran.status, ran.err) == (0, "")
@@ -37,12 +39,12 @@ def test_findings_have_place_code_and_what_to_do(coconut, repository) -> None:
     )
 
 
-def test_hints_can_be_left_out_and_warnings_can_count(coconut, repository) -> None:
+def test_hints_can_be_left_out_and_warnings_can_count(coconut: Coconut, repository: Path) -> None:
     assert "never-enabled" not in coconut("template", "lint", "--repo", str(repository), "--no-hints").out
     assert coconut("template", "lint", "--repo", str(repository), "--strict").status == 9
 
 
-def test_names_choose_workflows_with_what_belongs_to_them(coconut, repository) -> None:
+def test_names_choose_workflows_with_what_belongs_to_them(coconut: Coconut, repository: Path) -> None:
     assert coconut("template", "lint", "sub", "--repo", str(repository), "--json").document["templates"] == 2
     assert coconut("template", "lint", "sub", "--repo", str(repository), "--strict").status == 0
     ran = coconut("template", "lint", "sbu", "--repo", str(repository))
@@ -50,7 +52,7 @@ def test_names_choose_workflows_with_what_belongs_to_them(coconut, repository) -
     assert "did you mean sub?" in ran.err
 
 
-def test_variable_that_a_task_of_an_expression_reads_is_used(coconut, repository) -> None:
+def test_variable_that_a_task_of_an_expression_reads_is_used(coconut: Coconut, repository: Path) -> None:
     write(
         repository,
         "workflows/w2",
@@ -64,7 +66,7 @@ def test_variable_that_a_task_of_an_expression_reads_is_used(coconut, repository
     assert "'rate'" not in ran.out
 
 
-def test_errors_end_with_9_and_all_templates_are_looked_at(coconut, repository) -> None:
+def test_errors_end_with_9_and_all_templates_are_looked_at(coconut: Coconut, repository: Path) -> None:
     write(repository, "workflows/bad", "name: bad\nroles: [{name: a, name: b}]\n")
     write(
         repository, "workflows/link", "name: link\nroles: [{name: a, include: lost}, {name: b, task: {load: lost}}]\n"
@@ -90,7 +92,7 @@ def test_errors_end_with_9_and_all_templates_are_looked_at(coconut, repository) 
     assert document["findings"][2]["hint"] == "keep one of them"
 
 
-def test_the_demo_has_nothing_but_hints(coconut) -> None:
+def test_the_demo_has_nothing_but_hints(coconut: Coconut) -> None:
     document = coconut("template", "lint", "--repo", str(DEMO), "--strict", "--json").document
 
     assert (document["ok"], document["errors"], document["warnings"]) == (True, 0, 0)
@@ -98,7 +100,7 @@ def test_the_demo_has_nothing_but_hints(coconut) -> None:
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real templates are not here")
 @pytest.mark.parametrize("repository", ["control-workflows", "control-workflows-2022"])
-def test_production_has_no_errors(coconut, repository) -> None:
+def test_production_has_no_errors(coconut: Coconut, repository: str) -> None:
     ran = coconut("template", "lint", "--repo", str(REAL / repository), "--json")
 
     assert ran.status == 0

@@ -6,16 +6,20 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fieldkit import recorder
 from fieldkit.repository import write_repository
 
-pytestmark = pytest.mark.timeout(180)
+from tests.coconut.conftest import Coconut, Ran
+
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def local(coconut, tmp_path, monkeypatch):
+def local(coconut: Coconut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Coconut]:
     """Run coconut with a state folder of its own; at the end nothing of it is left."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
@@ -23,7 +27,7 @@ def local(coconut, tmp_path, monkeypatch):
     repository = write_repository(tmp_path / "repository", recorder.build())
     where = ("--local", "--state", str(tmp_path / "lab"))
 
-    def run(*words: str):
+    def run(*words: str) -> Ran:
         more = ("--repo", str(repository)) if words[:2] == ("environment", "create") else ()
         return coconut(*words, *where, *more)
 
@@ -35,7 +39,7 @@ def local(coconut, tmp_path, monkeypatch):
     shutil.rmtree(f"/tmp/ecs-{os.geteuid()}-{digest}", ignore_errors=True)  # sockets lie where paths are short
 
 
-def test_an_environment_lives_on_between_commands(local, coconut, tmp_path) -> None:
+def test_an_environment_lives_on_between_commands(local: Coconut, coconut: Coconut, tmp_path: Path) -> None:
     created = local("environment", "create", "field", "--name", "f", "-e", "each=1", "-q", "--json").document
     before = local("environment", "show", "f", "--json").document
     started = local("environment", "control", "f", "START", "-q", "--json").document
@@ -55,7 +59,7 @@ def test_an_environment_lives_on_between_commands(local, coconut, tmp_path) -> N
     assert local("task", "clean", "--json").document["tasks"][0]["task"] == idle[0]["task"]
 
 
-def test_nodes_and_repository_are_remembered(local, tmp_path) -> None:
+def test_nodes_and_repository_are_remembered(local: Coconut, tmp_path: Path) -> None:
     local("environment", "create", "field", "--name", "f", "-e", "each=1", "-q")
 
     nodes = local("node", "list", "--json").document["nodes"]
@@ -67,7 +71,7 @@ def test_nodes_and_repository_are_remembered(local, tmp_path) -> None:
     assert known["repo"] == str(tmp_path / "repository")
 
 
-def test_damaged_memory_is_said(local, tmp_path) -> None:
+def test_damaged_memory_is_said(local: Coconut, tmp_path: Path) -> None:
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab" / "coconut.json").write_text("{")
 
@@ -78,14 +82,14 @@ def test_damaged_memory_is_said(local, tmp_path) -> None:
     (tmp_path / "lab" / "coconut.json").unlink()
 
 
-def test_dry_run_launches_nothing_and_makes_no_folder(local, tmp_path) -> None:
+def test_dry_run_launches_nothing_and_makes_no_folder(local: Coconut, tmp_path: Path) -> None:
     ran = local("environment", "create", "field", "--dry-run", "--json")
 
     assert ran.document["ok"]
     assert not (tmp_path / "lab").exists()
 
 
-def test_follow_after_no_wait(local) -> None:
+def test_follow_after_no_wait(local: Coconut) -> None:
     begun = local("environment", "create", "single", "-q", "--no-wait", "--json").document
 
     ended = local("operation", "follow", begun["operation"], "-q", "--json")

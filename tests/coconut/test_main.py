@@ -6,6 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -14,6 +17,7 @@ from ecsd.coconut import main as entry
 from ecsd.coconut import output
 from ecsd.coconut.lazy import LazyGroup
 from libecs import errors
+from tests.coconut.conftest import Coconut
 
 
 def verbs(group: LazyGroup, *path: str) -> list[tuple[str, ...]]:
@@ -29,7 +33,7 @@ def verbs(group: LazyGroup, *path: str) -> list[tuple[str, ...]]:
 ALL = verbs(entry.coconut)
 
 
-def test_help_names_every_verb_and_exit_code(coconut) -> None:
+def test_help_names_every_verb_and_exit_code(coconut: Coconut) -> None:
     ran = coconut("--help")
 
     assert ran.status == 0
@@ -38,13 +42,13 @@ def test_help_names_every_verb_and_exit_code(coconut) -> None:
     assert ran.out.index("Examples") < ran.out.index("Verbs")
 
 
-def test_no_arguments_give_help(coconut) -> None:
+def test_no_arguments_give_help(coconut: Coconut) -> None:
     assert coconut().out == coconut("--help").out
     assert coconut("template").status == 0
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
-def test_every_verb_has_examples_first_and_json(coconut, words) -> None:
+def test_every_verb_has_examples_first_and_json(coconut: Coconut, words: tuple[str, ...]) -> None:
     ran = coconut(*words, "--help")
 
     examples = re.findall(rf"^\s+coconut {' '.join(words)}\b.*$", ran.out, re.MULTILINE)
@@ -65,11 +69,11 @@ def test_help_imports_no_verb() -> None:
     assert done.stderr.strip() == "[]"
 
 
-def test_version(coconut) -> None:
+def test_version(coconut: Coconut) -> None:
     assert coconut("--version").out.startswith("coconut ")
 
 
-def test_about_tells_versions_and_places(coconut, monkeypatch, tmp_path) -> None:
+def test_about_tells_versions_and_places(coconut: Coconut, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 
@@ -81,7 +85,7 @@ def test_about_tells_versions_and_places(coconut, monkeypatch, tmp_path) -> None
     assert f"run counter:  {tmp_path}" in coconut("about").out
 
 
-def test_unknown_verb_is_a_usage_error_that_says_what_was_meant(coconut) -> None:
+def test_unknown_verb_is_a_usage_error_that_says_what_was_meant(coconut: Coconut) -> None:
     ran = coconut("templte")
 
     assert ran.status == 2
@@ -98,14 +102,14 @@ def test_unknown_verb_is_a_usage_error_that_says_what_was_meant(coconut) -> None
         ("--verson", "Did you mean '--version'?"),
     ],
 )
-def test_options_of_verbs_before_the_verb_are_told_where_they_go(coconut, line, words) -> None:
+def test_options_of_verbs_before_the_verb_are_told_where_they_go(coconut: Coconut, line: str, words: str) -> None:
     ran = coconut(*line.split())
 
     assert ran.status == 2
     assert words in ran.err
 
 
-def test_usage_error_with_json_is_a_document(coconut) -> None:
+def test_usage_error_with_json_is_a_document(coconut: Coconut) -> None:
     ran = coconut("template", "lost", "--json")
 
     assert ran.status == 2
@@ -113,12 +117,12 @@ def test_usage_error_with_json_is_a_document(coconut) -> None:
     assert ran.err == ""
 
 
-def test_aliases_lead_to_the_same_verb(coconut) -> None:
+def test_aliases_lead_to_the_same_verb(coconut: Coconut) -> None:
     assert coconut("env", "p", "--help").out.replace(" e ", " ").count("--repo") > 0
     assert coconut("templ", "ls", "--help").status == 0
 
 
-def verb_that(error: BaseException):
+def verb_that(error: BaseException) -> Callable[..., Any]:
     @output.verb
     def run(output: output.Output) -> None:
         raise error
@@ -142,7 +146,7 @@ TREE = [
 
 
 @pytest.mark.parametrize("error", TREE, ids=lambda error: error.code)
-def test_error_leaves_with_its_code_and_exit_status(error, capsys) -> None:
+def test_error_leaves_with_its_code_and_exit_status(error: errors.EcsError, capsys: pytest.CaptureFixture[str]) -> None:
     status = verb_that(error)(as_json=False)
     captured = capsys.readouterr()
 
@@ -154,7 +158,7 @@ def test_error_leaves_with_its_code_and_exit_status(error, capsys) -> None:
 
 
 @pytest.mark.parametrize("error", TREE, ids=lambda error: error.code)
-def test_error_with_json_is_one_document_on_stdout(error, capsys) -> None:
+def test_error_with_json_is_one_document_on_stdout(error: errors.EcsError, capsys: pytest.CaptureFixture[str]) -> None:
     status = verb_that(error)(as_json=True)
     captured = capsys.readouterr()
 
@@ -165,7 +169,7 @@ def test_error_with_json_is_one_document_on_stdout(error, capsys) -> None:
     assert document.get("hint", "") == error.hint
 
 
-def test_details_of_errors_are_fields(capsys) -> None:
+def test_details_of_errors_are_fields(capsys: pytest.CaptureFixture[str]) -> None:
     documents = {}
     for error in TREE:
         verb_that(error)(as_json=True)
@@ -178,15 +182,17 @@ def test_details_of_errors_are_fields(capsys) -> None:
     assert documents["E_MISSING"]["keys"] == ["o2/x"]
 
 
-def test_ctrl_c_is_130(capsys) -> None:
+def test_ctrl_c_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert verb_that(KeyboardInterrupt())(as_json=False) == 130
     assert capsys.readouterr().err == "interrupted\n"
     assert verb_that(KeyboardInterrupt())(as_json=True) == 130
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "E_INTERRUPTED"
 
 
-def test_ctrl_c_while_the_line_is_read_is_130(monkeypatch, capsys) -> None:
-    def interrupt(*args, **options) -> None:
+def test_ctrl_c_while_the_line_is_read_is_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(entry.coconut, "main", interrupt)
@@ -211,7 +217,9 @@ def test_output_that_nobody_reads_is_no_failure() -> None:
         ({"TERM": "xterm"}, {"quiet": True}, False),
     ],
 )
-def test_screen_moves_only_where_it_can(environment, options, live, monkeypatch) -> None:
+def test_screen_moves_only_where_it_can(
+    environment: dict[str, str], options: dict[str, Any], live: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -219,7 +227,7 @@ def test_screen_moves_only_where_it_can(environment, options, live, monkeypatch)
     assert output.Output(**{"as_json": False, **options}).live is live
 
 
-def test_no_color_is_obeyed(monkeypatch) -> None:
+def test_no_color_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -72,12 +72,12 @@ def test_the_end_of_an_operation_on_no_environment_has_no_state() -> None:
         ("a\rb\x08c\x9bd\u202ee\0", "a\ufffdb\ufffdc\ufffdd\ufffde\ufffd", "a\ufffdb\ufffdc\ufffdd\ufffde\ufffd"),
     ],
 )
-def test_what_others_wrote_commands_no_terminal(text, lines, one_line) -> None:
+def test_what_others_wrote_commands_no_terminal(text: str, lines: str, one_line: str) -> None:
     assert harmless(text) == lines
     assert harmless(text, one_line=True) == one_line
 
 
-def test_whatever_is_printed_for_people_is_harmless(capsys) -> None:
+def test_whatever_is_printed_for_people_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
     output = Output(as_json=False)
     output.document("x", {}, ["a\x1b[31mb"])
     output.line("x", {}, "c\x1b]0;t\x07d")

@@ -35,24 +35,25 @@ def demo(project: Path) -> Workflow:
 
 
 def offer(name: str) -> NodeOffer:
-    return offer_of(NodeDescription(name=name, attributes={"machine_id": name}))
+    made: NodeOffer = offer_of(NodeDescription(name=name, attributes={"machine_id": name}))
+    return made
 
 
 def text_of(plan: EnvironmentPlan) -> str:
     return "\n".join(plan_lines(plan.document()))
 
 
-def test_demo_is_at_least_three_nodes_and_twelve_tasks_half_c_half_python(demo) -> None:
+def test_demo_is_at_least_three_nodes_and_twelve_tasks_half_c_half_python(demo: Workflow) -> None:
     tasks = [role for role in demo.roles if role.task is not None]
     constraints = {constraint.value for role in tasks for constraint in role.constraints}
-    in_c = [role for role in tasks if role.task.class_name.endswith("-c")]
+    in_c = [role for role in tasks if role.task is not None and role.task.class_name.endswith("-c")]
 
     assert len(constraints) >= 3
     assert len(tasks) >= 12
     assert len(in_c) * 2 == len(tasks)
 
 
-def test_plan_says_who_runs_where_and_why_and_every_step(demo) -> None:
+def test_plan_says_who_runs_where_and_why_and_every_step(demo: Workflow) -> None:
     plan = make_plan(demo, [offer(f"node{n}") for n in (1, 2, 3)], fixed_ports=())
     text = text_of(plan)
 
@@ -66,7 +67,7 @@ def test_plan_says_who_runs_where_and_why_and_every_step(demo) -> None:
     assert text.endswith("The plan works; nothing was launched.")
 
 
-def test_document_holds_tree_placement_and_transitions(demo) -> None:
+def test_document_holds_tree_placement_and_transitions(demo: Workflow) -> None:
     document = make_plan(demo, [offer(f"node{n}") for n in (1, 2, 3)], []).document()
 
     assert document["ok"]
@@ -77,7 +78,7 @@ def test_document_holds_tree_placement_and_transitions(demo) -> None:
     ]  # fmt: skip
 
 
-def test_unplaceable_tasks_are_named_and_the_others_still_placed(demo) -> None:
+def test_unplaceable_tasks_are_named_and_the_others_still_placed(demo: Workflow) -> None:
     plan = make_plan(demo, [offer("node1"), offer("node2")], ["the key o2/x"])
     text = text_of(plan)
 

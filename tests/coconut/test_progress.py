@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+from typing import cast
 
 import attrs
+import pytest
 from rich.console import Console
 
 from ecsd.coconut.chronicle import Chronicle
 from ecsd.coconut.livetree import TreeView, figure, head, tree_lines
 from ecsd.coconut.output import Output
 from ecsd.coconut.progress import LineView, Telemetry, follow, make_view
+from libecs.client.ecs import AsyncEcs
 from libecs.client.logs import Line
 from libecs.client.reader import Reader
 from libecs.fsm import EnvState, Status, TaskState
@@ -75,6 +78,17 @@ class FakeEcs:
         return INFO
 
 
+def terminal(screen: io.StringIO, width: int = 100) -> Console:
+    """One that moves, whatever $TERM is here."""
+    return Console(
+        file=screen, force_terminal=True, width=width, height=30, no_color=True, _environ={"TERM": "xterm-256color"}
+    )
+
+
+def session(ecs: FakeEcs) -> AsyncEcs:
+    return cast(AsyncEcs, ecs)
+
+
 def test_lines_have_a_time() -> None:
     lines: list[str] = []
 
@@ -87,7 +101,7 @@ def test_lines_have_a_time() -> None:
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  DEPLOYED", lines[0])
 
 
-def test_without_a_terminal_there_are_lines(capsys) -> None:
+def test_without_a_terminal_there_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
     view = make_view(Output(as_json=False))
 
     assert isinstance(view, LineView)
@@ -97,7 +111,7 @@ def test_without_a_terminal_there_are_lines(capsys) -> None:
     assert captured.err.endswith("x\n")
 
 
-def test_json_and_quiet_say_nothing(capsys) -> None:
+def test_json_and_quiet_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     for output in (Output(as_json=True), Output(as_json=False, quiet=True)):
         make_view(output).line("x")
 
@@ -170,7 +184,7 @@ def test_largest_portion_at_the_end_is_still_a_portion() -> None:
 
 def test_metrics_of_a_new_run_replace_those_of_the_last() -> None:
     screen = io.StringIO()
-    view = TreeView(console=Console(file=screen, force_terminal=True, width=120, height=30, no_color=True))
+    view = TreeView(console=terminal(screen, width=120))
     view.tree(INFO)
     view.metrics(1, [metric("demo.n1.a", "events", 111)])
     view.metrics(2, [metric("demo.n1.a", "events", 222)])
@@ -186,7 +200,7 @@ def test_metrics_of_a_new_run_replace_those_of_the_last() -> None:
 
 def test_live_tree_draws_and_leaves_the_terminal_as_it_was() -> None:
     screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=100, height=30, no_color=True)
+    console = terminal(screen)
 
     view = TreeView(console=console)
     view.line("first")
@@ -199,10 +213,11 @@ def test_live_tree_draws_and_leaves_the_terminal_as_it_was() -> None:
 
 
 async def test_all_events_are_told_before_the_view_closes() -> None:
-    ecs, told = FakeEcs(), []
+    ecs = FakeEcs()
+    told: list[str] = []
     view = LineView(told.append)
 
-    async with follow(ecs, view, Chronicle()):
+    async with follow(session(ecs), view, Chronicle()):
         for state in ("DEPLOYED", "CONFIGURED"):
             ecs.reader.put(Event(sequence=1, unix_ms=0, kind="environment.state", environment="e", state=state))
 
@@ -216,7 +231,7 @@ async def test_lines_of_tasks_are_told_if_they_are_wanted() -> None:
 
     for logs in told:
         ecs = FakeEcs()
-        async with follow(ecs, LineView(told[logs].append), Chronicle(), logs=logs):
+        async with follow(session(ecs), LineView(told[logs].append), Chronicle(), logs=logs):
             (watcher,) = ecs.watchers
             watcher.take_lines(message)
             watcher.take_metrics(Metrics(environment="e", run=1, metrics=(metric("demo.a", "x", 1),)))
@@ -229,9 +244,9 @@ async def test_lines_of_tasks_are_told_if_they_are_wanted() -> None:
 
 async def test_metrics_are_asked_for_where_there_is_a_tree() -> None:
     ecs = FakeEcs()
-    view = TreeView(console=Console(file=io.StringIO(), force_terminal=True, width=100, height=30))
+    view = TreeView(console=terminal(io.StringIO()))
 
-    async with follow(ecs, view, Chronicle()):
+    async with follow(session(ecs), view, Chronicle()):
         (watcher,) = ecs.watchers
         assert watcher.wants_metrics
         watcher.take_metrics(Metrics(environment="e", run=0, metrics=(metric("demo.a", "x", 1),)))
@@ -242,7 +257,7 @@ async def test_metrics_are_asked_for_where_there_is_a_tree() -> None:
 
 async def test_tree_is_asked_for_when_something_changed() -> None:
     ecs = FakeEcs()
-    console = Console(file=io.StringIO(), force_terminal=True, width=100, height=30)
+    console = terminal(io.StringIO())
     drawn = asyncio.Event()
 
     class Watched(TreeView):
@@ -250,8 +265,8 @@ async def test_tree_is_asked_for_when_something_changed() -> None:
             super().tree(info)
             drawn.set()
 
-    async with follow(ecs, Watched(console=console), Chronicle()):
+    async with follow(session(ecs), Watched(console=console), Chronicle()):
         ecs.reader.put(Event(sequence=1, unix_ms=0, kind="environment.state", environment="e", state="DEPLOYED"))
-        await asyncio.wait_for(drawn.wait(), 10)
+        await asyncio.wait_for(drawn.wait(), 60)
 
     assert ecs.shows == 2  # when it changed, and at the end

@@ -141,7 +141,7 @@ def test_points_stay_a_second_apart_though_drawing_is_late() -> None:
         ([-5, 5], 9, "▁█"),
     ],
 )
-def test_bars(values, width, picture) -> None:
+def test_bars(values: list[float | None], width: int, picture: str) -> None:
     assert bars(values, width) == picture
 
 
@@ -150,5 +150,5 @@ def test_bars(values, width, picture) -> None:
     [(300, "/s", "300/s"), (1500, "/s", "1.5 k/s"), (99.81, "Hz", "99.81 Hz"), (2e6, "B/s", "2 MB/s"),
      (1500, "kHz", "1500 kHz"), (3, "", "3")],
 )  # fmt: skip
-def test_numbers_have_their_unit(value, unit, text) -> None:
+def test_numbers_have_their_unit(value: float, unit: str, text: str) -> None:
     assert with_unit(value, unit) == text

@@ -6,14 +6,16 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
 
 from ecsd.coconut.schemas import SCHEMAS
+from tests.coconut.conftest import Coconut
 
 
-def test_the_reference_is_fresh(project) -> None:
+def test_the_reference_is_fresh(project: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(project / "tools" / "generate_cli.py"), "--check"],
         env={"PYTHONPATH": ":".join(path for path in sys.path if path), "PATH": ""},
@@ -23,7 +25,7 @@ def test_the_reference_is_fresh(project) -> None:
     assert done.returncode == 0, "run tools/generate_cli.py"
 
 
-def test_every_document_has_a_schema(project) -> None:
+def test_every_document_has_a_schema(project: Path) -> None:
     named: set[str] = set()
     for folder in ("ecsd/coconut", "libecs/io/consult"):
         for path in (project / folder).glob("*.py"):
@@ -37,11 +39,11 @@ def test_every_document_has_a_schema(project) -> None:
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_schemas_are_schemas(name) -> None:
+def test_schemas_are_schemas(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMAS[name])
 
 
-def test_schemas_are_printed(coconut) -> None:
+def test_schemas_are_printed(coconut: Coconut) -> None:
     assert json.loads(coconut("about", "--schema", "ecs/run/1").out) == SCHEMAS["ecs/run/1"]
     assert json.loads(coconut("about", "--schema", "all").out) == SCHEMAS
     ran = coconut("about", "--schema", "ecs/runn/1")

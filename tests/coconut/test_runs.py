@@ -15,6 +15,7 @@ from libecs.io.runrecord import run_document, save_run
 from libecs.io.store_sqlite import SqliteStore
 from libecs.wire.codec import pack_value
 from libecs.wire.info import MetricInfo, RunCondition, RunInfo, RunSpan
+from tests.coconut.conftest import Coconut
 
 HOUR_MS = 3_600_000
 METRIC = MetricInfo(role="lab.trigger", name="rate", unit="Hz", n=2, sum=3.0, min=1.0, max=2.0, last=2.0, last_ms=9)
@@ -35,7 +36,7 @@ def run(number: int, **fields: object) -> RunInfo:
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's folder of runs, with runs 1 to 3, a broken record and a run without one."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     runs = tmp_path / "ecs" / "runs"
@@ -64,7 +65,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     return runs
 
 
-def test_list_is_a_table_with_the_newest_below(coconut, folder) -> None:
+def test_list_is_a_table_with_the_newest_below(coconut: Coconut, folder: Path) -> None:
     ran = coconut("run", "list")
 
     lines = ran.out.splitlines()
@@ -78,14 +79,14 @@ def test_list_is_a_table_with_the_newest_below(coconut, folder) -> None:
     assert ran.err == ""
 
 
-def test_list_is_limited_and_says_so(coconut, folder) -> None:
+def test_list_is_limited_and_says_so(coconut: Coconut, folder: Path) -> None:
     ran = coconut("run", "ls", "--limit", "2")
 
     assert [line.split()[0] for line in ran.out.splitlines()[1:]] == ["4", "5"]
     assert ran.err == "3 older runs; --limit shows more\n"
 
 
-def test_list_as_json_is_a_document(coconut, folder) -> None:
+def test_list_as_json_is_a_document(coconut: Coconut, folder: Path) -> None:
     document = coconut("run", "list", "--json").document
 
     assert document["schema"] == "ecs/runs/1"
@@ -96,7 +97,7 @@ def test_list_as_json_is_a_document(coconut, folder) -> None:
     assert "no run record" in document["runs"][3]["error"]
 
 
-def test_no_runs_are_no_error(coconut, tmp_path, monkeypatch) -> None:
+def test_no_runs_are_no_error(coconut: Coconut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
 
     ran = coconut("run", "list")
@@ -105,7 +106,7 @@ def test_no_runs_are_no_error(coconut, tmp_path, monkeypatch) -> None:
     assert "no runs yet" in ran.err
 
 
-def test_show_tells_everything(coconut, folder) -> None:
+def test_show_tells_everything(coconut: Coconut, folder: Path) -> None:
     ran = coconut("run", "show", "3")
 
     assert ran.status == 0
@@ -124,7 +125,7 @@ def test_show_tells_everything(coconut, folder) -> None:
         assert text in ran.out
 
 
-def test_tasks_of_a_node_that_did_not_answer_share_a_line(coconut, folder) -> None:
+def test_tasks_of_a_node_that_did_not_answer_share_a_line(coconut: Coconut, folder: Path) -> None:
     end = HOUR_MS + 60_000
     silent = [
         RunSpan(start_ms=HOUR_MS, end_ms=end, role=f"lab.{name}", reason=f"unknown: node {node} does not answer")
@@ -144,7 +145,7 @@ def test_tasks_of_a_node_that_did_not_answer_share_a_line(coconut, folder) -> No
     assert len(coconut("run", "show", "6", "--json").document["degraded"]) == 5
 
 
-def test_metrics_are_shown_in_the_order_of_nodes(coconut, folder) -> None:
+def test_metrics_are_shown_in_the_order_of_nodes(coconut: Coconut, folder: Path) -> None:
     metrics = tuple(attrs.evolve(METRIC, role=f"lab.node{n}.t", name=name) for n in (10, 2, 1) for name in "ba")
     save_run(run(4, folder=str(folder / "4"), metrics=metrics))
 
@@ -153,7 +154,7 @@ def test_metrics_are_shown_in_the_order_of_nodes(coconut, folder) -> None:
     assert words == [[f"lab.node{n}.t", name] for n in (1, 2, 10) for name in "ab"]
 
 
-def test_show_as_json_is_the_document_that_stands_in_the_folder(coconut, folder) -> None:
+def test_show_as_json_is_the_document_that_stands_in_the_folder(coconut: Coconut, folder: Path) -> None:
     ran = coconut("run", "show", "3", "--json")
 
     assert ran.document == json.loads((folder / "3" / "run.json").read_text())
@@ -164,21 +165,23 @@ def test_show_as_json_is_the_document_that_stands_in_the_folder(coconut, folder)
     ("number", "hint"),
     [("7", "did you mean 3, 4, 5?"), ("5", "it goes on, or its control system was killed")],
 )
-def test_run_that_is_not_there_is_exit_3_with_its_neighbours(coconut, folder, number, hint) -> None:
+def test_run_that_is_not_there_is_exit_3_with_its_neighbours(
+    coconut: Coconut, folder: Path, number: str, hint: str
+) -> None:
     ran = coconut("run", "show", number)
 
     assert ran.status == 3
     assert hint in ran.err
 
 
-def test_broken_record_is_exit_9(coconut, folder) -> None:
+def test_broken_record_is_exit_9(coconut: Coconut, folder: Path) -> None:
     ran = coconut("run", "show", "4", "--json")
 
     assert ran.status == 9
     assert ran.document["error"]["code"] == "E_INVALID"
 
 
-def test_places_that_are_not_there_are_exit_3(coconut, folder, tmp_path) -> None:
+def test_places_that_are_not_there_are_exit_3(coconut: Coconut, folder: Path, tmp_path: Path) -> None:
     assert coconut("run", "list", "--runs", str(tmp_path / "none")).status == 3
     assert coconut("run", "list", "--state", str(tmp_path / "none")).status == 3
     empty = tmp_path / "empty"
@@ -188,7 +191,7 @@ def test_places_that_are_not_there_are_exit_3(coconut, folder, tmp_path) -> None
     assert "there are no runs here" in ran.err
 
 
-def test_state_folder_tells_of_runs_that_never_ended(coconut, tmp_path) -> None:
+def test_state_folder_tells_of_runs_that_never_ended(coconut: Coconut, tmp_path: Path) -> None:
     store = SqliteStore(tmp_path, durable=False, reserve_bytes=0)
     going = run(8, end_ms=0, condition=RunCondition.UNDEFINED, end_reason="")
     store.commit([Persist(RUN, "8", pack_value(going))], [])
@@ -205,11 +208,11 @@ def test_state_folder_tells_of_runs_that_never_ended(coconut, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("milliseconds", "text"), [(0, "0.0 s"), (59_900, "59.9 s"), (61_000, "1:01"), (2 * HOUR_MS + 61_000, "2:01:01")]
 )
-def test_lengths_are_written_for_people(milliseconds, text) -> None:
+def test_lengths_are_written_for_people(milliseconds: int, text: str) -> None:
     assert lasted(run(1, end_ms=HOUR_MS + milliseconds)) == text
 
 
-def test_summary_and_record_agree(coconut, folder) -> None:
+def test_summary_and_record_agree(coconut: Coconut, folder: Path) -> None:
     one = coconut("run", "list", "--json").document["runs"][1]
     whole = run_document(attrs.evolve(run(2), folder=str(folder / "2")))
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import pytest
+from fieldkit.cluster import Cluster
 
+from tests.coconut.conftest import Coconut
 from tests.coconut.terminal import COLOUR, Terminal
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def running(at_core) -> str:
+def running(at_core: Coconut) -> str:
     """An environment that takes a run."""
     at_core("environment", "create", "single", "--name", "shift", "-q")
     assert at_core("environment", "control", "shift", "START", "-q").status == 0
     return "shift"
 
 
-def test_progress_is_a_tree_that_lives(at_core, cluster) -> None:
-    with Terminal(["environment", "create", "field", "--name", "f"], cluster.variables()) as terminal:
+def test_progress_is_a_tree_that_lives(at_core: Coconut, cluster: Cluster) -> None:
+    variables = {name: value for name, value in cluster.variables().items() if name != "NO_COLOR"}
+    with Terminal(["environment", "create", "field", "--name", "f"], variables) as terminal:
         assert terminal.end() == 0
 
     assert "● RUNNING" not in terminal.text
@@ -27,7 +30,7 @@ def test_progress_is_a_tree_that_lives(at_core, cluster) -> None:
     assert COLOUR.search(terminal.raw)
 
 
-def test_no_color_is_obeyed(at_core, cluster) -> None:
+def test_no_color_is_obeyed(at_core: Coconut, cluster: Cluster) -> None:
     variables = {**cluster.variables(), "NO_COLOR": "1"}
     with Terminal(["environment", "create", "field", "--name", "f"], variables) as terminal:
         assert terminal.end() == 0
@@ -36,7 +39,7 @@ def test_no_color_is_obeyed(at_core, cluster) -> None:
     assert not COLOUR.search(terminal.raw)
 
 
-def test_who_destroys_a_run_types_its_name(at_core, cluster, running) -> None:
+def test_who_destroys_a_run_types_its_name(at_core: Coconut, cluster: Cluster, running: str) -> None:
     with Terminal(["environment", "destroy", running], cluster.variables()) as terminal:
         terminal.wait_for("type shift to go on")
         terminal.type("shit\n")
@@ -51,7 +54,7 @@ def test_who_destroys_a_run_types_its_name(at_core, cluster, running) -> None:
     assert at_core("environment", "list", "--json").document["environments"] == []
 
 
-def test_destroy_asks_and_yes_does_not(at_core, cluster) -> None:
+def test_destroy_asks_and_yes_does_not(at_core: Coconut, cluster: Cluster) -> None:
     for answer, status, left in (("n\n", 1, 1), ("y\n", 0, 0)):
         at_core("environment", "create", "single", "--name", "shift", "-q") if left else None
         with Terminal(["environment", "destroy", "shift"], cluster.variables()) as terminal:
@@ -68,15 +71,15 @@ def test_destroy_asks_and_yes_does_not(at_core, cluster) -> None:
 # top
 
 
-def test_top_shows_controls_and_leaves(at_core, cluster) -> None:
+def test_top_shows_controls_and_leaves(at_core: Coconut, cluster: Cluster) -> None:
     at_core("environment", "create", "single", "--name", "shift", "-q")
     with Terminal(["top"], cluster.variables()) as terminal:
         terminal.wait_for("> ")
         terminal.wait_for("one")
-        assert len(terminal.screen) <= 24
-        assert all(len(line) <= 80 for line in terminal.screen), terminal.screen
-        assert terminal.screen[0].startswith("coconut top  ")
-        assert any("◐ CONFIGURED" in line for line in terminal.screen)
+        screen = terminal.wait_for_screen("◐ CONFIGURED")
+        assert len(screen) <= 24
+        assert all(len(line) <= 80 for line in screen), screen
+        assert screen[0].startswith("coconut top  ")
 
         terminal.type("s")
         terminal.wait_for("? y/n")
@@ -105,7 +108,7 @@ def test_top_shows_controls_and_leaves(at_core, cluster) -> None:
         assert terminal.raw.rstrip().endswith("\x1b[?25h") or "\x1b[?1049l" in terminal.raw
 
 
-def test_top_says_that_the_core_is_not_heard_and_comes_back(at_core, cluster) -> None:
+def test_top_says_that_the_core_is_not_heard_and_comes_back(at_core: Coconut, cluster: Cluster) -> None:
     at_core("environment", "create", "single", "--name", "shift", "-q")
     with Terminal(["top"], {**cluster.variables(), "NO_COLOR": "1"}) as terminal:
         terminal.wait_for("◐ CONFIGURED")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import attrs
 import pytest
+from fieldkit.cluster import Cluster
 
 from ecsd.coconut.toplive import Telemetry
 from ecsd.coconut.topview import Top
 from libecs.wire.client import Lines, Metrics
 from libecs.wire.info import Event, MetricInfo, TaskLine
 from libecs.wire.telemetry import LogLine, Severity
+from tests.coconut.conftest import Coconut
 from tests.coconut.terminal import Terminal
 from tests.coconut.test_topview import environment, plain
 
@@ -125,7 +127,7 @@ def test_without_an_environment_nothing_is_asked_for() -> None:
 
 
 @pytest.mark.timeout(240)
-def test_top_shows_the_rates_of_a_real_run(at_core, cluster) -> None:
+def test_top_shows_the_rates_of_a_real_run(at_core: Coconut, cluster: Cluster) -> None:
     at_core("environment", "create", "single", "--name", "shift", "-q")
     assert at_core("environment", "control", "shift", "START", "-q").status == 0
     with Terminal(["top"], cluster.variables()) as terminal:

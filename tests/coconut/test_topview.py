@@ -38,7 +38,7 @@ def plain(top: Top, width: int = 80, height: int = 24) -> list[str]:
 
 @pytest.mark.parametrize("size", [(80, 24), (40, 10), (200, 60), (20, 6)])
 @pytest.mark.parametrize("environments", [0, 1, 40])
-def test_every_size_is_filled_and_not_exceeded(size, environments) -> None:
+def test_every_size_is_filled_and_not_exceeded(size: tuple[int, int], environments: int) -> None:
     infos = [environment(f"e{n}") for n in range(environments)]
     event = Event(sequence=1, unix_ms=0, kind="k")
     top = Top(title="core", environments=infos, shown=environment("e0", tasks=100))
@@ -143,7 +143,7 @@ def test_filter_is_typed_and_ended() -> None:
 
 
 @pytest.mark.parametrize("key", ["q", "\x03", "\x04"])
-def test_leaving(key) -> None:
+def test_leaving(key: str) -> None:
     top = Top()
     top.key(key)
     assert top.leaving

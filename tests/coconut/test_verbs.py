@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.coconut.conftest import Coconut
+
 DEMO = ("--repo", "examples/demo")
 
 
 @pytest.fixture(autouse=True)
-def in_the_project(monkeypatch, project, tmp_path) -> None:
+def in_the_project(monkeypatch: pytest.MonkeyPatch, project: Path, tmp_path: Path) -> None:
     monkeypatch.chdir(project)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
-def repository(tmp_path) -> Path:
+def repository(tmp_path: Path) -> Path:
     """A git repository with two commits: in the second, the workflow has one more role."""
     root = tmp_path / "lab"
     (root / "workflows").mkdir(parents=True)
     (root / "tasks").mkdir()
     (root / "tasks" / "sleeper.yaml").write_text("name: sleeper\ncontrol: {mode: basic}\ncommand: {value: sleep}\n")
 
+    # Whoever runs the tests may sign what he commits, or be in a hook of git.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    variables |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+
     def git(*words: str) -> None:
         command = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b", *words]
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True, env=variables)
 
     git("init", "-q", "-b", "main")
     for tag, roles in (("v1", ["a"]), ("v2", ["a", "b"])):
@@ -42,7 +49,7 @@ def repository(tmp_path) -> Path:
 # template list
 
 
-def test_list_names_public_templates_and_what_they_are(coconut) -> None:
+def test_list_names_public_templates_and_what_they_are(coconut: Coconut) -> None:
     ran = coconut("template", "list", *DEMO)
 
     assert ran.status == 0
@@ -50,7 +57,7 @@ def test_list_names_public_templates_and_what_they_are(coconut) -> None:
     assert ran.out.splitlines()[1].startswith("  demo  Two chains of source, filter and sink")
 
 
-def test_list_of_the_production_repository(coconut, real) -> None:
+def test_list_of_the_production_repository(coconut: Coconut, real: Path) -> None:
     repo = str(real / "control-workflows")
 
     public = coconut("template", "list", "--repo", repo, "--json").document
@@ -62,7 +69,7 @@ def test_list_of_the_production_repository(coconut, real) -> None:
     assert all(one["error"] is None for one in every["templates"])
 
 
-def test_list_shows_what_cannot_be_read(coconut, tmp_path) -> None:
+def test_list_shows_what_cannot_be_read(coconut: Coconut, tmp_path: Path) -> None:
     (tmp_path / "workflows").mkdir()
     (tmp_path / "workflows" / "broken.yaml").write_text("name: broken\nroles: 3\n")
 
@@ -71,7 +78,7 @@ def test_list_shows_what_cannot_be_read(coconut, tmp_path) -> None:
     assert "broken  cannot be read: workflows/broken.yaml:2:8" in ran.out
 
 
-def test_list_of_nothing_says_so(coconut, tmp_path) -> None:
+def test_list_of_nothing_says_so(coconut: Coconut, tmp_path: Path) -> None:
     (tmp_path / "workflows").mkdir()
 
     assert "no templates that are !public; see --all" in coconut("template", "list", "--repo", str(tmp_path)).out
@@ -81,14 +88,14 @@ def test_list_of_nothing_says_so(coconut, tmp_path) -> None:
 # template show
 
 
-def test_show_groups_public_variables_by_panel(coconut) -> None:
+def test_show_groups_public_variables_by_panel(coconut: Coconut) -> None:
     ran = coconut("template", "show", "demo", *DEMO)
 
     assert "General" in ran.out
     assert "  rate = '500'  Messages that each source makes in a second" in ran.out
 
 
-def test_show_of_the_production_workflow(coconut, real) -> None:
+def test_show_of_the_production_workflow(coconut: Coconut, real: Path) -> None:
     document = coconut(
         "template", "show", "readout-dataflow", "--repo", str(real / "control-workflows"), "--json"
     ).document
@@ -98,7 +105,7 @@ def test_show_of_the_production_workflow(coconut, real) -> None:
     assert (run_type["value"], run_type["widget"], len(run_type["values"])) == ("PHYSICS", "comboBox", 18)
 
 
-def test_show_text_is_the_file(coconut) -> None:
+def test_show_text_is_the_file(coconut: Coconut) -> None:
     text = Path("examples/demo/workflows/demo.yaml").read_text()
 
     assert coconut("template", "show", "demo", *DEMO, "--text").out == text
@@ -108,7 +115,7 @@ def test_show_text_is_the_file(coconut) -> None:
 # template expand
 
 
-def test_expand_prints_the_tree(coconut) -> None:
+def test_expand_prints_the_tree(coconut: Coconut) -> None:
     ran = coconut("template", "expand", "demo", *DEMO, "-e", 'hosts=["x"]')
 
     lines = ran.out.splitlines()
@@ -117,7 +124,7 @@ def test_expand_prints_the_tree(coconut) -> None:
     assert sum("direct" in line for line in lines) == 8
 
 
-def test_expand_json_has_the_fields_that_others_rely_on(coconut) -> None:
+def test_expand_json_has_the_fields_that_others_rely_on(coconut: Coconut) -> None:
     tree = coconut("template", "expand", "demo", *DEMO, "--json").document
 
     assert tree["schema"] == "ecs/template-expand/1"
@@ -127,14 +134,14 @@ def test_expand_json_has_the_fields_that_others_rely_on(coconut) -> None:
     assert tree["children"][2]["constraints"] == [{"attribute": "machine_id", "value": "node1"}]
 
 
-def test_expand_variables_show_what_each_role_sees(coconut) -> None:
+def test_expand_variables_show_what_each_role_sees(coconut: Coconut) -> None:
     document = coconut("template", "expand", "demo", *DEMO, "--variables", "--json", "-e", "rate=7").document
 
     assert document["variables"]["rate"] == "7"
     assert "examples" in document["variables"]
 
 
-def test_expand_at_a_revision(coconut, repository) -> None:
+def test_expand_at_a_revision(coconut: Coconut, repository: Path) -> None:
     def roles(*words: str) -> list[str]:
         document = coconut("template", "expand", *words, "--repo", str(repository), "--json").document
         return [child["name"] for child in document["children"]]
@@ -145,7 +152,7 @@ def test_expand_at_a_revision(coconut, repository) -> None:
     assert roles("lab@v2", "--revision", "v1") == ["a", "b"]
 
 
-def test_expand_the_production_workflow(coconut, real, project) -> None:
+def test_expand_the_production_workflow(coconut: Coconut, real: Path, project: Path) -> None:
     document = coconut(
         "template", "expand", "readout-dataflow", "--repo", str(real / "control-workflows"),
         "--kv", str(project / "tests/real/kv.yaml"), "-e", 'hosts=["flp001"]', "--json",
@@ -176,7 +183,9 @@ def test_expand_the_production_workflow(coconut, real, project) -> None:
         (("run", "take", "demo", *DEMO, "--cycles", "0"), 2, "cycles"),
     ],
 )
-def test_mistake_has_its_exit_status_and_says_what_is_wrong(coconut, words, status, text) -> None:
+def test_mistake_has_its_exit_status_and_says_what_is_wrong(
+    coconut: Coconut, words: tuple[str, ...], status: int, text: str
+) -> None:
     ran = coconut(*words)
 
     assert ran.status == status, ran.err
@@ -185,7 +194,9 @@ def test_mistake_has_its_exit_status_and_says_what_is_wrong(coconut, words, stat
     assert "Traceback" not in ran.err
 
 
-def test_without_a_repository_the_current_folder_is_it_or_nothing(coconut, monkeypatch, project, tmp_path) -> None:
+def test_without_a_repository_the_current_folder_is_it_or_nothing(
+    coconut: Coconut, monkeypatch: pytest.MonkeyPatch, project: Path, tmp_path: Path
+) -> None:
     monkeypatch.chdir(project / "examples" / "demo")
     assert coconut("template", "list").status == 0
     monkeypatch.chdir(tmp_path)
@@ -195,7 +206,7 @@ def test_without_a_repository_the_current_folder_is_it_or_nothing(coconut, monke
     assert "--repo FOLDER" in ran.err
 
 
-def test_error_in_a_template_has_place_and_caret(coconut, tmp_path) -> None:
+def test_error_in_a_template_has_place_and_caret(coconut: Coconut, tmp_path: Path) -> None:
     (tmp_path / "workflows").mkdir()
     (tmp_path / "workflows" / "w.yaml").write_text('name: w\nroles:\n  - name: "{{ nothing }}"\n    roles: []\n')
 
@@ -211,7 +222,7 @@ def test_error_in_a_template_has_place_and_caret(coconut, tmp_path) -> None:
 # environment plan
 
 
-def test_plan_with_too_few_nodes_cannot_work(coconut) -> None:
+def test_plan_with_too_few_nodes_cannot_work(coconut: Coconut) -> None:
     ran = coconut("environment", "plan", "demo", *DEMO, "--nodes", "2")
 
     assert ran.status == 9
@@ -219,7 +230,7 @@ def test_plan_with_too_few_nodes_cannot_work(coconut) -> None:
     assert "demo.node3.c.sink: no node with machine_id = node3" in ran.out
 
 
-def test_plan_takes_the_nodes_that_the_workflow_asks_for(coconut) -> None:
+def test_plan_takes_the_nodes_that_the_workflow_asks_for(coconut: Coconut) -> None:
     document = coconut("environment", "plan", "demo", *DEMO, "--json", "-e", 'hosts=["a","b"]').document
 
     assert document["schema"] == "ecs/environment-plan/1"
@@ -227,7 +238,7 @@ def test_plan_takes_the_nodes_that_the_workflow_asks_for(coconut) -> None:
     assert {one["node"] for one in document["placement"]} == {"a", "b"}
 
 
-def test_plan_with_nodes_from_a_file(coconut, tmp_path) -> None:
+def test_plan_with_nodes_from_a_file(coconut: Coconut, tmp_path: Path) -> None:
     path = tmp_path / "nodes.yaml"
     path.write_text(
         "- name: node1\n  ports: 20000-20010, 20020\n"
@@ -254,7 +265,7 @@ def test_plan_with_nodes_from_a_file(coconut, tmp_path) -> None:
         ("- name: a\n  ports: x\n", "no range of TCP ports"),
     ],
 )
-def test_wrong_file_of_nodes(coconut, tmp_path, text, wrong) -> None:
+def test_wrong_file_of_nodes(coconut: Coconut, tmp_path: Path, text: str, wrong: str) -> None:
     path = tmp_path / "nodes.yaml"
     path.write_text(text)
 
@@ -264,7 +275,7 @@ def test_wrong_file_of_nodes(coconut, tmp_path, text, wrong) -> None:
     assert wrong in ran.err
 
 
-def test_plan_of_calls_without_integrations_names_them(coconut, real, project) -> None:
+def test_plan_of_calls_without_integrations_names_them(coconut: Coconut, real: Path, project: Path) -> None:
     words = (
         "environment", "plan", "readout-dataflow", "--repo", str(real / "control-workflows"),
         "--kv", str(project / "tests/real/kv.yaml"), "-e", 'hosts=["flp001"]', "-e", "dcs_enabled=true",
@@ -286,7 +297,9 @@ def test_plan_of_calls_without_integrations_names_them(coconut, real, project) -
         (("readout-dataflou",), "there is no workflows/readout-dataflou.yaml"),
     ],
 )
-def test_plan_without_a_tree_says_what_is_missing(coconut, real, words, missing) -> None:
+def test_plan_without_a_tree_says_what_is_missing(
+    coconut: Coconut, real: Path, words: tuple[str, ...], missing: str
+) -> None:
     repo = ("--repo", str(real / "control-workflows"))
 
     ran = coconut("environment", "plan", *words, *repo)
@@ -298,21 +311,21 @@ def test_plan_without_a_tree_says_what_is_missing(coconut, real, words, missing)
     assert missing in document["missing"][0]
 
 
-def test_plan_with_a_missing_repository_cannot_work(coconut) -> None:
+def test_plan_with_a_missing_repository_cannot_work(coconut: Coconut) -> None:
     ran = coconut("environment", "plan", "demo", "--repo", "nowhere")
 
     assert ran.status == 9
     assert "there is no repository" in ran.out
 
 
-def test_variable_that_is_probably_misspelt_is_noted(coconut) -> None:
+def test_variable_that_is_probably_misspelt_is_noted(coconut: Coconut) -> None:
     ran = coconut("template", "expand", "demo", *DEMO, "-e", "raet=3,quite_other=1")
 
     assert ran.status == 0
     assert ran.err == "note: no role declares the variable 'raet'; did you mean rate?\n"
 
 
-def test_take_refuses_what_cannot_work_before_anything_is_launched(coconut) -> None:
+def test_take_refuses_what_cannot_work_before_anything_is_launched(coconut: Coconut) -> None:
     ran = coconut("run", "take", "demo", *DEMO, "--nodes", "1")
 
     assert ran.status == 9
