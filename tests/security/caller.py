@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from libecs.io.audit import chain_files
 from libecs.io.keys import KeyPair
 from libecs.io.link import ClientCurve, Context, Dialer, Trouble
+from libecs.wire import client
 from libecs.wire.client import CLIENT, Accepted
 from libecs.wire.codec import VERSION_FRAME, Table
 
 WAIT_S = 60.0
+BY_THEMSELVES = ("node", "tasks", "task.stalled")
+"""Kinds of events that nobody has asked for: on a busy machine, or when a node goes."""
 
 
 class Caller:
@@ -34,7 +37,7 @@ class Caller:
         self.table = table
         self.heard: list[Any] = []
         self.trouble: Trouble | None = None
-        self.ups = 0
+        self.ups = self.downs = 0
         self._changed = asyncio.Event()
         curve = None if pair is None else ClientCurve(public=pair.public, secret=pair.secret, server=core_key)
         self.dialer = Dialer(
@@ -68,7 +71,8 @@ class Caller:
         return self
 
     async def ask(self, messages: Sequence[Any]) -> list[Any]:
-        """Send, and return the first answer to each."""
+        """Send, and return the first answer to each. A link that broke because this machine is busy is waited for."""
+        await self.until(lambda: self.up)
         self.send(*messages)
         ids = [id_of(message) for message in messages]
         try:
@@ -98,11 +102,29 @@ class Caller:
 
     def _linked(self, up: bool) -> None:
         self.ups += up
+        self.downs += not up
         self._changed.set()
 
     def _failed(self, trouble: Trouble) -> None:
         self.trouble = trouble
         self._changed.set()
+
+
+async def calm(caller: Caller, id: str, nodes: Collection[str]) -> None:
+    """Wait until the core knows how nodes and their tasks are: on a busy machine they are SUSPECT for a moment."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            shown, tasks = await caller.ask([client.ShowNodes(request=f"{id}.n"), client.ShowTasks(request=f"{id}.t")])
+            caller.heard = [one for one in caller.heard if id_of(one) not in (f"{id}.n", f"{id}.t")]
+            up = {one.node for one in shown.nodes if one.reach == "UP"}
+            if up >= set(nodes) and not any(task.age_ms for task in tasks.tasks):
+                return
+
+
+async def deeds(caller: Caller, id: str) -> list[tuple[int, str]]:
+    """Return numbers and kinds of the events so far that came because somebody wanted something."""
+    (page,) = await caller.ask([client.ShowEvents(request=id, last=True)])
+    return [(event.sequence, event.kind) for event in page.events if event.kind not in BY_THEMSELVES]
 
 
 def id_of(message: Any) -> str:

@@ -34,7 +34,7 @@ def run(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def until(daemon: Daemon, condition: Callable[[str], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not any(map(condition, daemon.hear())):
         assert time.monotonic() < end, daemon.tail()
         time.sleep(0.02)
@@ -59,7 +59,7 @@ def test_a_machine_becomes_a_node(cluster: Cluster) -> None:
 
         approved = coconut(cluster, "node", "approve", "n7")
         assert "n7 (node) is let in with key" in approved
-        until(executor, lambda status: "connected" in status)
+        until(executor, lambda status: " connected" in status)
         assert coconut(cluster, "node", "list", "-o", "name").split() == ["n7"]
 
         coconut(cluster, "key", "revoke", "n7")

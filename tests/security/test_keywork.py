@@ -17,6 +17,7 @@ from libecs.io.enrolment import enrol
 from libecs.io.keys import DAY_MS, KeyPair, Keyring, KeyState
 from libecs.io.keywork import KeyWork
 from libecs.io.link import Context
+from libecs.io.token import LIFETIME_MS
 from libecs.wire.client import Work
 from tests.security.inviting import ALICE, BOB, Core
 
@@ -159,7 +160,7 @@ async def test_an_audit_log_that_cannot_be_written_is_an_error_for_who_is_turned
 
 async def test_invitations_end_though_their_file_cannot_be_written(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     core.invite()
-    core.now += lobbies.LIFETIME_MS + 1
+    core.now += LIFETIME_MS + 1
 
     def full(path: Path, text: str) -> None:
         raise OSError(28, "No space left on device")

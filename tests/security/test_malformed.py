@@ -107,6 +107,11 @@ async def flood(caller: Caller, witness: Caller, frames: Iterator[tuple[bytes, .
             witness.heard.clear()
 
 
+async def down(caller: Caller, downs: int) -> None:
+    """Wait until the core has hung up once more."""
+    await caller.until(lambda: caller.downs > downs)
+
+
 async def taken(caller: Caller) -> None:
     """Wait until the core has taken all that was sent: what is answered came after it."""
     if caller.table is CLIENT:
@@ -166,9 +171,9 @@ async def test_a_frame_larger_than_any_message_ends_the_link(world: World) -> No
 
     for _ in range(5):
         await caller.until(lambda: caller.up)
-        ups = caller.ups
+        downs = caller.downs
         caller.dialer.send((VERSION_FRAME, b"\xc6" + bytes(9 * 1024 * 1024)))
-        await caller.until(lambda ups=ups: caller.ups > ups)
+        await down(caller, downs)
 
     (pong,) = await caller.ask([client.Ping(request="still here")])
     assert type(pong) is client.Pong
@@ -182,9 +187,9 @@ async def test_a_message_of_very_many_frames_ends_the_link(world: World) -> None
 
     for _ in range(5):
         await caller.until(lambda: caller.up)
-        ups = caller.ups
+        downs = caller.downs
         caller.dialer.send((VERSION_FRAME, *([b""] * 100_000)))
-        await caller.until(lambda ups=ups: caller.ups > ups)
+        await down(caller, downs)
 
     (pong,) = await caller.ask([client.Ping(request="still here")])
     assert type(pong) is client.Pong
@@ -233,9 +238,12 @@ async def test_malformed_messages_in_the_lobby(tmp_path: Path, monkeypatch: pyte
     try:
         endpoint, _ = lobby.invite("alice", Role.VIEWER, "0" * 64, by="")
         curve = ClientCurve(public=stranger.public, secret=stranger.secret, server=pair.public)
-        dialer = Dialer(
-            context, endpoint, heard.append, channel=b"lobby", curve=curve, on_link=lambda is_up: is_up and up.set()
-        )
+
+        def changed(is_up: bool) -> None:
+            if is_up:
+                up.set()
+
+        dialer = Dialer(context, endpoint, heard.append, channel=b"lobby", curve=curve, on_link=changed)
         await asyncio.wait_for(up.wait(), 60)
         # Larger ones end the link before anybody looks at them.
         frames = (payload for payload in mutants(LOBBY, SEED) if len(payload) < 4000)

@@ -17,7 +17,7 @@ from libecs.io.link import Context, close_context, new_context
 from libecs.wire import client
 from libecs.wire.client import Document, Finished, Refused
 from libecs.wire.node import NODE, NodeHello
-from tests.security.caller import AuditReader, Caller, id_of
+from tests.security.caller import AuditReader, Caller, calm, id_of
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
@@ -68,6 +68,7 @@ class World:
     async def shown(self) -> tuple[Any, ...]:
         """Return what an attack could have changed."""
         id = self.id()
+        await calm(self.callers["root"], id, self.cluster.nodes)
         (answer,) = await self.callers["root"].ask([client.Show(request=id, environment=self.environment)])
         (info,) = answer.environments
         return info.state, info.run_number, [(task.role, task.pid, task.state) for task in info.tasks], info.excluded
@@ -206,7 +207,7 @@ async def test_each_verb_is_allowed_or_denied_as_the_table_says(world: World, wh
 async def test_the_key_of_a_node_asks_for_nothing(world: World, lock: str) -> None:
     await world.hold(HOLDER if lock == "other's" else "")
     before = await world.shown()
-    caller = world.callers["n1"]
+    caller = await world.callers["n1"].begin()
     context = new_context()
     try:
         as_node = await caller_of(context, world.cluster, "n1", channel=b"node", table=NODE)
