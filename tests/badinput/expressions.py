@@ -376,6 +376,6 @@ LARGE: tuple[tuple[str, str, int, str, str], ...] = (
 )
 
 ROWS: tuple[Row, ...] = (
-    *(row(f"{number:03} {source[:40]!r}", source, *told) for number, (source, *told) in enumerate(SHORT)),
-    *(row(name, source, *told) for name, source, *told in LARGE),
+    *(row(f"{number:03} {short[0][:40]!r}", *short) for number, short in enumerate(SHORT)),
+    *(row(*large) for large in LARGE),
 )
