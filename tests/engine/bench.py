@@ -6,7 +6,7 @@ Integrations are functions of the test. Time stands still unless the test moves 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -238,7 +238,7 @@ class Bench:
                 self.queue.append(Tick())
             self.run()
 
-    def perform(self, effects: list[object]) -> None:
+    def perform(self, effects: Sequence[object]) -> None:
         for effect in effects:
             if isinstance(effect, Persist):
                 table = self.records.setdefault(effect.table, {})
@@ -292,7 +292,7 @@ class Bench:
         self.operation += 1
         return f"op{self.operation}"
 
-    def create(self, target: EnvState = EnvState.CONFIGURED, **variables: str) -> str:
+    def create(self, target: EnvState = EnvState.CONFIGURED, **variables: Any) -> str:
         """Create an environment, return its id; the answer is in `answer`."""
         name = self._next_operation()
         self.queue.append(
@@ -309,7 +309,7 @@ class Bench:
         self.run()
         return self.answers.get(name)
 
-    def destroy(self, environment: str = "", **options: bool) -> Finished | None:
+    def destroy(self, environment: str = "", **options: Any) -> Finished | None:
         """Destroy an environment, return the answer if it came at once."""
         name = self._next_operation()
         environment = environment or next(iter(self.core.environments))

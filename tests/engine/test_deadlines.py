@@ -62,11 +62,11 @@ def test_the_core_waits_for_the_slowest_and_no_longer() -> None:
     bench.control("START_ACTIVITY")
 
     bench.wait(59.0)
-    assert bench.state is EnvState.CONFIGURED
+    assert bench.state.name == "CONFIGURED"
     bench.wait(transits.GRACE_S + 2.0)
     bench.wait(transits.LENIENT_S + transits.GRACE_S + 1)
 
-    assert bench.state is EnvState.ERROR
+    assert bench.state.name == "ERROR"
     assert set(bench.show().failures) == {"w.slow", "w.usual"}
 
 
@@ -111,10 +111,10 @@ def test_deploying_waits_for_the_slowest_launch_unless_the_workflow_says_how_lon
     bench.create()
 
     bench.wait(seconds - 1.0)
-    assert bench.state is EnvState.STANDBY
+    assert bench.state.name == "STANDBY"
     bench.wait(2.5)
 
-    assert bench.state is EnvState.ERROR
+    assert bench.state.name == "ERROR"
 
 
 def test_deploying_has_its_usual_time_without_a_word() -> None:
@@ -124,7 +124,7 @@ def test_deploying_has_its_usual_time_without_a_word() -> None:
 
     bench.wait(launching.DEPLOY_S + 1.5)
 
-    assert bench.state is EnvState.ERROR
+    assert bench.state.name == "ERROR"
 
 
 def test_ending_waits_for_the_walk_that_the_template_wants() -> None:
@@ -166,7 +166,9 @@ def test_what_the_end_of_a_program_means_is_told_to_its_node() -> None:
 def test_an_attached_task_is_shown_as_such() -> None:
     flow = workflow(task("a"), task("b"))
     far = attrs.evolve(flow.classes["DIRECT"], name="far", endpoint="tcp://pi:47100")
-    role = attrs.evolve(flow.roles[1], task=attrs.evolve(flow.roles[1].task, class_name="far"))
+    traits = flow.roles[1].task
+    assert traits is not None
+    role = attrs.evolve(flow.roles[1], task=attrs.evolve(traits, class_name="far"))
     flow = attrs.evolve(flow, roles=(flow.roles[0], role, flow.roles[2]), classes={**flow.classes, "far": far})
     bench = Bench(flow)
     bench.create()
@@ -184,7 +186,7 @@ def test_a_command_that_cant_be_made_fails_the_launch_at_once() -> None:
     bench = Bench(flow)
     bench.create()
 
-    assert bench.state is EnvState.ERROR
+    assert bench.state.name == "ERROR"
     assert set(bench.answers["op1"].failures) == {"w.a", "w.b"}
 
 
@@ -194,7 +196,7 @@ def test_properties_that_cant_be_made_fail_the_transition_at_once() -> None:
     bench = Bench(attrs.evolve(flow, classes={**flow.classes, "DIRECT": broken}))
     bench.create()
 
-    assert bench.state is EnvState.ERROR
+    assert bench.state.name == "ERROR"
     assert "CONFIGURE failed" in bench.answers["op1"].cause
     assert not bench.nodes["n1"].commands
     assert next(iter(bench.nodes["n1"].tasks.values())).phase is Phase.ACTIVE
@@ -216,5 +218,5 @@ def test_a_critical_task_that_dies_while_others_are_launched_fails_the_launch(lo
     bench.nodes["n2"].deaf = False
     bench.wait(8.0)  # it is told again
 
-    assert bench.state is EnvState.ERROR
+    assert bench.state.name == "ERROR"
     assert "w.a" in bench.show().cause

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from libecs.engine.effects import Resume, Tick
@@ -157,7 +159,7 @@ def test_what_a_task_says_of_its_failures_is_one_short_line() -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"attached": True, "endpoint": "tcp://pi:47100"}])
-def test_a_task_that_claims_an_epoch_that_cannot_be_is_left_alone(fields: dict[str, object]) -> None:
+def test_a_task_that_claims_an_epoch_that_cannot_be_is_left_alone(fields: dict[str, Any]) -> None:
     rig = Rig()
     rig.core(node.Launch(session=9, epoch=5, tasks=(spec(**fields),)))
     rig.out.clear()

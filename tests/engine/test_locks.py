@@ -72,7 +72,7 @@ def test_nobody_touches_an_environment_with_a_detector_that_another_has_locked(v
         f"environment {environment} holds detector tpc, which has been locked by anna since 2023-11-14" in told.message
     )
     assert "(calibration)" in told.message
-    assert bench.state is EnvState.CONFIGURED
+    assert bench.state.name == "CONFIGURED"
     assert "x" not in bench.core.requests.operations
     assert (bench.audit[-1].verb, bench.audit[-1].decision) == (verb, "denied")
 
@@ -80,12 +80,12 @@ def test_nobody_touches_an_environment_with_a_detector_that_another_has_locked(v
 def test_who_has_the_lock_goes_on_and_so_does_everybody_without_one() -> None:
     bench, environment = its()
     bench.ask(client.Control(operation="1", environment=environment, event="RESET"), "c", BERT)
-    assert bench.state is EnvState.DEPLOYED
+    assert bench.state.name == "DEPLOYED"
 
     lock(bench, "l", "its")
     bench.ask(client.Control(operation="2", environment=environment, event="CONFIGURE"), "c", ANNA)
 
-    assert bench.state is EnvState.CONFIGURED
+    assert bench.state.name == "CONFIGURED"
 
 
 def test_locks_bind_the_owner_of_a_script_too() -> None:

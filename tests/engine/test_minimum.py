@@ -28,13 +28,13 @@ def test_fewer_members_than_the_minimum_are_refused() -> None:
 def test_a_death_is_borne_as_long_as_enough_members_are_whole() -> None:
     bench = up(flow=detectors(minimum=4))
     bench.kill("w.its.ro", signal=9)
-    assert bench.state is EnvState.RUNNING
+    assert bench.state.name == "RUNNING"
     assert bench.show().roles[0].state is TaskState.RUNNING
     (span,) = bench.run_info(1).degraded
     assert span.role == "w.its.ro"
 
     bench.kill("w.tpc.ro", signal=9)
-    assert bench.state is EnvState.ERROR
+    assert bench.state.name == "ERROR"
     assert "w.tpc.ro" in bench.show().cause
 
 
@@ -62,20 +62,20 @@ def test_a_start_with_fewer_members_than_the_minimum_is_refused() -> None:
     assert answer is not None
     assert answer.code == "E_INVALID"
     assert answer.message.startswith("w needs 5 whole members and has 3")
-    assert bench.state is EnvState.CONFIGURED
+    assert bench.state.name == "CONFIGURED"
 
 
 def test_what_finds_no_node_is_done_without_if_the_group_can() -> None:
     bench = Bench(detectors(minimum=3), ("n1",))  # its, mch and the trigger
     bench.create(target=EnvState.RUNNING)
-    assert bench.state is EnvState.RUNNING
+    assert bench.state.name == "RUNNING"
     assert {span.role for span in bench.run_info(1).degraded} == {"w.tpc.ro", "w.emc.ro"}
 
 
 def test_what_finds_no_node_and_is_needed_is_an_error() -> None:
     bench = Bench(detectors(minimum=4), ("n1",))
     bench.create()
-    assert bench.state is EnvState.ERROR
+    assert bench.state.name == "ERROR"
 
 
 def test_failures_of_a_transition_are_judged_together() -> None:
@@ -103,7 +103,7 @@ def dropping(minimum: int = 0) -> Workflow:
 def test_a_task_that_may_be_dropped_is_excluded_when_it_dies() -> None:
     bench = up(flow=dropping())
     bench.kill("w.its.ro", signal=9)
-    assert bench.state is EnvState.RUNNING
+    assert bench.state.name == "RUNNING"
     assert bench.show().excluded == ("w.its.ro",)
     assert bench.nodes["n1"].killed == ["w.its.ro"]
     (span,) = bench.run_info(1).degraded
@@ -116,7 +116,7 @@ def test_a_task_that_may_be_dropped_is_excluded_when_it_dies() -> None:
 def test_a_task_that_may_be_dropped_is_missed_where_its_group_is_too_small_then() -> None:
     bench = up(flow=dropping(minimum=5))
     bench.kill("w.its.ro", signal=9)
-    assert bench.state is EnvState.ERROR
+    assert bench.state.name == "ERROR"
 
 
 def test_a_task_that_dies_in_a_transition_is_dropped_after_it() -> None:
@@ -126,7 +126,7 @@ def test_a_task_that_dies_in_a_transition_is_dropped_after_it() -> None:
     bench.kill("w.its.ro", signal=9)
     bench.nodes["n1"].deaf = False
     bench.wait(8.0)
-    assert bench.state is EnvState.RUNNING
+    assert bench.state.name == "RUNNING"
     assert bench.show().excluded == ("w.its.ro",)
 
 
@@ -135,7 +135,7 @@ def test_the_last_task_is_not_dropped() -> None:
     flow = attrs.evolve(made, classes={**made.classes, "DIRECT": attrs.evolve(made.classes["DIRECT"], on_exit="drop")})
     bench = up(flow=flow)
     bench.kill("w.a", signal=9)
-    assert bench.state is EnvState.ERROR
+    assert bench.state.name == "ERROR"
 
 
 def test_the_death_of_an_excluded_task_in_the_pool_is_told() -> None:
@@ -151,4 +151,4 @@ def test_the_death_of_an_excluded_task_in_the_pool_is_told() -> None:
     assert bench.nodes["n1"].killed == ["w.its.ro"]
     told_of = [event for event in bench.events if event.kind == "pool" and event.state == "GONE"]
     assert [event.text for event in told_of] == ["1 task on node n1: killed by signal 9"]
-    assert bench.state is EnvState.RUNNING
+    assert bench.state.name == "RUNNING"

@@ -198,7 +198,8 @@ def test_what_is_remembered_of_a_denied_request_has_a_size() -> None:
     (far,) = bench.ask(client.Destroy(operation="far", environment="e" * 1_000_000), "c", ANNA)
     (odd,) = bench.ask(client.Control(operation="odd", environment=environment, event="E" * 1_000_000), "c", ANNA)
 
-    assert (long.code, far.code, odd.code) == ("E_CONFLICT", "E_NOT_FOUND", "E_USAGE")
+    codes = [told.code for told in (long, far, odd) if isinstance(told, Finished)]
+    assert codes == ["E_CONFLICT", "E_NOT_FOUND", "E_USAGE"]
     assert max(len(str(told)) for told in (long, far, odd)) < 12_000
     assert len(str(bench.core.requests.operations)) < 20_000
 

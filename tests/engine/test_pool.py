@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 
@@ -16,7 +18,7 @@ from tests.engine.detectors import configured, detectors, up
 from tests.engine.flows import call, task, workflow
 
 
-def keep(bench: Bench, **options: bool) -> str:
+def keep(bench: Bench, **options: Any) -> str:
     """Destroy the only environment but for its tasks; return its id."""
     name = bench.show().environment
     answer = bench.destroy(keep_tasks=True, **options)

@@ -65,7 +65,7 @@ def test_the_clock_starts_when_the_last_node_has_been_told() -> None:
     assert not telling.is_due("n2", 20.0)
     telling.sent("n2", 12.0)
 
-    assert telling.again_at == 13.0
+    assert [telling.again_at] == [13.0]
     assert telling.is_due("n1", 11.0)
     assert not telling.is_due("n2", 12.5)
     assert telling.is_due("n3", 0.0)

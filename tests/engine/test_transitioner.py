@@ -12,7 +12,7 @@ from libecs.wire.task import Machine
 
 def walk(event: TaskEvent, state: DeviceState) -> list[str]:
     """Follow a FairMQ device that does what it is told."""
-    told = []
+    told: list[str] = []
     for _ in range(10):
         move = moves.fairmq_steps(event, state, True)
         if not isinstance(move, moves.Tell):

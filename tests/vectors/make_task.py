@@ -161,7 +161,7 @@ def fields(message: Any) -> dict[str, Any]:
 
 def rows() -> Iterator[str]:
     """Yield the lines of the file: one vector a line, so that a diff shows one."""
-    groups = {
+    groups: dict[str, list[dict[str, object]]] = {
         "frames": [
             {"name": name, "kind": type(m).__name__, "fields": fields(m), "hex": TASK.encode(m).hex()}
             for name, m in FRAMES.items()

@@ -261,9 +261,13 @@ class Lists:
     table: Mapping[str, str] = attrs.field(factory=dict)
 
 
+def doubled(number: int) -> int:
+    return number * 2
+
+
 @attrs.frozen(kw_only=True)
 class Converted:
-    number: int = attrs.field(converter=lambda number: number * 2)
+    number: int = attrs.field(converter=doubled)
 
 
 @attrs.frozen(kw_only=True, slots=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from libecs.errors import NotFound, TemplateError
@@ -84,7 +86,7 @@ def test_a_reference_that_names_nothing_is_an_error() -> None:
 
 
 def test_templates_that_cannot_be_read_are_findings_or_errors() -> None:
-    broken = {"workflows__w": workflow("w", "{name: x, include: bad}", "{name: y, task: {load: bad}}")}
+    broken: dict[str, Any] = {"workflows__w": workflow("w", "{name: x, include: bad}", "{name: y, task: {load: bad}}")}
     broken |= {"workflows__bad": "name: bad\n", "tasks__bad": "name: worse\ncommand: {value: x}\n"}
 
     found = find("w", **broken)
