@@ -123,6 +123,8 @@ class MetricsServer:
         except OSError as error:
             cls = Conflict if error.errno == 98 else InvalidInput
             raise cls(f"metrics cannot be served at {place}: {error.strerror}") from error
+        except UnicodeError as error:
+            raise InvalidInput(f"metrics cannot be served at {place}: that can be no name of a host") from error
         name = self._server.sockets[0].getsockname()
         return f"{name[0]}:{name[1]}"
 

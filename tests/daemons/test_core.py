@@ -21,7 +21,7 @@ from libecs.errors import Conflict, Denied
 from libecs.io.keys import KeyPair, Keyring, KeyState, write_key_file
 from tests.daemons.cores import IN_TIME_S, client_file, connect, logged, make_core, run_core
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 Make = Callable[..., Daemon]
 

@@ -22,7 +22,7 @@ from libecs.client.environment import AsyncEnvironment
 from libecs.wire.client import Control, Create, Destroy
 from libecs.wire.info import EnvironmentInfo
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(400)  # clusters are started, and their cores many times
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("mount"), reason="mounting a small disk needs root"

@@ -22,7 +22,7 @@ from libecs.wire.codec import VERSION_FRAME
 from tests.daemons.cores import client_file, connect, make_core
 from tests.security.caller import Caller
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 RATE, BURST = 100, 50
 
 

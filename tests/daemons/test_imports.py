@@ -12,6 +12,8 @@ from ecsd.core import later
 from libecs.io.blocking import BlockingCalls
 from tests.daemons.cores import connect, make_core
 
+pytestmark = pytest.mark.timeout(150)
+
 TEMPLATES = {"lark", "libecs.language.compiler", "libecs.language.template", "libecs.workflow.expand", "yaml"}
 NOT_FOR_A_CORE = {"pygit2", "libecs.io.consult.consultant", "ecsd.prometheus", *TEMPLATES}
 NOT_FOR_AN_EXECUTOR = {

@@ -77,7 +77,8 @@ async def test_an_error_while_collecting_is_an_answer() -> None:
     await server.close()
 
 
-async def test_who_asks_is_answered_however_many_connections_are_idle() -> None:
+async def test_who_asks_is_answered_however_many_connections_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "LIMIT_S", 1000.0)
     server = MetricsServer(lambda: [Family.one("a", "gauge", "A.", 1)])
     place = await server.start("127.0.0.1:0")
     host, _, port = place.partition(":")
@@ -128,6 +129,7 @@ async def test_what_is_no_request_and_an_answer_that_nobody_takes_are_ended(monk
 
 async def test_while_all_are_being_answered_more_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prometheus, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(prometheus, "LIMIT_S", 1000.0)
     server = MetricsServer(lambda: [Family.one("a", "gauge", "A" * 20_000_000, 1)])
     host, _, port = (await server.start("127.0.0.1:0")).partition(":")
     with socket.create_connection((host, int(port))) as deaf:
@@ -149,6 +151,10 @@ async def test_a_port_in_use_and_a_host_that_is_none_are_told() -> None:
 
     with pytest.raises(Conflict, match=f"metrics cannot be served at {place}"):
         await second.start(place)
-    with pytest.raises(InvalidInput, match="metrics cannot be served"):
-        await second.start("no.such.host.invalid:1")
+    for nowhere in (
+        "192.0.2.77:1",
+        f"{'x' * 70}.invalid:1",
+    ):  # not our address; no name, so that nobody is asked for it
+        with pytest.raises(InvalidInput, match="metrics cannot be served"):
+            await second.start(nowhere)
     await first.close()

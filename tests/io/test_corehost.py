@@ -36,6 +36,7 @@ from libecs.wire.client import (
 )
 
 LIMIT_S = 40
+pytestmark = pytest.mark.timeout(150)
 
 
 class Peers:

@@ -681,7 +681,7 @@ async def test_a_peer_that_is_stopped_is_noticed_and_comes_back(dial: Dial, tmp_
         *CLIENT_KEYS,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), *sys.path])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(HERE.parents[1])])},
     )
     try:
         assert process.stdout is not None

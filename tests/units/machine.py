@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-BOOT_S = 60.0
+BOOT_S = 120.0
 
 
 def why_not() -> str:
@@ -92,7 +92,7 @@ class Machine:
         """Return the command that runs a command inside."""
         return ["nsenter", "-t", str(self._leader), "-a", "--", *map(str, words)]
 
-    def run(self, *command: str | Path, check: bool = True, timeout_s: float = 60.0) -> str:
+    def run(self, *command: str | Path, check: bool = True, timeout_s: float = 120.0) -> str:
         """Run a command inside, return what it printed."""
         ran = subprocess.run(
             self.command(*command),

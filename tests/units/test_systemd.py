@@ -22,7 +22,7 @@ from tests.units.machine import Machine, enter, why_not
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
     pytest.mark.skipif(not (Path(sys.prefix) / "bin" / "ecsd").exists(), reason="the package is not installed"),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
 ]
 BIN = Path(sys.prefix) / "bin"
 WORKFLOWS = "/srv/workflows"

@@ -18,6 +18,8 @@ from libecs.wire.node import Exit, ExitCause
 from tests.io.process.tasks import Inputs, Make, bystander, end, first_line, names, shell, spec
 from tests.processes import gone
 
+pytestmark = pytest.mark.timeout(120)
+
 # starting and ending
 
 

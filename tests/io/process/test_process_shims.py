@@ -7,12 +7,16 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from libecs.engine.effects import Signal
 from libecs.io import procfs
 from libecs.io.process import ShimSupervisor
 from libecs.wire.node import ExitCause
 from tests.io.process.tasks import Inputs, Make, first_line, names, shell, shim_of
 from tests.processes import gone
+
+pytestmark = pytest.mark.timeout(120)
 
 # death of a shim
 
