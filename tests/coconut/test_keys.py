@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ecsd.coconut.key import _core_words
 from libecs.access import Principal, Role
 from libecs.engine.effects import Audit
 from libecs.io.audit import AuditLog, chain_files
@@ -171,3 +172,24 @@ def test_verify_says_where_a_chain_begins_whose_old_files_were_removed(coconut: 
     assert document["first"] > 1
     assert document["last"] == document["first"] + document["lines"] - 1
     assert f"they begin with line {document['first']}: older files were removed" in ran.out
+
+
+@pytest.mark.parametrize("words", [("--days", "3"), ("--cancel",)])
+def test_only_the_cores_key_is_told_before(coconut: Coconut, words: tuple[str, ...]) -> None:
+    ran = coconut("key", "rotate", *words)
+
+    assert ran.status == 2
+    assert "add --core" in ran.err
+
+
+def test_what_is_said_of_the_cores_key() -> None:
+    answer = {"key": "k" * 40, "next_key": "n" * 40, "from_ms": 1, "told": ["alice", "n1"], "untold": ["bob"]}
+
+    key, when, told, untold = _core_words(answer)
+
+    assert ("n" * 40 in key, "k" * 40 in key) == (True, True)
+    assert "started anew after 1970" in when
+    assert told == "told of it: alice, n1"
+    assert untold.startswith("not yet told: bob; ")
+    assert list(_core_words({**answer, "told": [], "untold": []}))[2:] == ["told of it: nobody yet"]
+    assert list(_core_words({**answer, "next_key": ""})) == ["the core keeps its key kkkkkkkk; it has no next one"]
