@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.place import Left, Place
+
 COCONUT = Path(sys.executable).with_name("coconut")
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
-def test_demo_takes_two_runs_and_leaves_nothing(place, examples, left) -> None:
-    ran = place.coconut("demo", "--duration", "500ms", "--json")
+def test_demo_takes_two_runs_and_leaves_nothing(place: Place, examples: Path, left: Left) -> None:
+    ran = place.coconut("demo", "--duration", "2s", "--json")
 
     document = ran.document
     assert ran.status == 0, ran.err
@@ -39,7 +41,7 @@ def test_demo_takes_two_runs_and_leaves_nothing(place, examples, left) -> None:
     assert list(place.home.rglob("*")) == []
 
 
-def test_demo_says_what_to_do_next_and_moves_no_cursor(place, examples) -> None:
+def test_demo_says_what_to_do_next_and_moves_no_cursor(place: Place, examples: Path) -> None:
     ran = place.coconut("demo", "--duration", "100ms")
 
     assert ran.status == 0, ran.err
@@ -49,7 +51,7 @@ def test_demo_says_what_to_do_next_and_moves_no_cursor(place, examples) -> None:
     assert "\x1b" not in ran.out + ran.err
 
 
-def test_killed_filter_makes_the_demo_fail_with_the_cause(place, examples, left) -> None:
+def test_killed_filter_makes_the_demo_fail_with_the_cause(place: Place, examples: Path, left: Left) -> None:
     ran = place.coconut("demo", "--kill", "filter")
 
     assert ran.status == 7
@@ -59,7 +61,7 @@ def test_killed_filter_makes_the_demo_fail_with_the_cause(place, examples, left)
     assert left() == []
 
 
-def test_killed_filter_with_json_is_one_document(place, examples) -> None:
+def test_killed_filter_with_json_is_one_document(place: Place, examples: Path) -> None:
     ran = place.coconut("demo", "--kill", "filter", "--json")
 
     document = ran.document
@@ -70,7 +72,7 @@ def test_killed_filter_with_json_is_one_document(place, examples) -> None:
     assert ran.err == ""
 
 
-def test_unknown_victim_is_not_found(place, examples, left) -> None:
+def test_unknown_victim_is_not_found(place: Place, examples: Path, left: Left) -> None:
     ran = place.coconut("demo", "--kill", "frog")
 
     assert ran.status == 3
@@ -79,7 +81,7 @@ def test_unknown_victim_is_not_found(place, examples, left) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_demo_stops_cleanly(place, examples, left, number, status) -> None:
+def test_interrupted_demo_stops_cleanly(place: Place, examples: Path, left: Left, number: int, status: int) -> None:
     process = place.start(COCONUT, "demo", "--duration", "10min")
     assert process.stderr is not None
     for line in process.stderr:
@@ -87,7 +89,7 @@ def test_interrupted_demo_stops_cleanly(place, examples, left, number, status) -
             break
 
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
 
     assert process.returncode == status
     assert "everything was stopped and cleaned up" in err
@@ -95,21 +97,21 @@ def test_interrupted_demo_stops_cleanly(place, examples, left, number, status) -
     assert left() == []
 
 
-def test_interrupted_deployment_leaves_nothing(place, examples, left) -> None:
-    process = place.start(COCONUT, "demo")
+def test_interrupted_deployment_leaves_nothing(place: Place, examples: Path, left: Left) -> None:
+    process = place.start(COCONUT, "demo", "--duration", "10min")
     assert process.stderr is not None
     for line in process.stderr:
         if "DEPLOY" in line:
             break
 
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
 
     assert process.returncode == 130
     assert left() == []
 
 
-def test_wrong_duration_is_said_before_anything_is_launched(place, examples) -> None:
+def test_wrong_duration_is_said_before_anything_is_launched(place: Place, examples: Path) -> None:
     ran = place.coconut("demo", "--duration", "soon")
 
     assert ran.status == 2
@@ -117,6 +119,6 @@ def test_wrong_duration_is_said_before_anything_is_launched(place, examples) -> 
     assert "DEPLOY" not in ran.err
 
 
-def test_installed_coconut_has_a_name_and_a_version(place) -> None:
+def test_installed_coconut_has_a_name_and_a_version(place: Place) -> None:
     assert place.coconut("--version").out.startswith("coconut 0.")
     assert subprocess.run([COCONUT, "--help"], check=False, capture_output=True).returncode == 0

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fieldkit.lateness import Lateness
 
 from ecsd.coconut.books import audit, connections, read_reports
+from tests.system.place import Left, Place, Waiting
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 HOLD = """
 import json, sys, time
@@ -46,29 +51,36 @@ with libecs.local(sys.argv[1], orphans="adopt", nodes=3, repo=examples() / "demo
 """
 
 
-def read_line(process) -> dict[str, object]:
+def read_line(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
         pytest.fail(f"the script ended: {process.communicate()[1]}")
-    return json.loads(line)
+    found: dict[str, Any] = json.loads(line)
+    return found
 
 
 @pytest.mark.parametrize("state", ["", "kept"])
-def test_killed_script_leaves_no_task_15_s_later(place, examples, waiting, tmp_path, state) -> None:
+def test_killed_script_leaves_no_task_15_s_later(
+    place: Place, examples: Path, waiting: Waiting, tmp_path: Path, state: str
+) -> None:
     process = place.script(HOLD, tmp_path / state if state else "", "stop", "")
     held = read_line(process)
     assert len(place.tasks()) == len(held["pids"]) == 20
 
-    process.send_signal(signal.SIGKILL)
-    killed = time.monotonic()
-    process.communicate()
+    with Lateness() as lateness:
+        process.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        process.communicate()
 
-    assert waiting(lambda: not place.tasks(), 15 - (time.monotonic() - killed)), place.tasks()
-    assert waiting(lambda: not place.processes(), 5), place.processes()
+        assert waiting(lambda: not place.tasks(), 100), place.tasks()
+        took_s = time.monotonic() - killed
+    # It is due after 10 s. Each of the twenty tasks waits for this machine, if it is busy.
+    assert took_s < 15 + 20 * lateness.worst_s, lateness.worst_s
+    assert waiting(lambda: not place.processes(), 60), place.processes()
 
 
-def test_next_script_adopts_the_tasks_of_a_killed_one(place, examples, left, tmp_path) -> None:
+def test_next_script_adopts_the_tasks_of_a_killed_one(place: Place, examples: Path, left: Left, tmp_path: Path) -> None:
     reports = tmp_path / "reports"
     reports.mkdir()
     process = place.script(HOLD, tmp_path / "state", "adopt", reports)
@@ -91,7 +103,9 @@ def test_next_script_adopts_the_tasks_of_a_killed_one(place, examples, left, tmp
     assert left() == []
 
 
-def test_script_that_ends_normally_keeps_what_is_to_be_adopted(place, examples, left, tmp_path) -> None:
+def test_script_that_ends_normally_keeps_what_is_to_be_adopted(
+    place: Place, examples: Path, left: Left, tmp_path: Path
+) -> None:
     leave = HOLD.replace(
         "    with env.run() as run:\n", "    env.control('START')\n    if run := env.current_run():\n"
     ).replace("        time.sleep(3600)\n", "")
@@ -110,7 +124,7 @@ def test_script_that_ends_normally_keeps_what_is_to_be_adopted(place, examples, 
     assert left() == []
 
 
-def test_second_owner_of_a_state_is_told_who_holds_it(place, examples, tmp_path) -> None:
+def test_second_owner_of_a_state_is_told_who_holds_it(place: Place, examples: Path, tmp_path: Path) -> None:
     process = place.script(HOLD, tmp_path / "state", "stop", "")
     read_line(process)
 
@@ -119,12 +133,10 @@ def test_second_owner_of_a_state_is_told_who_holds_it(place, examples, tmp_path)
     assert "libecs.errors.Conflict" in ran.err
     assert f"in use by process {process.pid}" in ran.err
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
     assert place.processes() == {}
 
 
 def second_owner(folder: Path) -> tuple[str | Path, ...]:
-    import sys
-
     code = f"import libecs\nwith libecs.local({str(folder / 'state')!r}): pass"
     return sys.executable, "-c", code

@@ -17,6 +17,7 @@ import yaml
 import libecs
 from ecsd.installation import defaults
 from libecs.client.sync import Ecs
+from tests.system.place import Left, Place
 
 HERE = Path(__file__).parent
 EXPECTED = HERE.parent / "real" / "expected" / "integration-calls-2026.yaml"
@@ -25,7 +26,7 @@ INTEGRATIONS = HERE / "integrations.yaml"
 STANDINS = HERE / "standins"
 HOSTS = ["flp001", "flp002", "flp003", "flp004"]
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="session")
@@ -92,14 +93,22 @@ def assert_data_stayed_on_their_node(folder: Path, run: int, hosts: list[str]) -
     ids=["with-tpc", "without-tpc"],
 )
 def test_whole_cycle_with_all_integrations(
-    place, examples, left, real, tmp_path, table, hosts, detectors, variant
+    place: Place,
+    examples: Path,
+    left: Left,
+    real: Path,
+    tmp_path: Path,
+    table: Mapping[str, Any],
+    hosts: list[str],
+    detectors: set[str],
+    variant: str,
 ) -> None:
     variables = {**table["variables"], "hosts": hosts}
 
     ran = place.coconut(
         "run", "take", "readout-dataflow", "--repo", real / "control-workflows", "--nodes", "4",
         "--kv", KV, "--integrations", INTEGRATIONS, "--tasks", STANDINS, "-e", json.dumps(variables),
-        "--duration", "1s", "--report", tmp_path, "--json",
+        "--duration", "2s", "--report", tmp_path, "--json",
     )  # fmt: skip
 
     document = ran.document
@@ -123,7 +132,15 @@ class Lab:
 
 
 @pytest.fixture
-def lab(request, place, examples, real, tmp_path, table, monkeypatch) -> Iterator[Lab]:
+def lab(
+    request: pytest.FixtureRequest,
+    place: Place,
+    examples: Path,
+    real: Path,
+    tmp_path: Path,
+    table: Mapping[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Lab]:
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
     folder = tmp_path / "reports"
@@ -148,7 +165,7 @@ def lab(request, place, examples, real, tmp_path, table, monkeypatch) -> Iterato
 STFB = "readout-dataflow.host-flp002.data-distribution.stfb"
 
 
-def test_addresses_come_with_configure_and_not_before(lab) -> None:
+def test_addresses_come_with_configure_and_not_before(lab: Lab) -> None:
     with lab.ecs.environment("readout-dataflow", lab.variables) as env:
         pids = env.tasks().pids
         assert len(pids) == 12
@@ -157,7 +174,9 @@ def test_addresses_come_with_configure_and_not_before(lab) -> None:
             assert b"o2ipc" not in told
 
 
-def test_killed_critical_task_is_the_cause_and_recover_makes_a_new_run_possible(lab, table) -> None:
+def test_killed_critical_task_is_the_cause_and_recover_makes_a_new_run_possible(
+    lab: Lab, table: Mapping[str, Any]
+) -> None:
     with lab.ecs.environment("readout-dataflow", lab.variables) as env:
         before = env.tasks().pids
         run = env.run()
@@ -188,7 +207,7 @@ def test_killed_critical_task_is_the_cause_and_recover_makes_a_new_run_possible(
     assert_data_stayed_on_their_node(lab.reports, second.number, HOSTS)
 
 
-def test_life_that_ends_in_error_makes_the_calls_of_the_table(lab, table) -> None:
+def test_life_that_ends_in_error_makes_the_calls_of_the_table(lab: Lab, table: Mapping[str, Any]) -> None:
     with lab.ecs.environment("readout-dataflow", lab.variables) as env:
         with pytest.raises(libecs.RunFailed), env.run() as run:
             (task,) = env.tasks("**.host-flp001.readout")
@@ -206,7 +225,7 @@ def make_stfsender_not_critical(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("lab", [make_stfsender_not_critical], indirect=True, ids=["stfs not critical"])
-def test_killed_task_that_is_not_critical_only_degrades_the_run(lab) -> None:
+def test_killed_task_that_is_not_critical_only_degrades_the_run(lab: Lab) -> None:
     role = STFB.replace("stfb", "stfs")
     with lab.ecs.environment("readout-dataflow", lab.variables) as env:
         events = env.events()

@@ -9,19 +9,23 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import libecs
 from ecsd.installation import defaults, examples
+from libecs.client.ecs import AsyncEcs
+from libecs.client.environment import AsyncEnvironment
+from tests.system.place import Left, Place
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 SLEEP = ["sleep", "1000"]
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(place, monkeypatch) -> None:
+def elsewhere(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
 
@@ -40,7 +44,7 @@ def lab(**tasks: libecs.script.ScriptTask) -> libecs.script.ScriptWorkflow:
         ("watch_async.py", ["environment.state RUNNING", "run.end CONFIGURED DURATION", "run 1 GOOD"]),
     ],
 )
-def test_example_scripts_run(place, left, name, lines) -> None:
+def test_example_scripts_run(place: Place, left: Left, name: str, lines: list[str]) -> None:
     ran = place.run(sys.executable, examples() / name)
 
     assert ran.status == 0, ran.err
@@ -52,7 +56,7 @@ def test_example_scripts_run(place, left, name, lines) -> None:
 # runs
 
 
-def test_run_numbers_are_shared_by_sessions_and_never_come_twice(place) -> None:
+def test_run_numbers_are_shared_by_sessions_and_never_come_twice(place: Place) -> None:
     numbers = []
     for _ in range(2):
         with libecs.local() as ecs, ecs.environment(lab()) as env:
@@ -64,19 +68,21 @@ def test_run_numbers_are_shared_by_sessions_and_never_come_twice(place) -> None:
     assert (place.home / "state" / "ecs" / "runs.sqlite").exists()
 
 
-def test_variables_and_properties_reach_the_tasks(tmp_path) -> None:
+def test_variables_and_properties_reach_the_tasks(tmp_path: Path) -> None:
     chain = {"payload": "64", "report_dir": str(tmp_path), "hosts": '["here"]'}
     with libecs.local(
         nodes=[libecs.NodeDescription(name="here")], repo=examples() / "demo", defaults=defaults()
     ) as ecs:
-        with ecs.environment("demo", {**chain, "rate": 50}) as env, env.run(duration="400ms") as run:
+        with ecs.environment("demo", {**chain, "rate": 50}) as env, env.run(duration="1s") as run:
             run.wait()
+    assert run.record is not None
+    seconds = (run.record.end_ms - run.record.start_ms) / 1000
 
     reports = [json.loads(path.read_text()) for path in tmp_path.glob("demo.here.*.source-run1.json")]
     assert len(reports) == 2
     for report in reports:
         (account,) = report["sources"].values()
-        assert 0 < account["count"] < 500
+        assert 0 < account["count"] <= 50 * seconds + 50
 
 
 def test_tasks_tell_where_they_run_and_what_they_do() -> None:
@@ -119,7 +125,7 @@ def test_task_that_ends_well_or_not_at_all_is_named_with_its_exit_code() -> None
     assert "bad voltage" in caught.value.cause
 
 
-def test_program_that_does_not_exist_fails_the_deployment_with_its_reason(left) -> None:
+def test_program_that_does_not_exist_fails_the_deployment_with_its_reason(left: Left) -> None:
     with libecs.local() as ecs:
         with pytest.raises(libecs.TransitionFailed) as caught:
             ecs.environment(lab(ghost=libecs.task("/nowhere/ghost")))
@@ -149,7 +155,7 @@ def test_no_place_for_a_task_is_said_with_reasons() -> None:
 # faces
 
 
-async def test_async_face_is_the_same(left) -> None:
+async def test_async_face_is_the_same(left: Left) -> None:
     async with libecs.local() as ecs, ecs.environment(lab()) as env:
         async with env.run(duration="50ms") as run:
             await run.wait()
@@ -164,7 +170,7 @@ async def test_sync_face_works_inside_a_running_loop() -> None:
         assert env.state == "CONFIGURED"
 
 
-async def test_async_exception_stops_the_run_and_destroys(left) -> None:
+async def test_async_exception_stops_the_run_and_destroys(left: Left) -> None:
     with pytest.raises(ZeroDivisionError):
         async with libecs.local() as ecs, ecs.environment(lab()) as env, env.run() as run:
             raise ZeroDivisionError
@@ -173,7 +179,7 @@ async def test_async_exception_stops_the_run_and_destroys(left) -> None:
     assert left() == []
 
 
-def test_environment_that_was_forgotten_ends_with_its_session(left) -> None:
+def test_environment_that_was_forgotten_ends_with_its_session(left: Left) -> None:
     with libecs.local() as ecs:
         ecs.environment(lab()).control("START")
         assert ecs.environments()[0].state == "RUNNING"
@@ -181,7 +187,7 @@ def test_environment_that_was_forgotten_ends_with_its_session(left) -> None:
     assert left() == []
 
 
-def test_ctrl_c_in_a_script_stops_the_run(place, left) -> None:
+def test_ctrl_c_in_a_script_stops_the_run(place: Place, left: Left) -> None:
     process = place.script(
         "import libecs, sys\n"
         "lab = libecs.workflow('lab', tasks={'clock': libecs.task('sleep 1000', mode='basic')})\n"
@@ -194,17 +200,18 @@ def test_ctrl_c_in_a_script_stops_the_run(place, left) -> None:
         "    except KeyboardInterrupt:\n"
         "        print(env.state, run.condition, run.end_reason, flush=True)\n"
     )
+    assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
 
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
 
     assert out == "CONFIGURED GOOD USER_EXCEPTION\n", err
     assert process.returncode == 0
     assert left() == []
 
 
-def test_forked_child_is_refused_and_the_parent_goes_on(place, left) -> None:
+def test_forked_child_is_refused_and_the_parent_goes_on(place: Place, left: Left) -> None:
     process = place.script(
         "import libecs, os, sys\n"
         "lab = libecs.workflow('lab', tasks={'clock': libecs.task('sleep 1000', mode='basic')})\n"
@@ -218,7 +225,7 @@ def test_forked_child_is_refused_and_the_parent_goes_on(place, left) -> None:
         "    os.wait()\n"
         "    print('parent:', env.control('START'), flush=True)\n"
     )
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
 
     assert out.splitlines()[0].startswith("child: this session belongs to process"), err
     assert out.splitlines()[1] == "parent: RUNNING"
@@ -236,7 +243,7 @@ def test_forked_child_is_refused_and_the_parent_goes_on(place, left) -> None:
         ({"nodes": 0}, "at least one node"),
     ],
 )
-def test_wrong_arguments_are_usage_errors(arguments, reason) -> None:
+def test_wrong_arguments_are_usage_errors(arguments: dict[str, Any], reason: str) -> None:
     with pytest.raises(libecs.UsageError, match=reason):
         libecs.local(**arguments)
 
@@ -259,7 +266,7 @@ async def test_async_session_is_entered_once() -> None:
         await session.__aenter__()
 
 
-def test_missing_repository_is_not_found_and_leaves_nothing(left) -> None:
+def test_missing_repository_is_not_found_and_leaves_nothing(left: Left) -> None:
     with pytest.raises(libecs.NotFound, match="there is no repository"), libecs.local(repo="/nowhere"):
         pass
 
@@ -274,10 +281,10 @@ def test_import_is_quick_and_names_are_there() -> None:
     for name in libecs.__all__:
         assert getattr(libecs, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'frog'"):
-        _ = libecs.frog  # type: ignore[attr-defined]
+        _ = libecs.frog
 
 
-async def make(ecs, number):
+async def make(ecs: AsyncEcs, number: int) -> AsyncEnvironment:
     return await ecs.environment(lab(), name=f"lab-{number}")
 
 

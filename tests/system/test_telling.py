@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import libecs
+from tests.system.place import Left, Place, Waiting
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 COUNTER = """
 import occ, time
@@ -32,13 +33,13 @@ Counter().run()
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(place, monkeypatch) -> None:
+def elsewhere(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
-def counter(tmp_path) -> Path:
+def counter(tmp_path: Path) -> Path:
     path = tmp_path / "counter.py"
     path.write_text(COUNTER)
     return path
@@ -56,7 +57,7 @@ def shell(text: str, **options: object) -> libecs.script.ScriptTask:
 # metrics
 
 
-def test_record_has_what_was_told_in_the_first_and_in_the_last_moment(left, counter) -> None:
+def test_record_has_what_was_told_in_the_first_and_in_the_last_moment(left: Left, counter: Path) -> None:
     with libecs.local() as ecs, ecs.environment(lab(counter)) as env:
         for _ in range(3):
             with env.run() as run:
@@ -75,7 +76,7 @@ def test_record_has_what_was_told_in_the_first_and_in_the_last_moment(left, coun
     assert left() == []
 
 
-async def test_async_face_waits_for_metrics_too(counter) -> None:
+async def test_async_face_waits_for_metrics_too(counter: Path) -> None:
     async with libecs.local() as ecs, ecs.environment(lab(counter)) as env:
         async with env.run() as run:
             await run.wait(until=lambda m: m["**:events"].n > 10)
@@ -85,7 +86,7 @@ async def test_async_face_waits_for_metrics_too(counter) -> None:
     assert run.condition == "GOOD"
 
 
-def test_key_of_no_task_stops_the_run_at_once(counter) -> None:
+def test_key_of_no_task_stops_the_run_at_once(counter: Path) -> None:
     with libecs.local() as ecs, ecs.environment(lab(counter)) as env:
         run = env.run()
         with pytest.raises(libecs.UsageError, match="no task matches 'c'"), run:
@@ -97,7 +98,7 @@ def test_key_of_no_task_stops_the_run_at_once(counter) -> None:
 # lines
 
 
-def test_lines_of_all_kinds_come_to_the_script(left, counter) -> None:
+def test_lines_of_all_kinds_come_to_the_script(left: Left, counter: Path) -> None:
     loud = shell("echo to stdout; echo ERROR: to stderr >&2; sleep 1000")
     workflow = libecs.workflow("lab", tasks={**lab(counter).tasks, "loud": loud}, folder=counter.parent)
     with libecs.local() as ecs, ecs.environment(workflow) as env:
@@ -126,7 +127,7 @@ def test_lines_of_all_kinds_come_to_the_script(left, counter) -> None:
 # folders of runs
 
 
-def test_each_run_has_a_folder_that_its_tasks_know(left, waiting, tmp_path) -> None:
+def test_each_run_has_a_folder_that_its_tasks_know(left: Left, waiting: Waiting, tmp_path: Path) -> None:
     text = "cd {{run_dir}}; echo $OLDPWD > where; echo $RUN > n; mv n number; exec sleep 1000"
     writer = shell(text, stop="SIGTERM", environment={"RUN": "{{run_number}}"})
     (tmp_path / "lab").mkdir()
@@ -136,6 +137,7 @@ def test_each_run_has_a_folder_that_its_tasks_know(left, waiting, tmp_path) -> N
             with env.run() as run:
                 folder = tmp_path / "runs" / str(run.number)
                 assert waiting((folder / "number").exists, 60)
+            assert run.record is not None
             assert run.record.folder == str(folder)
             assert (folder / "where").read_text() == f"{tmp_path}/lab\n"
             assert (folder / "number").read_text() == f"{number}\n"
@@ -145,7 +147,7 @@ def test_each_run_has_a_folder_that_its_tasks_know(left, waiting, tmp_path) -> N
     assert left() == []
 
 
-def test_folder_of_a_kept_state_holds_its_runs(tmp_path) -> None:
+def test_folder_of_a_kept_state_holds_its_runs(tmp_path: Path) -> None:
     with libecs.local(state=tmp_path / "state") as ecs:
         with ecs.environment(libecs.workflow("lab", {"w": shell("sleep 1000")})) as env, env.run() as run:
             pass
@@ -153,7 +155,7 @@ def test_folder_of_a_kept_state_holds_its_runs(tmp_path) -> None:
     assert (tmp_path / "state" / "runs" / str(run.number) / "run.json").exists()
 
 
-def test_numbers_begin_above_those_that_have_folders(tmp_path) -> None:
+def test_numbers_begin_above_those_that_have_folders(tmp_path: Path) -> None:
     (tmp_path / "41").mkdir()
 
     with libecs.local(runs_folder=tmp_path) as ecs:
@@ -166,7 +168,7 @@ def test_numbers_begin_above_those_that_have_folders(tmp_path) -> None:
 # runs that end by themselves
 
 
-def test_run_ends_when_all_tasks_have_no_more_data(left, counter) -> None:
+def test_run_ends_when_all_tasks_have_no_more_data(left: Left, counter: Path) -> None:
     with libecs.local() as ecs, ecs.environment(lab(counter, brief=True)) as env:
         with env.run() as run:
             run.wait("60s")
@@ -176,8 +178,8 @@ def test_run_ends_when_all_tasks_have_no_more_data(left, counter) -> None:
     assert run.metrics["a:events"].sum == 25
 
 
-def test_basic_task_that_ends_well_ends_the_run_unless_that_is_an_error(left) -> None:
-    results = []
+def test_basic_task_that_ends_well_ends_the_run_unless_that_is_an_error(left: Left) -> None:
+    results: list[str | tuple[str, str]] = []
     for on_exit in ("", "error"):
         workflow = libecs.workflow("lab", {"w": shell("exit 0", on_exit=on_exit)})
         with libecs.local() as ecs, ecs.environment(workflow) as env:
