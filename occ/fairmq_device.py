@@ -314,7 +314,8 @@ class FairMQDevice:
             os.eventfd_write(self.fileno(), 1)  # the user's code may wait for that one
 
         before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
-        handlers = {number: signal.signal(number, terminate) for number in (signal.SIGTERM, signal.SIGINT)}
+        # SIGINT first, which Python handles already: who sees that SIGTERM is handled knows that both are.
+        handlers = {number: signal.signal(number, terminate) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield readable
         finally:

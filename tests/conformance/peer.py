@@ -19,7 +19,9 @@ import zmq
 from tests.conformance import protocol
 from tests.conformance.protocol import FIELDS, MACHINES, VERSION, pack
 
-TIMEOUT_S = 20
+TIMEOUT_S = 40
+LAST_WORDS_MS = 5000
+"""How long what a task said before it ended may still be on its way through a busy machine."""
 
 _numbers = itertools.count(1)
 
@@ -67,7 +69,7 @@ def read(parts: Sequence[bytes]) -> Message:
 
 def check(message: Message) -> None:
     """Check what types do not say. Raises Violation."""
-    wrong = {
+    wrong: Callable[[Message], bool] | None = {
         protocol.REFUSED: lambda m: m.reason not in range(1, 6) or len(m.holder.encode()) > 63,
         protocol.RESULT: lambda m: m.trigger not in range(3) or len(m.error.encode()) > protocol.MAX_ERROR_BYTES,
         protocol.HAPPENED: lambda m: m.type not in range(1, 4) or len(m.text.encode()) > protocol.MAX_ERROR_BYTES,
@@ -98,7 +100,7 @@ class Task:
         with (folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
                 list(command),
-                env=os.environ | told | environment,
+                env={**os.environ, **told, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -159,7 +161,7 @@ class Peer:
         """Return the next message."""
         deadline = time.monotonic() + TIMEOUT_S
         while not self.socket.poll(100):
-            if self.task.process.poll() is not None and not self.socket.poll(100):
+            if self.task.process.poll() is not None and not self.socket.poll(LAST_WORDS_MS):
                 raise AssertionError(f"the task ended with {self.task.process.poll()}: {self.task.output()}")
             if time.monotonic() > deadline:
                 raise AssertionError(f"nothing came within {TIMEOUT_S} s after {self.seen[-5:]}: {self.task.output()}")

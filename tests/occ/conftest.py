@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import attrs
 import pytest
 import zmq
 
+from libecs.wire.task import Welcome
 from tests.occ.harness import TIMEOUT_S, C, Kind, Peer, TaskProcess, start_task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +29,7 @@ class Site:
 
     path: Path
 
-    def example(self, name: str) -> list[Path | str]:
+    def example(self, name: str) -> list[str | Path]:
         """Return the command of an example task: `source` in C, `source.py` in Python."""
         examples = self.path / "ecsd" / "examples"
         return [sys.executable, examples / "tasks" / name] if name.endswith(".py") else [examples / "bin" / name]
@@ -71,8 +73,8 @@ def compile_obedient(site: Site, folder: Path) -> Path:
         stdout=subprocess.PIPE,
         text=True,
     ).stdout.split()
-    command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-o", program, HERE / "obedient.c"]
-    subprocess.run([*command, *flags], check=True)
+    command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([*command, "-o", str(program), str(HERE / "obedient.c"), *flags], check=True)
     return program
 
 
@@ -121,6 +123,32 @@ def connect(context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Callable[..., P
     yield connect
     for peer in peers:
         peer.socket.close()
+
+
+StartAtPort = Callable[[Sequence[str | Path], Callable[[int], Mapping[str, str]]], tuple[TaskProcess, int, Welcome]]
+
+
+@pytest.fixture
+def start_at_port(start: Start, connect: Callable[..., Peer]) -> StartAtPort:
+    """A function that starts a task at a port of its own; gives the task, the port, and its answer to Hello.
+
+    It takes the command, in which {port} stands for the port, and what tells it by the environment. Somebody else may
+    have a port: then the task gets another one. None of them is one that Linux gives to connections that go out.
+    """
+
+    def start_at_port(
+        command: Sequence[str | Path], told: Callable[[int], Mapping[str, str]]
+    ) -> tuple[TaskProcess, int, Welcome]:
+        while True:
+            port = random.SystemRandom().randint(10_000, 30_000)
+            task = start([str(part).replace("{port}", str(port)) for part in command], told(port))
+            try:
+                return task, port, connect(task, endpoint=f"tcp://127.0.0.1:{port}").welcome()
+            except AssertionError:
+                if "Address already in use" not in task.stderr() and "cannot be bound" not in task.stderr():
+                    raise
+
+    return start_at_port
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ from libecs.fairmq import DeviceEvent, DeviceState
 from libecs.fsm import TaskEvent, TaskState
 from libecs.wire.task import TASK, Hello, PeerRole, Ping, Pong, Result, StateChanged, Transition, Welcome
 
-TIMEOUT_S = 20
+TIMEOUT_S = 40
+LAST_WORDS_MS = 5000
+"""How long what a task said before it ended may still be on its way through a busy machine."""
 VERSION = b"\x01"
 
 M = TypeVar("M")
@@ -53,7 +55,8 @@ class Peer:
     def receive(self) -> Any:
         deadline = time.monotonic() + TIMEOUT_S
         while not self.socket.poll(100):
-            if self._task is not None and self._task.process.poll() is not None and not self.socket.poll(100):
+            ended = self._task is not None and self._task.process.poll() is not None
+            if self._task is not None and ended and not self.socket.poll(LAST_WORDS_MS):
                 raise AssertionError(f"the task ended with {self._task.process.poll()}: {self._task.stderr()}")
             if time.monotonic() > deadline:
                 raise AssertionError(f"nothing came within {TIMEOUT_S} s after {self.seen}")
@@ -127,6 +130,18 @@ class TaskProcess:
     def wait(self) -> int:
         return self.process.wait(TIMEOUT_S)
 
+    def wait_for_handlers(self) -> None:
+        """Wait until SIGTERM and SIGINT are handled: the link answers before that."""
+        both = 1 << (signal.SIGTERM - 1) | 1 << (signal.SIGINT - 1)
+        deadline = time.monotonic() + TIMEOUT_S
+        while self._caught() & both != both:
+            assert time.monotonic() < deadline, "no handlers"
+            time.sleep(0.001)
+
+    def _caught(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("SigCgt:")[2].split()[0], 16)
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
@@ -144,7 +159,7 @@ def start_task(command: Sequence[str | Path], folder: Path, environment: Mapping
     with (folder / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
             [str(part) for part in command],
-            env=os.environ | told | environment,
+            env={**os.environ, **told, **environment},
             stdin=subprocess.DEVNULL,
             stdout=stderr,
             stderr=stderr,

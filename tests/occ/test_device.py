@@ -213,6 +213,7 @@ def test_a_signal_walks_down(
     peer: Peer, task: TaskProcess, number: signal.Signals, state: DeviceState, seen: list[DeviceState]
 ) -> None:
     bring(peer, state)
+    task.wait_for_handlers()
     peer.ping()
     peer.seen.clear()
 
@@ -225,6 +226,7 @@ def test_a_signal_walks_down(
 
 def test_a_device_in_error_ends_with_status_1(peer: Peer, task: TaskProcess) -> None:
     peer.go(E.ERROR_FOUND, S.IDLE)
+    task.wait_for_handlers()
 
     task.signal(signal.SIGTERM)
 
@@ -249,7 +251,7 @@ def test_every_sequence_of_the_executor_is_possible(peer: Peer) -> None:
 def test_outside_run_there_is_nothing_to_wait_for() -> None:
     device = FairMQDevice()
 
-    assert (device.state, device.run_number, device.pending) == (S.UNDEFINED, 0, False)
+    assert (int(device.state), device.run_number, device.pending) == (S.UNDEFINED, 0, False)
     with pytest.raises(RuntimeError, match="the device does not run"):
         device.fileno()
 

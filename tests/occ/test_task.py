@@ -77,13 +77,13 @@ def test_a_task_runs_in_any_thread_and_is_ended_from_another(
     peer = connect(None, endpoint=endpoint)
     peer.welcome()
     assert task.endpoint == endpoint
-    assert task.state == S.STANDBY
+    assert int(task.state) == S.STANDBY
 
     task.terminate()
     running.join()
 
     assert peer.wait_for(StateChanged).state == S.DONE
-    assert (task.endpoint, task.state, running.error) == ("", S.UNKNOWN, None)
+    assert (task.endpoint, int(task.state), running.error) == ("", S.UNKNOWN, None)
 
 
 def test_a_task_can_be_run_again(connect: Callable[..., Peer], endpoint: str, run_in_thread: RunInThread) -> None:
@@ -114,7 +114,7 @@ def test_outside_run_there_is_nothing_to_wait_for() -> None:
     task = occ.Task()
     task.terminate()
 
-    assert (task.state, task.run_number, task.endpoint, task.pending) == (S.UNKNOWN, 0, "", False)
+    assert (int(task.state), task.run_number, task.endpoint, task.pending) == (S.UNKNOWN, 0, "", False)
     assert dict(task.properties) == {}
     with pytest.raises(RuntimeError, match="the task does not run"):
         task.wait(0)
@@ -190,7 +190,8 @@ def test_wait_ends_for_a_descriptor_and_for_a_command(
     os.close(writable)
 
     assert results[0] == (False, b"data")
-    assert set(results[1:]) == {(True, b"")}  # it may be asked once more before it sees the command
+    # It is asked once more, and sees the command there, or comes too late, or is asked again before it sees it.
+    assert set(results[1:]) <= {(True, b"")}
 
 
 def test_at_most_63_descriptors_can_be_waited_for(
@@ -261,6 +262,7 @@ def test_what_a_python_signal_handler_raises_ends_the_task(
     task = start([sys.executable, script])
     peer = connect(task)
     peer.welcome()
+    task.wait_for_handlers()  # those of libocc: it runs
 
     task.signal(signal.SIGUSR1)
 
