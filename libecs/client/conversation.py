@@ -37,6 +37,7 @@ from libecs.wire.client import (
     Runs,
     Tasks,
 )
+from libecs.wire.info import EnvironmentInfo
 
 Answer = Environments | Runs | EventPage | Locks | Nodes | Tasks | Operations | Log | CoreInfo | Document | Pong
 
@@ -69,7 +70,7 @@ class Conversation:
         self._on_message = on_message
         self._operations: dict[str, Operation] = {}
         self._questions: dict[str, tuple[Question, asyncio.Future[Any]]] = {}
-        self._parts: dict[str, Tasks] = {}
+        self._parts: dict[str, Tasks | Environments] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._background: set[asyncio.Task[Any]] = set()
         self._link = connect(self.receive)
@@ -130,10 +131,12 @@ class Conversation:
         self.wake()
 
     def _answered(self, message: Answer) -> None:
-        if isinstance(message, Tasks):
+        if isinstance(message, Tasks | Environments):
             before = self._parts.pop(message.request, None)
-            if before is not None:
+            if isinstance(message, Tasks) and isinstance(before, Tasks):
                 message = attrs.evolve(message, tasks=(*before.tasks, *message.tasks))
+            elif isinstance(message, Environments) and isinstance(before, Environments):
+                message = attrs.evolve(message, environments=_joined(before.environments, message.environments))
             if message.more:
                 self._parts[message.request] = message
                 return
@@ -297,3 +300,12 @@ class Conversation:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
+
+
+def _joined(before: tuple[EnvironmentInfo, ...], after: tuple[EnvironmentInfo, ...]) -> tuple[EnvironmentInfo, ...]:
+    """Return the environments of two parts of an answer; one that was cut between them is whole again."""
+    if not (before and after and before[-1].environment == after[0].environment):
+        return (*before, *after)
+    cut, rest = before[-1], after[0]
+    whole = attrs.evolve(cut, tasks=(*cut.tasks, *rest.tasks), roles=(*cut.roles, *rest.roles))
+    return (*before[:-1], whole, *after[1:])

@@ -17,6 +17,7 @@ from libecs.engine.locks import Locks
 from libecs.engine.requests import Requests
 from libecs.engine.runbook import ANSWER_BYTES, RunBook, fitting, size
 from libecs.engine.sessions import Sessions
+from libecs.engine.snapshots import parts
 from libecs.engine.telemetry import Telemetry
 from libecs.engine.views import environment_info, node_infos, operation_info, orphan_info, task_info
 from libecs.errors import EcsError, NotFound, Unreachable, UsageError, quoted
@@ -151,8 +152,11 @@ class Questions:
             for env in desk.environments.values()
             if message.environment in ("", env.id)
         )
-        shown = client.Environments(request=message.request, sequence=desk.sequence, environments=chosen)
-        desk.emit(Send(peer, shown))
+        all_parts = list(parts(chosen))
+        for number, part in enumerate(all_parts, 1):
+            more = number < len(all_parts)
+            shown = client.Environments(request=message.request, sequence=desk.sequence, environments=part, more=more)
+            desk.emit(Send(peer, shown))
 
     def _show_runs(self, peer: str, message: client.ShowRuns, who: Principal) -> None:
         known = self._desk.runbook.runs
@@ -223,9 +227,9 @@ class Questions:
 
     def _show_tasks(self, peer: str, message: client.ShowTasks, who: Principal) -> None:
         tasks = list(self._tasks(message.environment))
-        parts = [tasks[start : start + TASKS_PART] for start in range(0, len(tasks), TASKS_PART)] or [[]]
-        for number, part in enumerate(parts, 1):
-            more = number < len(parts)
+        chunks = [tasks[start : start + TASKS_PART] for start in range(0, len(tasks), TASKS_PART)] or [[]]
+        for number, part in enumerate(chunks, 1):
+            more = number < len(chunks)
             self._desk.emit(Send(peer, client.Tasks(request=message.request, tasks=tuple(part), more=more)))
 
     def _tasks(self, environment: str) -> Iterable[TaskInfo]:

@@ -376,11 +376,15 @@ class Finished:
 @CLIENT.message(18)
 @attrs.frozen(kw_only=True)
 class Environments:
-    """Answer to Show, as of event `sequence`."""
+    """Answer to Show, as of event `sequence`, in parts if need be."""
 
     request: str
     sequence: int
     environments: tuple[EnvironmentInfo, ...]
+    more: bool = False
+    """Another part follows. If it begins with the environment that this one ends with, it has more of its tasks and
+    roles.
+    """
 
 
 @CLIENT.message(19)

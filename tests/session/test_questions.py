@@ -10,7 +10,7 @@ import pytest
 
 from libecs.client.ecs import AsyncEcs
 from libecs.errors import Conflict, Denied, InvalidInput, NotFound, Unreachable, UsageError, WaitTimeout
-from libecs.fsm import TaskState
+from libecs.fsm import EnvState, Status, TaskState
 from libecs.wire.client import (
     Accepted,
     Annotate,
@@ -37,7 +37,7 @@ from libecs.wire.client import (
     Unlock,
     Work,
 )
-from libecs.wire.info import LockInfo, TaskInfo
+from libecs.wire.info import EnvironmentInfo, LockInfo, RoleInfo, TaskInfo
 from libecs.wire.node import Phase
 
 
@@ -127,6 +127,29 @@ async def test_tasks_come_in_parts(echo: Echo, client: AsyncEcs) -> None:
     ]
 
     assert [one.task for one in await client.tasks()] == ["a", "b", "c"]
+
+
+async def test_an_environment_that_comes_in_parts_is_one(echo: Echo, client: AsyncEcs) -> None:
+    def part(environment: str, *tasks: str) -> EnvironmentInfo:
+        infos = tuple(map(task, tasks))
+        roles = tuple(
+            RoleInfo(path=name, kind="task", state=TaskState.RUNNING, status=Status.ACTIVE, critical=True)
+            for name in tasks
+        )
+        return EnvironmentInfo(
+            environment=environment, name="", workflow="", revision="", state=EnvState.RUNNING, tasks=infos, roles=roles
+        )
+
+    echo.answers[Show] = lambda message: [
+        Environments(request=message.request, sequence=1, environments=(part("e", "a", "b"),), more=True),
+        Environments(request=message.request, sequence=1, environments=(part("e", "c"),), more=True),
+        Environments(request=message.request, sequence=1, environments=(part("e", "d"), part("f", "x"))),
+    ]
+
+    info = await client.show("e")
+
+    assert [one.task for one in info.tasks] == ["a", "b", "c", "d"]
+    assert [one.path for one in info.roles] == ["a", "b", "c", "d"]
 
 
 async def test_parts_that_came_before_a_break_do_not_count_twice(echo: Echo, client: AsyncEcs) -> None:
