@@ -29,7 +29,7 @@ OPTIONS = [
 ]
 SOURCES = sorted(path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.c"))
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1500)
 
 
 def meson(*arguments: str) -> None:

@@ -16,7 +16,7 @@ def names_of_checks() -> list[str]:
     return subprocess.run([sys.executable, CHECKS, "--list"], check=True, capture_output=True, text=True).stdout.split()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("name", names_of_checks())
 def test_the_tree_passes_the_check(name: str) -> None:
     done = subprocess.run([sys.executable, CHECKS, name], check=False, capture_output=True, text=True)

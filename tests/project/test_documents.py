@@ -67,6 +67,7 @@ def test_the_decision_records_are_numbered_once_and_in_order() -> None:
     assert numbers == [f"{index:04}" for index in range(1, len(numbers) + 1)]
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("index", range(len(python_blocks())))
 def test_a_python_example_of_the_readme_runs(index: int, tmp_path: Path) -> None:
     script = tmp_path / "example.py"

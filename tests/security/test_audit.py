@@ -18,6 +18,8 @@ from libecs.errors import InvalidInput, NotFound
 from libecs.io import audit
 from libecs.io.audit import GENESIS, AuditLog, Head, chain_files, tail, verify, verify_files
 
+pytestmark = pytest.mark.timeout(300)
+
 ALICE = Principal(name="alice", role=Role.OPERATOR, key="abcdefgh", via="client")
 
 
@@ -470,16 +472,21 @@ def test_the_tail_shows_damaged_lines_too(folder: Path) -> None:
     assert tail(folder, 6)[0] == {"decision": "damaged", "text": "hello"}
 
 
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[bytes]]:
+    """A chain whose file is written again and again, and what was in it: to make it takes the disk some time."""
+    path = ten(tmp_path_factory.mktemp("audit"))
+    return path, lines_of(path)
+
+
 @given(st.integers(0, 9), st.integers(0, 400), st.integers(1, 255))
-def test_any_changed_byte_is_found(tmp_path_factory: pytest.TempPathFactory, at: int, column: int, mask: int) -> None:
-    folder = tmp_path_factory.mktemp("audit")
-    path = ten(folder)
-    lines = lines_of(path)
+def test_any_changed_byte_is_found(chain: tuple[Path, list[bytes]], at: int, column: int, mask: int) -> None:
+    path, lines = chain
     changed = bytearray(lines[at])
     changed[column % len(changed)] ^= mask
     path.write_bytes(b"".join([*lines[:at], bytes(changed), *lines[at + 1 :]]))
 
-    verdict = verify(folder)
+    verdict = verify(path.parent)
 
     assert verdict.problem
     assert verdict.lines == at

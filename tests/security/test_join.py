@@ -20,6 +20,8 @@ from libecs.io.token import PREFIX, Invitation, proof_of
 from libecs.wire.lobby import TurnedAway
 from tests.security.inviting import ALICE, Core
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def an_invitation(**others: Any) -> Invitation:
     fields: dict[str, Any] = {

@@ -31,6 +31,8 @@ from libecs.io.keys import (
     z85,
 )
 
+pytestmark = pytest.mark.timeout(300)
+
 ALICE, BOB, CAROL = KeyPair.new(), KeyPair.new(), KeyPair.new()
 
 

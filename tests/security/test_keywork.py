@@ -21,6 +21,8 @@ from libecs.io.token import LIFETIME_MS
 from libecs.wire.client import Work
 from tests.security.inviting import ALICE, BOB, Core
 
+pytestmark = pytest.mark.timeout(300)
+
 # who is invited
 
 

@@ -20,6 +20,8 @@ from libecs.wire.codec import VERSION_FRAME
 from libecs.wire.lobby import LOBBY, Join, Joined
 from tests.security.inviting import ALICE, BOB, Core
 
+pytestmark = pytest.mark.timeout(300)
+
 
 async def test_who_shows_an_invitation_is_pending_until_he_is_approved(context: Context, core: Core) -> None:
     invitation = core.invite(role="operator", detectors="tpc, its")

@@ -17,6 +17,8 @@ from libecs.io.link import ClientCurve, Context, Dialer, Origin, Refusal, Router
 from libecs.io.link.door import NO_KEY, OTHER_CORE, Door
 from libecs.io.zap import ECS_DOMAIN, ENDPOINT, LOBBY_DOMAIN, Handshake, ZapResponder, any_key, known_keys
 
+pytestmark = pytest.mark.timeout(300)
+
 CORE, ALICE, MALLORY = KeyPair.new(), KeyPair.new(), KeyPair.new()
 
 
