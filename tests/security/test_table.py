@@ -149,6 +149,7 @@ def request(verb: str, world: World, id: str) -> Any:
         "Follow": lambda: client.Follow(request=id, operation=absent),
         "Info": lambda: client.Info(request=id),
         "Ping": lambda: client.Ping(request=id),
+        "Work.key.core": lambda: client.Work(operation=id, name=name, arguments={"days": "some"}),
         "Work": lambda: client.Work(operation=id, name=name),
         "Consult": lambda: client.Consult(request=id, subject=name),
     }
