@@ -127,12 +127,13 @@ class Session:
         self._watches.again()
 
     def _subscribe(self) -> None:
-        last = self._stream.last or 0
+        last, mirror = self._stream.last or 0, self._mirror
         answer = self._talk.question(Subscribe(request=self._id(), since=last + 1))
 
         async def check() -> None:
             told: Environments = await answer
-            if told.sequence < last:  # it has lost its past, with numbers that we have seen
+            lost = told.sequence < last  # it has lost its past, with numbers that we have seen
+            if lost and mirror is self._mirror:  # else it was asked twice, and we have begun anew already
                 self._stream.begin(told.sequence)
                 self._mirror = Mirror()
                 await self._snapshot()

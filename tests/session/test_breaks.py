@@ -227,6 +227,38 @@ async def test_a_core_that_lost_its_past_is_followed_from_its_present(quick: Non
     await client.close()
 
 
+async def test_a_core_that_lost_its_past_and_was_asked_twice_tells_nothing_twice() -> None:
+    core = Core()
+    client = AsyncEcs(core.connect, requester="me")
+    await client.open()
+    reader = client.events()
+    for _ in range(5):
+        core.emit()
+    assert [(await following(reader)).sequence for _ in range(5)] == [1, 2, 3, 4, 5]
+
+    del core.journal[2:]
+    asked: list[Subscribe] = []
+    core.send = lambda message: asked.append(message) if isinstance(message, Subscribe) else None  # type: ignore[method-assign] # listens
+    client.resend()
+    client.resend()
+    del core.send  # answers again
+    first, second = (
+        Environments(request=one.request, sequence=2, environments=())
+        for one in {one.request: one for one in asked}.values()
+    )
+    client.receive(first)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    client.receive(second)
+    core.emit()
+    client.receive(Events(events=(core.journal[-1],)))  # read from the socket in one go
+    assert (await following(reader)).sequence == 3
+    core.emit()
+
+    assert (await following(reader)).sequence == 4
+    await client.close()
+
+
 async def test_what_was_asked_while_the_link_was_down_is_done_once_when_it_is_up(quick: None) -> None:
     core = Core()
     client = AsyncEcs(core.connect, requester="me")
