@@ -13,6 +13,8 @@ from libecs.io.campaign import Broken, Log, Part, Range, main
 from libecs.sim.__main__ import main as play_one
 from libecs.sim.coverage import TITLES, table
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def part(first: int, last: int, *broken: int) -> Part:
     return Part(

@@ -12,6 +12,8 @@ from libecs.sim.engines import RealEngines
 from libecs.sim.scenario import draw
 from libecs.sim.world import World
 
+pytestmark = pytest.mark.timeout(300)
+
 SEEDS = 150
 
 

@@ -16,6 +16,8 @@ from libecs.sim.engines import RealEngines
 from libecs.sim.scenario import draw
 from libecs.sim.world import World, play
 
+pytestmark = pytest.mark.timeout(300)
+
 SEEDS = int(os.environ.get("ECS_SIM_SEEDS", "2000"))
 FIRST = int(os.environ.get("ECS_SIM_FIRST", "0"))
 CHUNK = 500
@@ -69,7 +71,6 @@ def test_a_history_is_the_same_in_bytes_and_in_messages() -> None:
         assert bytes_ == messages
 
 
-@pytest.mark.timeout(300)
 def test_a_history_does_not_depend_on_the_hashes_of_a_process(project: Path) -> None:
     """Sets of str iterate in another order in each process: an engine or a simulator that lets that out is not pure."""
     program = (

@@ -25,6 +25,8 @@ from libecs.wire.info import Event
 from libecs.wire.node import TaskSpec
 from libecs.workflow.role import Role, RoleKind, TaskClass, TaskTraits, Workflow
 
+pytestmark = pytest.mark.timeout(300)
+
 A, B = "quiet-a", "quiet-b"
 Ends = list[tuple[str, float]]
 
