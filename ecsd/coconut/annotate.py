@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecsd.coconut.complete import runs as run_numbers
-from ecsd.coconut.options import core_options, standard_input
+from ecsd.coconut.options import Number, core_options, standard_input
 from ecsd.coconut.output import Output, json_option, verb
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
       echo "all fine" | coconut run annotate 512 - --json
     """
 )
-@click.argument("number", type=click.IntRange(1), shell_complete=run_numbers)
+@click.argument("number", type=Number(1), shell_complete=run_numbers)
 @click.argument("note", required=False, default="")
 @click.option("-t", "--tag", "tags", multiple=True, metavar="K=V", help="A tag; K= removes it.")
 @core_options

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ecsd.coconut.environment import moment
-from ecsd.coconut.options import context_option
+from ecsd.coconut.options import Number, context_option
 from ecsd.coconut.output import Column, Output, json_option, list_options, plain, verb
 from ecsd.coconut.target import Target
 from libecs.errors import InvalidInput
@@ -69,7 +69,7 @@ def verify(output: Output, files: tuple[str, ...], state: str | None) -> None:
       coconut audit tail --state /var/lib/ecs/core
     """
 )
-@click.option("-n", "--lines", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
+@click.option("-n", "--lines", type=Number(1, 10_000), default=20, show_default=True, help="How many.")
 @context_option
 @click.option("--state", metavar="DIR", help="Ask no core: read its state folder, on this machine.")
 @list_options
@@ -87,16 +87,16 @@ def tail(output: Output, lines: int, context: str | None, state: str | None) -> 
         document,
         "lines",
         [
-            Column("N", lambda row: plain(row.get("n"))),
-            Column("TIME", lambda row: moment(row.get("unix_ms", 0)) or "-"),
-            Column("WHO", lambda row: plain(row.get("who"))),
-            Column("KEY", lambda row: plain(row.get("key")), wide=True),
-            Column("VIA", lambda row: plain(row.get("via")), wide=True),
-            Column("VERB", lambda row: plain(row.get("verb"))),
-            Column("OBJECT", lambda row: plain(row.get("object"))),
-            Column("OPERATION", lambda row: plain(row.get("operation")), wide=True),
-            Column("DECISION", lambda row: plain(row.get("decision"))),
-            Column("TEXT", lambda row: plain(row.get("text"))),
+            Column("n", lambda row: plain(row.get("n"))),
+            Column("time", lambda row: moment(row.get("unix_ms", 0)) or "-"),
+            Column("who", lambda row: plain(row.get("who"))),
+            Column("key", lambda row: plain(row.get("key")), wide=True),
+            Column("via", lambda row: plain(row.get("via")), wide=True),
+            Column("verb", lambda row: plain(row.get("verb"))),
+            Column("object", lambda row: plain(row.get("object"))),
+            Column("operation", lambda row: plain(row.get("operation")), wide=True),
+            Column("decision", lambda row: plain(row.get("decision"))),
+            Column("text", lambda row: plain(row.get("text"))),
         ],
         name="n",
     )

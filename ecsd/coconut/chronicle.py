@@ -43,10 +43,11 @@ class Chronicle:
 
     def _line(self, event: Event) -> str:
         if event.kind == "environment.state":
-            cause = f"  {event.text}" if event.state in ("ERROR", "DONE") and event.text else ""
+            cause = f"  {_first(event.text)}" if event.state in ("ERROR", "DONE") and event.text else ""
             return f"{event.state:<12}{self.summary()}{cause}".rstrip()
         if event.kind == "transition.begin":
-            cause = f"  {event.text}" if event.text else ""
+            # Why it goes to ERROR is told with the state, which comes next.
+            cause = f"  {_first(event.text)}" if event.text and event.transition != "GO_ERROR" else ""
             return f"  {event.transition} …{cause}"
         if event.kind == "transition.end":
             seconds = self._seconds(event)
@@ -59,6 +60,8 @@ class Chronicle:
             return f"  {event.role} {'answers again' if event.ok else 'stalled'}  {event.text}".rstrip()
         if event.kind == "task.inconsistent":
             return f"  {event.role} {'came back' if event.ok else 'left by itself'}  {event.text}".rstrip()
+        if event.kind == "modify" and event.role and event.ok:
+            return f"  {event.role} {event.text or event.state.lower()}"
         if event.kind == "task.end_of_stream":
             return f"  {event.role} has no more data"
         if event.kind in ("call.end", "hook.end"):
@@ -103,6 +106,11 @@ class Chronicle:
     def summary(self) -> str:
         """Return how many tasks are in which state."""
         return counted(self.task_states.values())
+
+
+def _first(text: str) -> str:
+    """Return the first line: the whole text is the error's, which is told at the end."""
+    return text.partition("\n")[0]
 
 
 def counted(states: Iterable[str]) -> str:

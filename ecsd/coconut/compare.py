@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecsd.coconut.complete import runs as run_numbers
+from ecsd.coconut.options import Number
 from ecsd.coconut.output import Output, aligned, json_option, plain, verb
 from ecsd.coconut.records import open_records, records_options
 from ecsd.coconut.runs import length
@@ -34,8 +35,8 @@ _PREFIXES = ("run_start_", "run_end_", "last_run_", "__")
       coconut run diff 511 512 --json
     """
 )
-@click.argument("first", type=click.IntRange(1), shell_complete=run_numbers)
-@click.argument("second", type=click.IntRange(1), shell_complete=run_numbers)
+@click.argument("first", type=Number(1), shell_complete=run_numbers)
+@click.argument("second", type=Number(1), shell_complete=run_numbers)
 @records_options
 @json_option
 @verb

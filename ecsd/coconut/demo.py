@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ecsd.coconut.options import Number
 from ecsd.coconut.output import Output, json_option, verb
 from libecs.errors import EcsError, NotFound
 
@@ -47,7 +48,7 @@ class BooksDiffer(EcsError):
     """
 )
 @click.option("--duration", default="2s", show_default=True, metavar="TIME", help="Length of each run.")
-@click.option("--rate", default=500, show_default=True, type=click.IntRange(1), help="Messages a second, each source.")
+@click.option("--rate", default=500, show_default=True, type=Number(1), help="Messages a second, each source.")
 @click.option(
     "--kill", "victim", metavar="KIND", help="Kill a task in the middle of the first run: source, filter, sink."
 )

@@ -247,7 +247,7 @@ def _clock(name: str, skew_ms: float) -> Check:
     return Check(
         name=name,
         ok=abs(skew_ms) <= SKEW_MS,
-        text=f"{skew_ms:+.0f} ms off",
+        text=f"{round(skew_ms):+d} ms off",
         fix="chronyc tracking; systemctl status chrony",
     )
 
@@ -272,7 +272,7 @@ async def _nodes(ecs: AsyncEcs, version: str) -> list[Check]:
             fix = f"on {node.host}: systemctl status ecs-executord"
             checks.append(Check(name=name, ok=False, text=f"{node.reach}{heard}", fix=fix))
             continue
-        words = [f"{node.tasks} tasks"]
+        words = [f"{node.tasks} task{'s' * (node.tasks != 1)}"]
         if node.drained:
             words.append(f"drained: {node.reason}" if node.reason else "drained")
         checks.append(Check(name=name, ok=True, text=f"UP, {', '.join(words)}"))
@@ -304,7 +304,8 @@ async def _repositories(ecs: AsyncEcs) -> list[Check]:
             text = error.message.removeprefix(f"{name}: ")
             checks.append(Check(name=name, ok=False, text=text, fix=error.hint))
             continue
-        text = f"{len(found['templates'])} templates at {found['revision'][:12]}"
+        count = len(found["templates"])
+        text = f"{count} template{'s' * (count != 1)} at {found['revision'][:12]}"
         checks.append(Check(name=name, ok=True, text=text))
     return checks
 
@@ -318,7 +319,7 @@ async def _left_over(ecs: AsyncEcs) -> list[Check]:
         Check(
             name="orphans",
             ok=False,
-            text=f"{len(orphans)} tasks that nobody knows, on {', '.join(nodes)}",
+            text=f"{len(orphans)} task{'s' * (len(orphans) != 1)} that nobody knows, on {', '.join(nodes)}",
             fix="coconut task list --idle; coconut task clean",
         )
     ]

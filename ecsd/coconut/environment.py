@@ -151,7 +151,10 @@ def page(document: Mapping[str, Any]) -> Iterator[str]:
         ("cause", document["cause"]),
     )
     yield from (f"{name:<13}{text}" for name, text in facts if text)
-    yield from (f"  {path}: {reason}" for path, reason in sorted(document["failures"].items()))
+    if len(document["failures"]) > 1 or not document["cause"]:  # a single one is the cause
+        yield from (f"  {path}: {reason}" for path, reason in sorted(document["failures"].items()))
+    if document["state"] == "ERROR" and not going:
+        yield f"next         coconut environment recover {document['environment']}, or destroy it"
     late = [task for task in document["tasks"] if task["age_ms"] >= SUSPECT_MS]
     for word in ("LOST", "SUSPECT"):
         if old := [task for task in late if (task["state"] == "UNKNOWN") is (word == "LOST")]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecsd.coconut.complete import environments, event_kinds
-from ecsd.coconut.options import core_options
+from ecsd.coconut.options import Number, core_options
 from ecsd.coconut.output import Output, lines_option, verb
 
 if TYPE_CHECKING:
@@ -33,10 +33,8 @@ BYTES = 16_384
 )
 @click.argument("environment", required=False, default="", shell_complete=environments)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes.")
-@click.option("--since", type=click.IntRange(1), metavar="N", help="From this sequence number on.")
-@click.option(
-    "--last", type=click.IntRange(0), default=LAST, show_default=True, metavar="N", help="So many of the past."
-)
+@click.option("--since", type=Number(1), metavar="N", help="From this sequence number on.")
+@click.option("--last", type=Number(0), default=LAST, show_default=True, metavar="N", help="So many of the past.")
 @click.option(
     "--kind", "kinds", multiple=True, metavar="KIND", shell_complete=event_kinds, help="Only events of this kind."
 )
@@ -133,9 +131,7 @@ def short_line(event: Event) -> str:
 @click.option(
     "--severity", default="info", show_default=True, help="The least of what comes: debug, info, warning, error."
 )
-@click.option(
-    "--bytes", "size", default=BYTES, show_default=True, type=click.IntRange(0), help="Of the past, each task."
-)
+@click.option("--bytes", "size", default=BYTES, show_default=True, type=Number(0), help="Of the past, each task.")
 @click.option("--stderr", is_flag=True, help="Of the past, the standard error.")
 @core_options
 @lines_option
@@ -171,6 +167,7 @@ def logs(
             )
         reader = ecs.logs(tasks, severity, found.environment)
         stream = "stderr" if stderr else "stdout"
+        told = 0
         for task in chosen if size else ():
             if not task.task:
                 output.say(f"{task.role} is excluded: no task of it is here")
@@ -183,6 +180,9 @@ def logs(
             for text in log.text.splitlines():
                 fields = {"role": task.role, "node": log.node, "stream": stream, "text": text, "unix_ms": None}
                 output.line("line", fields, f"{below_root(task.role)}  {text}")
+                told += 1
+        if size and not told:
+            output.say(f"nothing was written to {stream} yet")
         if follow:
             async for line in reader:
                 output.line("line", line_document(line), str(line))

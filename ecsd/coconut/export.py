@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ecsd.coconut.complete import runs as run_numbers
+from ecsd.coconut.options import Number
 from ecsd.coconut.output import Output, json_option, verb
 from ecsd.coconut.records import open_records, records_options
 from libecs.errors import EcsError
@@ -27,7 +28,7 @@ COLUMNS = ("role", "name", "unit", "n", "sum", "min", "max", "last", "last_ms", 
       coconut run export 512 --to - --json
     """
 )
-@click.argument("number", type=click.IntRange(1), shell_complete=run_numbers)
+@click.argument("number", type=Number(1), shell_complete=run_numbers)
 @click.option(
     "--to", "folder", default="", metavar="DIR", help="Folder; default: run-NUMBER; - = stdout, nothing else."
 )

@@ -37,7 +37,8 @@ async def find_environment(ecs: AsyncEcs, wanted: str) -> EnvironmentInfo:
         return named[0]
     if named:
         raise UsageError(
-            f"{wanted!r} may be {' or '.join(info.environment for info in named)}", hint="write more of the id"
+            f"{wanted!r} may be {' or '.join(info.environment for info in named)}",
+            hint="write its id" if named[0].name == wanted else "write more of the id",
         )
     known = [word for info in infos for word in (info.environment, info.name) if word]
     near = meant(wanted, known).removeprefix("; ")

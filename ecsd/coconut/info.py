@@ -47,7 +47,8 @@ def info(output: Output, **options: Any) -> int:
             ("you", f"{who}, {document['role']}{scope}"),
         )
         lines = [f"{name:<16}{text}" for name, text in facts if text]
-        lines += [f"{name.replace('_', ' '):<16}{value}" for name, value in sorted(document["facts"].items())]
+        names = {name: name.replace("_mb", " MB").replace("_", " ") for name in sorted(document["facts"])}
+        lines += [f"{names[name]:<16}{document['facts'][name]}" for name in names if document["facts"][name]]
         lines += [f"problem         {problem}" for problem in document["problems"]]
         output.document("info", document, lines)
 

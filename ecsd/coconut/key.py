@@ -211,14 +211,14 @@ def list_keys(output: Output, context: str | None) -> None:
         document,
         "keys",
         [
-            Column("NAME", lambda row: str(row["name"])),
-            Column("ROLE", lambda row: str(row["role"])),
-            Column("DETECTORS", lambda row: "all" if row["detectors"] is None else plain(row["detectors"])),
-            Column("KEY", lambda row: str(row["key"])),
-            Column("STATE", lambda row: str(row["state"])),
-            Column("SINCE", lambda row: moment(row["added_ms"]) or "-"),
-            Column("EXPIRES", lambda row: moment(row["expires_ms"]) if row["expires_ms"] else "never"),
-            Column("BY", lambda row: plain(row["by"])),
+            Column("name", lambda row: str(row["name"])),
+            Column("role", lambda row: str(row["role"])),
+            Column("detectors", lambda row: "all" if row["detectors"] is None else plain(row["detectors"])),
+            Column("key", lambda row: str(row["key"])),
+            Column("state", lambda row: str(row["state"])),
+            Column("since", lambda row: moment(row["added_ms"]) or "-"),
+            Column("expires", lambda row: moment(row["expires_ms"]) if row["expires_ms"] else "never"),
+            Column("by", lambda row: plain(row["by"])),
         ],
     )
     for text in _remarks(document):

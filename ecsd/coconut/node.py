@@ -137,7 +137,8 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     for kind in ("attributes", "facts"):  # a name may be in both: what constraints ask for, and what the machine says
         if document[kind]:
             yield f"\n{kind}"
-            yield from (f"  {name:<12}{value}" for name, value in sorted(document[kind].items()))
+            width = max(map(len, document[kind]))
+            yield from (f"  {name:<{width}}  {value}" for name, value in sorted(document[kind].items()))
 
 
 def _drain(output: Output, node: str, options: dict[str, Any], *, on: bool, reason: str) -> int:

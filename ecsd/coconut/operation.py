@@ -10,7 +10,7 @@ import click
 
 from ecsd.coconut.complete import operations
 from ecsd.coconut.environment import moment
-from ecsd.coconut.options import core_options
+from ecsd.coconut.options import Number, core_options
 from ecsd.coconut.output import Column, Output, json_option, list_options, verb
 from ecsd.coconut.watching import show_again, watch_option
 
@@ -46,7 +46,7 @@ COLUMNS = (
       coconut operation list --going --json
     """,
 )
-@click.option("--limit", default=LIMIT, show_default=True, type=click.IntRange(1), metavar="N", help="How many.")
+@click.option("--limit", default=LIMIT, show_default=True, type=Number(1), metavar="N", help="How many.")
 @click.option("--going", is_flag=True, help="Only those that go on.")
 @core_options
 @watch_option

@@ -16,6 +16,12 @@ from libecs.errors import NotFound, UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Number(click.IntRange):
+    """A whole number. What is none is said in these words."""
+
+    name = "number"
+
+
 def several(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Return a decorator that adds options, the first one first in the help."""
 

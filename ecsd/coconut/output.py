@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial, wraps
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import click
@@ -21,6 +22,10 @@ Row = Mapping[str, Any]
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -~])?")
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _BUT_LINES = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+BATCH = 500
+"""Lines that are written at once."""
+LONG = 1_000
+"""Rows: a JSON document with more of them stands on one line."""
 FORMATS = ("table", "wide", "name", "json", "yaml")
 
 
@@ -63,14 +68,14 @@ class Output:
     def answer(self, document: Mapping[str, Any], lines: Iterable[str] = ()) -> None:
         """Print a document that has its schema already, or the lines."""
         if self.form == "json":
-            click.echo(json.dumps(document, indent=None if self.compact else 2, ensure_ascii=False))
+            indent = None if self.compact or _is_long(document) else 2
+            click.echo(json.dumps(document, indent=indent, ensure_ascii=False))
         elif self.form == "yaml":
             import yaml  # only who asks for it pays
 
             click.echo(yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False, allow_unicode=True), nl=False)
         else:
-            for line in lines:
-                click.echo(harmless(line))
+            _print(harmless(line) for line in lines)
 
     def listing(self, document: Mapping[str, Any], key: str, columns: Sequence[Column], *, name: str = "name") -> None:
         """Print a list: the rows of `document[key]` as a table, as names, or as a document.
@@ -89,8 +94,7 @@ class Output:
             rows = [{field: row.get(field) for field in self._fields} for row in rows]
             columns = [Column(field, partial(_plain_field, field)) for field in self._fields]
         if self.form == "name":
-            for row in document[key]:
-                click.echo(harmless(plain(row[name]), one_line=True))
+            _print(harmless(plain(row[name]), one_line=True) for row in document[key])
             return
         shown = [column for column in columns if self.form == "wide" or self._fields or not column.wide]
         table = [
@@ -146,6 +150,18 @@ class Output:
             agreed = click.confirm(question, err=True)
         if not agreed:
             raise NotConfirmed("nothing was done: it was not confirmed", hint="--yes asks nothing")
+
+
+def _is_long(document: Mapping[str, Any]) -> bool:
+    """Whether a document is for programs alone: nobody reads it, and indenting takes three times as long."""
+    return any(isinstance(value, list) and len(value) > LONG for value in document.values())
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Print lines, many at once: a list of 100 000 tasks is not to be written in as many steps."""
+    rest = iter(lines)
+    while batch := list(islice(rest, BATCH)):
+        click.echo("\n".join(batch))
 
 
 def harmless(text: str, *, one_line: bool = False) -> str:

@@ -132,8 +132,21 @@ def plan_lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield "The plan works; nothing was launched."
         return
     yield "The plan can't work; nothing was launched. Missing:"
-    yield from (f"  {path}: {reason}" for path, reason in document["unplaced"].items())
+    yield from _grouped(document["unplaced"])
     yield from (f"  {what}" for what in document["missing"])
+
+
+def _grouped(unplaced: Mapping[str, str]) -> Iterator[str]:
+    """Return why tasks have no node, those with the same reason on one line."""
+    from ecsd.coconut.finding import some
+
+    paths: dict[str, list[str]] = {}
+    for path, reason in unplaced.items():
+        paths.setdefault(reason, []).append(path)
+    for reason, ones in paths.items():
+        yield f"  {ones[0]}: {reason}" if len(ones) == 1 else f"  {len(ones)} tasks: {reason}"
+        if len(ones) > 1:
+            yield f"    {some(ones)}"
 
 
 def _tree_lines(document: Mapping[str, Any], by_path: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

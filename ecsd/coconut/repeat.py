@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecsd.coconut.complete import runs as run_numbers
-from ecsd.coconut.options import core_options, dry_run_option
+from ecsd.coconut.options import Number, core_options, dry_run_option
 from ecsd.coconut.output import Output, json_option, verb
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ LEAST_S = 1.0
       coconut run repeat 512 --force --json
     """
 )
-@click.argument("number", type=click.IntRange(1), shell_complete=run_numbers)
+@click.argument("number", type=Number(1), shell_complete=run_numbers)
 @click.option("--duration", metavar="TIME", help="Length of the run; default: that of the earlier one.")
 @click.option("--comment", default="", help="For the record of the run.")
 @click.option("-f", "--force", is_flag=True, help="Take it though something differs.")

@@ -10,6 +10,7 @@ import click
 
 from ecsd.coconut.complete import runs as run_numbers
 from ecsd.coconut.environment import moment
+from ecsd.coconut.options import Number
 from ecsd.coconut.output import Column, Output, aligned, json_option, list_options, plain, verb
 from ecsd.coconut.records import open_records, records_options
 
@@ -59,7 +60,7 @@ COLUMNS = (
     """,
 )
 @records_options
-@click.option("--limit", default=LIMIT, show_default=True, type=click.IntRange(1), metavar="N", help="How many.")
+@click.option("--limit", default=LIMIT, show_default=True, type=Number(1), metavar="N", help="How many.")
 @list_options
 @verb
 def list_runs(output: Output, limit: int, **options: Any) -> None:
@@ -84,7 +85,7 @@ def list_runs(output: Output, limit: int, **options: Any) -> None:
       coconut run show 12 --json
     """
 )
-@click.argument("number", type=click.IntRange(1), shell_complete=run_numbers)
+@click.argument("number", type=Number(1), shell_complete=run_numbers)
 @records_options
 @json_option
 @verb

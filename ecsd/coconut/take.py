@@ -10,7 +10,7 @@ import attrs
 import click
 
 from ecsd.coconut.complete import templates
-from ecsd.coconut.options import Inputs, consult_options, input_options, read_inputs
+from ecsd.coconut.options import Inputs, Number, consult_options, input_options, read_inputs
 from ecsd.coconut.output import Output, json_option, verb
 from libecs.errors import InvalidInput, UsageError
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @consult_options
 @input_options
 @click.option("--duration", default="10s", show_default=True, metavar="TIME", help="Length of each run: 10s, 30min.")
-@click.option("--cycles", default=1, show_default=True, type=click.IntRange(1), help="How many runs to take.")
+@click.option("--cycles", default=1, show_default=True, type=Number(1), help="How many runs to take.")
 @click.option("--comment", default="", help="For the records of the runs.")
 @click.option(
     "--report", metavar="DIR", help="Folder for reports: of this command, of calls, and of tasks ($report_dir)."

@@ -10,7 +10,7 @@ import click
 
 from ecsd.coconut.complete import environments_and_tasks, tasks
 from ecsd.coconut.environment import TASK_COLUMNS
-from ecsd.coconut.options import core_options, dry_run_option, yes_option
+from ecsd.coconut.options import Number, core_options, dry_run_option, yes_option
 from ecsd.coconut.output import Column, Output, json_option, lines_option, list_options, plain, verb
 from ecsd.coconut.watching import show_again, watch_option
 
@@ -123,7 +123,7 @@ def show(output: Output, first: str, second: str, **options: Any) -> int:
 @click.argument("first", metavar="[ENVIRONMENT]", shell_complete=environments_and_tasks)
 @click.argument("second", metavar="TASK", required=False, default="", shell_complete=tasks)
 @click.option("--stderr", is_flag=True, help="Its standard error.")
-@click.option("--bytes", "size", default=BYTES, show_default=True, type=click.IntRange(1), help="At most so much.")
+@click.option("--bytes", "size", default=BYTES, show_default=True, type=Number(1), help="At most so much.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what it writes.")
 @core_options
 @lines_option
@@ -140,6 +140,8 @@ def logs(output: Output, first: str, second: str, stderr: bool, size: int, follo
         log = await ecs.task_log(task.task, stream, bytes=size)
         if log.truncated:
             output.say("… (more is kept on the node: --bytes N)")
+        if not log.text:
+            output.say(f"{task.role or task.task} has written nothing to {stream} yet")
         for text in log.text.splitlines():
             fields = {"role": task.role, "node": log.node, "stream": stream, "text": text, "unix_ms": None}
             output.line("line", fields, text)
@@ -214,7 +216,7 @@ def _end(
             elif len(chosen) > 1:
                 output.confirm(f"end {len(chosen)} tasks?", yes=yes)
             await ecs.end_tasks(*(task.task for task in chosen), force=force)
-        words = "would be ended" if dry_run else "killed"
+        words = "would be ended" if dry_run else "ended"
         count = f"{len(rows)} task{'s' * (len(rows) != 1)} {words}"
         lines = [f"  {row['task']}  {row['class']} on {row['node']}  {row['role']}".rstrip() for row in rows]
         output.document("task-end", {"dry_run": dry_run, "tasks": rows}, [count, *lines])

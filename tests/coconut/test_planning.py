@@ -85,7 +85,8 @@ def test_unplaceable_tasks_are_named_and_the_others_still_placed(demo: Workflow)
     assert not plan.works
     assert len(plan.unplaced) == 6
     assert len(plan.placed) == 14
-    assert "demo.node3.c.sink: no node with machine_id = node3" in text
+    assert "  6 tasks: no node with machine_id = node3" in text
+    assert "    demo.node3.c.source, demo.node3.c.filter, demo.node3.c.sink, " in text
     assert "on no node" in text
     assert "the key o2/x" in text
 
