@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,12 @@ _coconut_completion
 """
 
 
+PressTab = Callable[..., list[str]]
+"""Takes what coconut proposes, and the words of the line."""
+
+
 @pytest.fixture
-def press_tab(coconut: Coconut, tmp_path: Path):
+def press_tab(coconut: Coconut, tmp_path: Path) -> PressTab:
     """Return what the script asks the shell for, when coconut proposes `proposals`."""
     zsh = shutil.which("zsh")
     if zsh is None:
@@ -51,19 +56,19 @@ def press_tab(coconut: Coconut, tmp_path: Path):
     return press
 
 
-def test_the_value_of_an_option_with_equals_sign_keeps_the_option(press_tab) -> None:
+def test_the_value_of_an_option_with_equals_sign_keeps_the_option(press_tab: PressTab) -> None:
     lines = press_tab("plain\np2\ntcp://head", "coconut", "info", "--context=p")
 
     assert lines == ["compset -P 1 *=", "describe p2:tcp://head"]
 
 
-def test_a_value_that_stands_alone_is_proposed_as_before(press_tab) -> None:
+def test_a_value_that_stands_alone_is_proposed_as_before(press_tab: PressTab) -> None:
     assert press_tab("plain\np2\n_", "coconut", "info", "--context", "p") == [
         "compadd -U -V unsorted -a completions p2"
     ]
 
 
-def test_a_name_that_waits_for_its_value_gets_no_blank(press_tab) -> None:
+def test_a_name_that_waits_for_its_value_gets_no_blank(press_tab: PressTab) -> None:
     lines = press_tab("plain\nrate=\nMessages a second\nplain\nraw=\n_", "coconut", "run", "take", "demo", "-e", "ra")
 
     assert lines == ["compadd -U -V unsorted -S  -l -d open_shown -a open rate= raw= rate=  -- Messages a second raw="]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import socket
+import random
 import subprocess
 import sys
 
 import pytest
+from fieldkit.cluster import Cluster
 
 from ecsd.coconut.options import connect_timeout_s
+from tests.coconut.conftest import Coconut
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -16,40 +18,40 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture
 def nobody() -> str:
     """An address of this machine where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+    return "tcp://127." + ".".join(str(random.SystemRandom().randint(2, 250)) for _ in range(3)) + ":47102"
 
 
-def test_who_waits_shorter_is_told_that_nobody_answers(coconut, nobody) -> None:
+def test_who_waits_shorter_is_told_that_nobody_answers(coconut: Coconut, nobody: str) -> None:
     ran = coconut("environment", "list", "--context", nobody, "--connect-timeout", "10ms")
 
     assert ran.status == 6
     assert "timeout=30" not in ran.err  # he said how long; no advice to wait longer
 
 
-def test_without_the_option_it_is_named_as_what_helps(coconut, nobody) -> None:
+def test_without_the_option_it_is_named_as_what_helps(coconut: Coconut, nobody: str) -> None:
     ran = coconut("environment", "list", "--context", nobody)
 
     assert ran.status == 6
     assert "coconut with --connect-timeout 30s" in ran.err
 
 
-def test_the_variable_counts_as_well_and_the_option_wins(coconut, nobody, monkeypatch) -> None:
+def test_the_variable_counts_as_well_and_the_option_wins(
+    coconut: Coconut, nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ECS_CONNECT_TIMEOUT", "soon")
     assert "not a duration" in coconut("info", "--context", nobody).err
     assert coconut("info", "--context", nobody, "--connect-timeout", "10ms").status == 6
 
 
 @pytest.mark.parametrize("verb", [("info",), ("key", "list"), ("template", "list"), ("run", "list")])
-def test_what_is_no_time_is_said(coconut, nobody, verb) -> None:
+def test_what_is_no_time_is_said(coconut: Coconut, nobody: str, verb: tuple[str, ...]) -> None:
     ran = coconut(*verb, "--context", nobody, "--connect-timeout", "soon", "--json")
 
     assert ran.status in (2, 9)
     assert "not a duration" in ran.document["error"]["message"]
 
 
-def test_a_core_that_is_only_being_started_is_waited_for(at_core, cluster, coconut) -> None:
+def test_a_core_that_is_only_being_started_is_waited_for(at_core: Coconut, cluster: Cluster, coconut: Coconut) -> None:
     core = cluster.core
     core.stop()
     waiting = subprocess.Popen(
