@@ -117,6 +117,8 @@ class Picture:
             return ""
         if process is None:
             return f"is shown as {task.phase.name} and has no process" if task.phase is not Phase.ASSIGNED else ""
+        if task.phase is Phase.ASSIGNED and process.spec.environment != environment.environment:
+            return ""  # an idle task that was chosen, and is not told so before it is launched
         if task.pid != process.pid:
             return f"has pid {process.pid} and is shown with {task.pid}"
         assert isinstance(process, ControlledTask)
