@@ -109,7 +109,7 @@ def await_nodes(shell: Shell) -> None:
     """Wait until the nodes have come: an executor is ready, too, when its core is slow to answer."""
     end = time.monotonic() + SHOWN_S
     while True:
-        nodes = json.loads(shell.run("coconut node list --json"))["nodes"]
+        nodes = json.loads(shell.run("coconut node list --json 2>/dev/null"))["nodes"]
         if {node["node"] for node in nodes if node["reach"] == "UP"} >= set(NODES):
             return
         assert time.monotonic() < end, nodes
@@ -117,8 +117,8 @@ def await_nodes(shell: Shell) -> None:
 
 def was_only_unheard(shell: Shell) -> bool:
     """Whether the first run was degraded by nothing but a daemon that a slow machine took long to start anew."""
-    run = json.loads(shell.run("coconut run show 1 --json"))
-    return all(span["reason"].startswith("unknown: ") for span in run["degraded"])
+    run = json.loads(shell.run("coconut run show 1 --json 2>/dev/null"))
+    return bool(run["degraded"]) and all(span["reason"].startswith("unknown: ") for span in run["degraded"])
 
 
 @contextlib.contextmanager
