@@ -329,6 +329,9 @@ int main(int argc, char** argv) {
     setsid();                              /* Ctrl-C in the launcher's terminal is not for us; fails for a leader */
     if (chdir("/") != 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
         fail(shim.folder, 126, "cannot become a subreaper: %s", strerror(errno));
+    /* What our parent ignores we and the task would, too: SIGINT, where a shell has started it in the background. */
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
     signal(SIGPIPE, SIG_IGN);
     sigset_t all, ours;
     sigfillset(&all);
