@@ -114,10 +114,12 @@ class Client:
         self.number += 1
         request = f"rq{self.number}"
         self.link.send(Show(request=request, environment=environment))
-        answer: Environments = await self.until(
-            lambda: next((m for m in self.messages if isinstance(m, Environments) and m.request == request), None)
-        )
-        return list(answer.environments)
+
+        def parts() -> list[Environments] | None:
+            found = [m for m in self.messages if isinstance(m, Environments) and m.request == request]
+            return found if found and not found[-1].more else None
+
+        return [one for part in await self.until(parts) for one in part.environments]
 
     async def runs(self) -> list[RunInfo]:
         self.number += 1
