@@ -20,13 +20,14 @@ from libecs.access import Principal
 from libecs.engine import launching, members, spans, transits
 from libecs.engine import plan as plans
 from libecs.engine.context import Context
+from libecs.engine.controllable import not_possible
 from libecs.engine.effects import Persist
 from libecs.engine.environment import Environment
 from libecs.engine.pool import class_key
 from libecs.engine.records import MODIFICATION, ModificationRecord
 from libecs.engine.task import Task
-from libecs.errors import Conflict, IllegalTransition, InvalidInput, NotFound, quoted
-from libecs.fsm import EnvState, Status, TaskState, allowed_env
+from libecs.errors import Conflict, InvalidInput, NotFound, quoted
+from libecs.fsm import EnvState, Status, TaskState
 from libecs.globs import matches, role_pattern
 from libecs.language.program import suggest
 from libecs.wire import client
@@ -77,7 +78,7 @@ def _resolve(
     env: Environment, ctx: Context, message: client.Modify, who: Principal | None = None
 ) -> ModificationRecord:
     if env.state not in STATES:
-        raise IllegalTransition(env.state.name, plans.MODIFY, (event.name for event in allowed_env(env.state)))
+        raise not_possible(env, plans.MODIFY)
     workflow, _ = env.expanded
     away = _excluded(env)
     here = set(members.runners(workflow)) - away

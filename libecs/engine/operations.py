@@ -8,13 +8,14 @@ from typing import Protocol
 from libecs.access import Principal, Role
 from libecs.engine import autostop, modify, reconfigure, repeat, rules
 from libecs.engine.context import Context
+from libecs.engine.controllable import CONTROLLABLE, not_possible
 from libecs.engine.effects import Now
 from libecs.engine.environment import Environment
 from libecs.engine.locks import when
 from libecs.engine.plan import DESTROY
 from libecs.engine.records import EnvironmentRecord, OperationRecord
 from libecs.engine.runbook import RunBook
-from libecs.errors import Conflict, Denied, IllegalTransition, InvalidInput, NotFound, UsageError, quoted
+from libecs.errors import Conflict, Denied, InvalidInput, NotFound, UsageError, quoted
 from libecs.fsm import EnvEvent, EnvState, allowed_env
 from libecs.wire.client import Control, Create, Destroy, Finished, Modify, Reconfigure
 from libecs.wire.info import RunInfo
@@ -24,15 +25,6 @@ MAX_FILES = 1024 * 1024
 MAX_NAME = 100
 AUTO = (EnvEvent.DEPLOY.name, EnvEvent.CONFIGURE.name, EnvEvent.START_ACTIVITY.name)
 """What an environment does by itself that takes one run."""
-CONTROLLABLE = (
-    EnvEvent.DEPLOY,
-    EnvEvent.CONFIGURE,
-    EnvEvent.RESET,
-    EnvEvent.START_ACTIVITY,
-    EnvEvent.STOP_ACTIVITY,
-    EnvEvent.RECOVER,
-)
-"""Events that a client may send. GO_ERROR happens, EXIT is what destroying does."""
 
 _TO_TARGET: Mapping[EnvState, tuple[str, ...]] = {
     EnvState.STANDBY: (),
@@ -83,10 +75,7 @@ def check(desk: Desk, message: Operation, who: Principal, going: Operations) -> 
         raise UsageError(f"{message.event} is no event for an environment (possible: {names})")
     _check_idle(env, going)
     if event not in allowed_env(env.state):
-        possible = (one.name for one in allowed_env(env.state) if one in CONTROLLABLE)
-        raise IllegalTransition(
-            env.state.name, event.name, possible, hint=f"coconut environment show {env.id} tells how it is"
-        )
+        raise not_possible(env, event.name)
     if event is EnvEvent.START_ACTIVITY:
         autostop.seconds(env)
         modify.check_start(env)
@@ -143,12 +132,7 @@ def _check_destroy(env: Environment, message: Destroy, going: Operations) -> Non
     if env.busy and not message.force:
         raise Conflict(_busy(env, going), hint="wait for it to end, or use force")
     if env.state is EnvState.RUNNING and not (message.force or message.allow_running):
-        raise IllegalTransition(
-            env.state.name,
-            DESTROY,
-            (event.name for event in allowed_env(env.state)),
-            hint="stop the run first, or allow destroying in RUNNING",
-        )
+        raise not_possible(env, DESTROY, hint="stop the run first, or allow destroying in RUNNING")
 
 
 def new_record(

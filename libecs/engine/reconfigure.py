@@ -21,13 +21,14 @@ import attrs
 from libecs.engine import payload, transits
 from libecs.engine import plan as plans
 from libecs.engine.context import Context
+from libecs.engine.controllable import not_possible
 from libecs.engine.effects import Persist
 from libecs.engine.environment import Environment
 from libecs.engine.plan import RECONFIGURE
 from libecs.engine.records import RECONFIGURATION, ReconfigurationRecord
 from libecs.engine.task import Task
-from libecs.errors import EcsError, IllegalTransition, InvalidInput
-from libecs.fsm import EnvState, Mode, allowed_env
+from libecs.errors import EcsError, InvalidInput
+from libecs.fsm import EnvState, Mode
 from libecs.globs import matches, role_pattern
 from libecs.language.program import suggest
 from libecs.language.variables import Overlay
@@ -67,7 +68,7 @@ def check(env: Environment, message: client.Reconfigure) -> None:
         InvalidInput: it chooses no task, there are no values, or a key means nothing to any chosen task.
     """
     if env.state is not EnvState.CONFIGURED:
-        raise IllegalTransition(env.state.name, RECONFIGURE, (event.name for event in allowed_env(env.state)))
+        raise not_possible(env, RECONFIGURE)
     chosen = _chosen(env, message.tasks)
     if not chosen:
         paths = [task.path for _, task in zip(range(SUGGESTED), env.runners(), strict=False)]

@@ -225,3 +225,16 @@ def test_an_event_that_is_not_possible_is_refused_with_those_that_clients_may_se
     assert refused is not None
     assert (refused.code, refused.hint) == ("E_STATE", f"coconut environment show {environment} tells how it is")
     assert refused.message == "STOP_ACTIVITY is not possible in CONFIGURED (allowed: RESET, START_ACTIVITY)"
+
+
+def test_refusals_name_only_what_clients_may_send() -> None:
+    bench = Bench(workflow(task("a")))
+    environment = bench.create()
+    bench.control("START_ACTIVITY")
+
+    told = bench.ask(client.Reconfigure(operation="x", environment=environment, values={"gain": "7"}))
+    told += bench.ask(client.Destroy(operation="y", environment=environment))
+
+    allowed = "is not possible in RUNNING (allowed: STOP_ACTIVITY)"
+    refusals = [one.message for one in told if isinstance(one, Finished)]
+    assert refusals == [f"RECONFIGURE {allowed}", f"DESTROY {allowed}"]
