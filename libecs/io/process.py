@@ -38,6 +38,7 @@ from libecs.io import procfs, survivors
 from libecs.io.cgroups import Cgroups
 from libecs.io.child import Child, shown
 from libecs.io.procfs import TASK_MARKER, ProcessId
+from libecs.io.statefolder import let_in
 from libecs.io.tails import Tails
 from libecs.io.taskfolder import PidRecord, ShimOptions, TaskFolder, parse_pid_record
 from libecs.io.users import UserPolicy
@@ -303,8 +304,7 @@ class ShimSupervisor:
         """Allow a task of another user to bind its control socket, and nobody to see or remove those of others."""
         if self._socket_folder is None or os.geteuid() != 0 or user in ("root", "0"):
             return
-        self._socket_folder.chmod(0o1733)
-        self._socket_folder.parent.chmod(self._socket_folder.parent.stat().st_mode | 0o011)
+        let_in(self._socket_folder)
 
     def _task_environment(self, effect: Spawn) -> Iterable[tuple[str, str]]:
         environment = {**self._environment, **effect.spec.command.environment}

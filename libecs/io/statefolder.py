@@ -5,7 +5,8 @@ lock, state.sqlite, reserve      the core's store
 instance                         name of this installation, part of the markers of its tasks
 nodes/NODE/                      the executor's store
 nodes/NODE/run/                  FIFO and task folders
-SOCKETS/          0700; control sockets of tasks. A short path: those of UNIX sockets are limited
+SOCKETS/          0700; control sockets of tasks. A short path: those of UNIX sockets are limited. Once tasks of another
+                  user bind theirs here it is 1733, and stays so for the next owner of the state
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -33,6 +35,8 @@ _TMP = Path("/tmp")
 _SHARED_MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 256 * 1024 * 1024
 """Less than this is left to others."""
+_LET_IN = 0o1733
+"""Anybody may make a socket, and nobody see or remove those of others."""
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -149,10 +153,18 @@ def _has_room(path: Path) -> bool:
     return os.access(path, os.W_OK | os.X_OK) and status.f_bavail * status.f_frsize >= _ROOM_BYTES
 
 
+def let_in(sockets: Path) -> None:
+    """Allow tasks of other users to bind their control sockets in a folder of ours. Raises OSError."""
+    sockets.chmod(_LET_IN)
+    sockets.parent.chmod(sockets.parent.stat().st_mode | 0o011)
+
+
 def _own_folder(path: Path) -> Path:
     path.mkdir(mode=0o700, exist_ok=True)
     status = path.lstat()
-    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or not path.is_dir():
+    mode = stat.S_IMODE(status.st_mode)
+    ours = status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode)
+    if not ours or (mode & 0o077 and mode != _LET_IN):
         raise Conflict(f"{path} is not a private folder of ours", hint="see who made it, and remove it")
     return path
 

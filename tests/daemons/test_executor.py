@@ -9,9 +9,10 @@ import pwd
 import signal
 import sqlite3
 
+import attrs
 import pytest
 
-from libecs.fsm import TaskEvent, TaskState
+from libecs.fsm import Mode, TaskEvent, TaskState
 from libecs.io.procfs import boot_id, read_stat
 from libecs.wire.node import ExitCause, Phase
 from tests.daemons.executors import Executor, Site, Stopwatch, is_alive, occ_task, program, uid_of
@@ -164,6 +165,19 @@ async def test_a_user_that_was_allowed_may_be_named_and_another_one_not(site: Si
     assert uid_of(await site.core.pid("b1")) == pwd.getpwnam("daemon").pw_uid
     assert "user bin" in await refused_program(site, "b2", "bin")
     assert "no such user" in await refused_program(site, "b3", "nosuchuser")
+
+
+@needs_root
+async def test_controlled_tasks_of_another_user_are_taken_over_after_a_kill(site: Site) -> None:
+    executor = await site.start("--user", "nobody")
+    site.core.send_launch(attrs.evolve(program("t1", "exec sleep 1000"), mode=Mode.DIRECT))
+    pid = await site.core.pid("t1")
+    executor.kill()
+
+    await site.again(executor)
+
+    assert (site.core.tasks["t1"].pid, site.core.phase("t1")) == (pid, Phase.STARTING)
+    assert uid_of(pid) == pwd.getpwnam("nobody").pw_uid
 
 
 @needs_root

@@ -14,7 +14,7 @@ from libecs.errors import Conflict, EcsError, UsageError
 from libecs.io.folderlock import FolderLock
 from libecs.io.ports import free_ranges
 from libecs.io.procfs import boot_id, read_stat
-from libecs.io.statefolder import StateFolder, fast_folder, state_path, sweep_abandoned
+from libecs.io.statefolder import StateFolder, fast_folder, let_in, state_path, sweep_abandoned
 
 
 def test_a_temporary_folder_is_private_new_and_gone_at_the_end() -> None:
@@ -43,6 +43,15 @@ def test_a_folder_with_a_name_keeps_its_instance_and_its_place_for_sockets(tmp_p
         folder.remove(everything=True)
         assert folder.path.exists()
         assert not folder.sockets.exists()
+
+
+def test_a_folder_for_sockets_into_which_tasks_of_others_were_let_is_still_ours(tmp_path: Path) -> None:
+    folder = StateFolder.open(state_path(tmp_path), temporary=False)
+    let_in(folder.sockets)
+
+    assert StateFolder.open(state_path(tmp_path), temporary=False) == folder
+    assert folder.sockets.stat().st_mode & 0o7777 == 0o1733
+    folder.remove(everything=True)
 
 
 def test_a_folder_for_sockets_that_is_not_ours_is_refused(tmp_path: Path) -> None:
