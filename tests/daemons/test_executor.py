@@ -6,15 +6,20 @@ import asyncio
 import json
 import os
 import pwd
+import shutil
 import signal
 import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import attrs
 import pytest
+from fieldkit import recorder
 
-from libecs.fsm import Mode, TaskEvent, TaskState
+from libecs.fsm import TaskEvent, TaskState
 from libecs.io.procfs import boot_id, read_stat
-from libecs.wire.node import ExitCause, Phase
+from libecs.wire.node import Command, ExitCause, Phase
 from tests.daemons.executors import Executor, Site, Stopwatch, is_alive, occ_task, program, uid_of
 from tests.processes import gone
 
@@ -167,17 +172,30 @@ async def test_a_user_that_was_allowed_may_be_named_and_another_one_not(site: Si
     assert "no such user" in await refused_program(site, "b3", "nosuchuser")
 
 
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder to which every user has access."""
+    folder = Path(tempfile.mkdtemp(prefix="public", dir="/tmp"))
+    folder.chmod(0o1777)
+    yield folder
+    shutil.rmtree(folder)
+
+
 @needs_root
-async def test_controlled_tasks_of_another_user_are_taken_over_after_a_kill(site: Site) -> None:
+async def test_controlled_tasks_of_another_user_go_on_over_a_kill(site: Site, public: Path) -> None:
+    own = shutil.copy(recorder.build(), public / "recorder")
+    command = Command(argv=(os.fspath(own),), environment={recorder.RECORD_DIR: os.fspath(public)})
     executor = await site.start("--user", "nobody")
-    site.core.send_launch(attrs.evolve(program("t1", "exec sleep 1000"), mode=Mode.DIRECT))
+    await site.core.launch(attrs.evolve(occ_task("t1"), command=command))
+    await site.core.run("t1")
     pid = await site.core.pid("t1")
     executor.kill()
 
     await site.again(executor)
+    await site.core.transit(TaskEvent.STOP, "t1")
 
-    assert (site.core.tasks["t1"].pid, site.core.phase("t1")) == (pid, Phase.STARTING)
-    assert uid_of(pid) == pwd.getpwnam("nobody").pw_uid
+    assert (site.core.tasks["t1"].pid, uid_of(pid)) == (pid, pwd.getpwnam("nobody").pw_uid)
+    assert site.core.tasks["t1"].state is TaskState.CONFIGURED
 
 
 @needs_root
