@@ -222,8 +222,8 @@ def _pin(context: Context, core_key: str, next_core_key: str) -> bool:
     now = known.contexts.get(context.name)
     if now is None or now.endpoint != context.endpoint:
         return False
-    if now.core_key not in (context.core_key, context.next_core_key, core_key):
-        return False  # somebody has logged in anew
+    if not now.core_key or now.core_key not in (context.core_key, context.next_core_key, core_key):
+        return False  # somebody has logged in anew, or keys are in the program alone
     pinned = attrs.evolve(now, core_key=core_key, next_core_key=next_core_key)
     if pinned != now:
         _write(attrs.evolve(known, contexts={**known.contexts, context.name: pinned}))

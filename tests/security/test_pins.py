@@ -415,6 +415,15 @@ def test_keys_that_come_from_elsewhere_are_not_written_into_a_context(place: Pla
     assert keys_of("p2") == (PRESENT.public, "")
 
 
+def test_a_context_without_keys_gets_none_from_a_program_that_has_its_own(place: Place) -> None:
+    save_context(Place(name="bare", endpoint="tcp://h:1"))
+    asked = attrs.evolve(place, name="bare")
+
+    assert not pin(asked, asked.core_key, NEXT.public)
+
+    assert keys_of("bare") == ("", "")  # and the file can be read: a key of the core alone would be refused
+
+
 def test_a_core_on_this_machine_writes_its_keys_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     local = Place(name="local", endpoint="tcp://h:1", core_key=PRESENT.public, source=str(tmp_path / "client.toml"))
