@@ -27,6 +27,7 @@ from libecs.io.keyfile import (
     make_private_folder,
     read_key_file,
     shown,
+    sync_folder,
     toml_text,
     write_key_file,
     write_private,
@@ -53,17 +54,21 @@ class NextKeyFile:
     """The core's next key, if there is one, and who was told of it."""
 
     def __init__(self, folder: Path) -> None:
-        """Read what is there. `folder`: `STATE/keys`."""
+        """Read what is there; remove what can't be used. `folder`: `STATE/keys`. Raises OSError."""
         self._folder = folder
         self._told: set[str] = set()
         self.next: NextKey | None = None
         self.problem = ""
-        """Why what is there can't be used; the core goes on with its present key."""
+        """Why what was there can't be used, and was given up; the core goes on with its present key."""
         try:
             self.next = _read_next(folder / _NEXT)
         except EcsError as error:
-            self.problem = f"the core's next key can't be used: {error.message}"
+            self.problem = (
+                f"the core's next key can't be used, and was given up: {error.message}; "
+                "coconut key rotate --core makes another one"
+            )
             logger.error("%s", self.problem)
+            self._remove()  # everybody forgets it now: mended later, it would lock them out
         if self.next is not None:
             self._told = _read_told(folder / _TOLD)
 
@@ -102,9 +107,14 @@ class NextKeyFile:
         """Forget the next key. Raises NotFound: there is none. Raises OSError."""
         if self.next is None:
             raise NotFound("the core has no next key that could be given up")
-        (self._folder / _NEXT).unlink(missing_ok=True)
+        self._remove()
         self.next = None
         self.forget_told()
+
+    def _remove(self) -> None:
+        (self._folder / _NEXT).unlink(missing_ok=True)
+        # Everybody forgets it now: were it back after a loss of power, a start would take what nobody believes.
+        sync_folder(self._folder)
 
     def note_told(self, name: str) -> None:
         """Somebody was told of it. A name that can't be written down is told again, no more than that."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,34 @@ def test_a_next_key_that_is_damaged_is_told_and_the_core_goes_on(tmp_path: Path,
     assert "next key can't be used" in later.next.problem
     later.next.begin(DUE)
     assert later.next.problem == ""
+
+
+def test_a_next_key_that_could_not_be_used_once_is_never_taken_for_everybody_was_told_that_there_is_none(
+    tmp_path: Path, first: CoreKeys
+) -> None:
+    first.next.begin(DUE)
+    path = tmp_path / "keys" / "core.next.key"
+    path.chmod(0o644)
+    again(tmp_path)
+
+    assert not path.exists()
+    assert again(tmp_path, DUE).pair == first.pair
+
+
+def test_that_a_next_key_was_given_up_is_on_the_disk_before_anybody_is_told(
+    tmp_path: Path, first: CoreKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first.next.begin(DUE)
+    path = tmp_path / "keys" / "core.next.key"
+    synced: list[tuple[str, bool]] = []
+
+    def note(descriptor: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    first.next.cancel()
+
+    assert synced == [(str(path.parent), False)]
 
 
 def test_a_next_key_without_a_time_is_damaged(tmp_path: Path, first: CoreKeys) -> None:
