@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 _SHARE: Final = 3
 """The watchdog is fed this often in the time that it allows."""
 _FEED: Final = "WATCHDOG=1"
+_STATUS: Final = "STATUS="
 _KEPT: Final = 16
 """What could not be told is kept up to so many; older ones are forgotten."""
 
@@ -75,6 +76,8 @@ class Notifier:
     def _send(self, text: str) -> None:
         if self._socket is None:
             return
+        if text.startswith(_STATUS):  # the last one counts: many must not push out that we are ready
+            self._waiting = deque((one for one in self._waiting if not one.startswith(_STATUS)), maxlen=_KEPT)
         self._waiting.append(text)
         while self._waiting:
             try:
@@ -89,7 +92,7 @@ class Notifier:
 
 
 def _status(status: str) -> str:
-    return "\nSTATUS=" + " ".join(status.split()) if status else ""
+    return f"\n{_STATUS}" + " ".join(status.split()) if status else ""
 
 
 class Ticking(Protocol):

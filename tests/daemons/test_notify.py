@@ -80,6 +80,8 @@ def test_what_a_service_manager_that_is_behind_does_not_take_is_told_later(syste
             somebody.sendto(b"x", systemd.getsockname())
     notifier.ready()
     notifier.feed()
+    for number in range(100):
+        notifier.status(f"{number} nodes")
     notifier.status("busy")
 
     assert set(heard_now()) == {"x"}
