@@ -347,9 +347,9 @@ class CoreDaemon:
     def _warn_of_ends(self) -> tuple[str, ...]:
         """Return what there is to say of keys that end soon, and write into the log what is new of it: a line a day."""
         assert self._keyring is not None
-        warnings = self._keyring.warnings()
+        warnings, known = self._keyring.warnings(), frozenset(self._warned)
         for text in warnings:
-            if text not in self._warned:
+            if text not in known:
                 logger.warning("%s", text)
         if warnings != self._warned:
             self._warned = warnings
