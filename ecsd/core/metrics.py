@@ -16,7 +16,7 @@ def families(host: CoreHost, hub: Hub, watchdog: Watchdog, started_s: float) -> 
     engine, loop, router = host.engine, host.loop, hub.router
     states = Counter(env.state.name for env in engine.environments.values())
     reaches = Counter(node.reach.name for node in engine.sessions.nodes.values())
-    tasks = sum(len(env.tasks) for env in engine.environments.values())
+    tasks = sum(len(env.cast.tasks) for env in engine.environments.values())
     return [
         Family.by("ecs_environments", "gauge", "Environments by state.", "state", states),
         Family.by("ecs_nodes", "gauge", "Nodes that have come to this life of the core, by reach.", "reach", reaches),

@@ -60,7 +60,7 @@ def watch(env: Environment, ctx: Context) -> None:
 
 def disarm(env: Environment) -> None:
     """The run ends, whoever asked for it."""
-    env.auto_stop_at = env.streams = None
+    env.auto_stop_at = env.cast.streams = None
     if env.record.auto_stop_ms:
         env.update(auto_stop_ms=0)
 
@@ -74,17 +74,17 @@ def consider(env: Environment, ctx: Context) -> None:
     """Stop the run if it is time."""
     if env.state is not EnvState.RUNNING or env.busy or not env.record.run_number:
         return
-    if env.streams is None:
-        env.streams = Streams(env.runners())
+    if env.cast.streams is None:
+        env.cast.streams = Streams(env.cast.runners())
     if env.auto_stop_at is not None and ctx.now.mono_s >= env.auto_stop_at:
         _stop(env, ctx, TIMER, TIMER)
-    elif env.streams.over and not _is_unheard(env, ctx):
+    elif env.cast.streams.over and not _is_unheard(env, ctx):
         _stop(env, ctx, END_OF_STREAM, TASKS)
 
 
 def _is_unheard(env: Environment, ctx: Context) -> bool:
     """Whether a node has not told of its tasks since the core began its life: what is not known is not absent."""
-    return any(ctx.node_problem(name) for name in {task.node for task in env.runners() if task.as_of < 0})
+    return any(ctx.node_problem(name) for name in {task.node for task in env.cast.runners() if task.as_of < 0})
 
 
 def _stop(env: Environment, ctx: Context, reason: str, requester: str) -> None:

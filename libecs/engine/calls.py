@@ -25,7 +25,7 @@ GRACE_S = 2.0
 def start(env: Environment, ctx: Context, step: Step) -> None:
     """Start the calls of a step. One that is still pending from before is given up: nobody can await both."""
     for index in step.roles:
-        if index in env.out:
+        if index in env.cast.out:
             continue
         role = env.role(index)
         assert role.call is not None

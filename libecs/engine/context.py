@@ -47,7 +47,7 @@ class Context(Protocol):
         """Return an id that was never used."""
 
     def condemn(self, node: str, tasks: Iterable[str]) -> None:
-        """End tasks for certain, however long that takes; `Environment.gone` is called for each."""
+        """End tasks for certain, however long that takes; `steps.gone` is called for each."""
 
     def is_condemned(self, task: str) -> bool:
         """Whether a task is to end, and is not known to be gone yet."""

@@ -263,7 +263,7 @@ class CoreEngine:
             auto.consider(env, self)
             if env.id not in self.environments:
                 continue
-            if env.moved and not env.waiting:
+            if env.cast.moved and not env.waiting:
                 env.publish_moved(self)
             if env.changed:
                 self._save(env)
@@ -378,7 +378,7 @@ class CoreEngine:
                 if (offer := used.get(away.node)) is not None and away.ports:
                     used[away.node] = attrs.evolve(offer, used_ports=offer.used_ports | frozenset(away.ports))
         for env in self.environments.values():
-            for placed in env.placed.values():
+            for placed in env.cast.placed.values():
                 offer = used.get(placed.node)
                 if offer is not None:
                     used[placed.node] = attrs.evolve(
@@ -421,7 +421,7 @@ class CoreEngine:
         """Route what nodes say of the environment's tasks to it."""
         for name in [name for name, env in self._owners.items() if env is environment]:
             del self._owners[name]
-        for name in environment.tasks:
+        for name in environment.cast.tasks:
             self._owners[name] = environment
 
     def owner(self, task: str) -> Environment | None:
@@ -459,7 +459,7 @@ class CoreEngine:
         """Return, by node, how many tasks environments have there, and the CPUs and memory in MB that they use."""
         used: dict[str, tuple[int, float, float]] = {}
         for env in self.environments.values():
-            for placed in env.placed.values():
+            for placed in env.cast.placed.values():
                 tasks, cpus, memory_mb = used.get(placed.node, (0, 0.0, 0.0))
                 used[placed.node] = (tasks + 1, cpus + placed.cpu, memory_mb + placed.memory_mb)
         for idle in self.pool.idle.values():
@@ -530,9 +530,9 @@ class CoreEngine:
     def _packed_places(self, environment: Environment) -> bytes:
         """Return where the tasks of an environment are, packed once for all its runs on the same places."""
         known = self._places.get(environment.id)
-        if known is None or known[0] is not environment.placed:
-            places = {environment.role(index).path: placed.node for index, placed in environment.placed.items()}
-            known = self._places[environment.id] = (environment.placed, packed_places(places))
+        if known is None or known[0] is not environment.cast.placed:
+            places = {environment.role(index).path: placed.node for index, placed in environment.cast.placed.items()}
+            known = self._places[environment.id] = (environment.cast.placed, packed_places(places))
         return known[1]
 
     def run_ended(self, environment: Environment, number: int) -> None:
@@ -619,7 +619,7 @@ class CoreEngine:
             environment.update(auto_operation="")
             self.requests.finish(name, auto.answer(environment, self, said), shown)
         self.environments.pop(environment.id, None)
-        for task in environment.tasks:
+        for task in environment.cast.tasks:
             self._owners.pop(task, None)
         self.telemetry.forget(environment)
         self.locks.forget(environment.id)

@@ -1,19 +1,20 @@
-"""A living environment: its tasks and their states, and the plan that it goes through.
+"""A living environment: what is on record of it, its cast, and the plan that it goes through.
 
-`Environment` owns what is true of one environment; `steps` performs single steps; the core owns nodes, clients and
-operations and passes itself as `Context`. Nothing here waits: a step that can't finish leaves `waiting` filled, and
-whatever happens later empties it.
+`Environment` owns what is true of one environment, and its `cast` what is true of its tasks; `steps` performs single
+steps; the core owns nodes, clients and operations and passes itself as `Context`. Nothing here waits: a step that can't
+finish leaves `waiting` filled, and whatever happens later empties it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
 from libecs.engine import members
 from libecs.engine import plan as plans
+from libecs.engine.cast import Cast
 from libecs.engine.context import Context
 from libecs.engine.effects import Now, Persist
 from libecs.engine.failures import described, grouped
@@ -25,18 +26,13 @@ from libecs.engine.records import (
     ModificationRecord,
     ReconfigurationRecord,
 )
-from libecs.engine.straying import Straying
-from libecs.engine.streams import Streams
 from libecs.engine.task import Task
 from libecs.engine.telling import Telling
-from libecs.engine.tree import RoleTree
-from libecs.fsm import EnvEvent, EnvState, TaskState
+from libecs.fsm import EnvEvent, EnvState
 from libecs.language.functions import FunctionTable
 from libecs.wire.client import Finished
-from libecs.wire.node import Phase, TaskStatus
-from libecs.workflow.channels import Wiring
 from libecs.workflow.launch import Launcher
-from libecs.workflow.role import Role, TaskClass, Workflow
+from libecs.workflow.role import Role, Workflow
 
 HOOK_STEPS = (StepKind.CALLS, StepKind.AWAIT, StepKind.HOOKS)
 
@@ -59,21 +55,14 @@ class Environment:
         self.plan = plan
         self.saved_plan: Plan | None = None
         """The plan that is on record."""
-        self.placed: dict[int, Placed] = {}
+        self.cast = Cast(record.environment)
+        """Its tasks; no roles and nobody to play them before there is a workflow."""
         self.away: dict[int, Placed] = {}
         """Where tasks were that are excluded: their addresses are kept for them."""
-        self.out: frozenset[int] = frozenset()
-        """Roles that count for nothing: excluded, or on their way out or in."""
         self.modification: ModificationRecord | None = None
         """What is being taken out or put back now."""
         self.commands: dict[str, str] = {}
         """Task id to the digest of the command that its process was started with."""
-        self.has_min = self.has_drop = False
-        """Whether any group can do without members, or any class without its tasks."""
-        self.tasks: dict[str, Task] = {}
-        self.by_role: dict[int, Task] = {}
-        self.by_node: dict[str, list[Task]] = {}
-        self.tree: RoleTree | None = None
         self.waiting: set[str] = set()
         """Names of what the present step waits for: task ids, hook ids, call ids."""
         self.step_failures: dict[str, tuple[bool, str]] = {}
@@ -84,12 +73,8 @@ class Environment:
         """What the present step has told nodes and tells them again; None = it tells them nothing."""
         self.hooks: dict[str, int] = {}
         """Hook task id of the present step to role."""
-        self.wiring: Wiring | None = None
-        """What tasks are told of their channels; None = nobody has asked since they were placed."""
         self.launcher: Launcher | None = None
         self.changed = True
-        self.moved: dict[str, TaskState] = {}
-        """Role path to state, of tasks that changed and were not published yet."""
         self.configured: dict[str, str] = {}
         """Role path to the digest of what its task was configured with last."""
         self.packed_configuration = b""
@@ -99,16 +84,12 @@ class Environment:
         self.runs_folder = runs_folder
         self.spans: dict[str, int] | None = None
         """Role path to the number of its open span in the run's record; None = not looked up yet."""
-        self.streams: Streams | None = None
-        """Whose end the run waits for; None = not looked up yet, or no run."""
-        self.strays: Straying | None = None
-        """Who has left the state of the environment by himself; None = not looked up yet, or something goes on."""
         self.auto_stop_at: float | None = None
         """Monotonic seconds at which the run stops by itself."""
         self._functions = functions
         if workflow is not None:
             self.set_workflow(workflow)
-            self.set_placed(placed)
+            self.cast.set_placed(placed)
             self.set_out()
 
     @property
@@ -146,20 +127,6 @@ class Environment:
         assert self.workflow is not None
         return self.workflow.roles[index]
 
-    def task_class(self, index: int) -> TaskClass:
-        """Return the class of a task role."""
-        assert self.workflow is not None
-        traits = self.workflow.roles[index].task
-        assert traits is not None
-        return self.workflow.classes[traits.class_name]
-
-    def class_name(self, task: Task) -> str:
-        """Return the name of a task's class."""
-        assert self.workflow is not None
-        traits = self.workflow.roles[task.role].task
-        assert traits is not None
-        return traits.class_name
-
     def wait(self, now: Now, seconds: float) -> None:
         """Give the present step so long, and repeat what it tells until it is answered."""
         self.deadline = now.mono_s + seconds
@@ -172,7 +139,7 @@ class Environment:
         """
         step = self.step
         if step is not None and step.kind is StepKind.TASKS:
-            told = {name: "" if answered else step.event for name in names if name in self.tasks}
+            told = {name: "" if answered else step.event for name in names if name in self.cast.tasks}
             if told:
                 self.update(unsettled={**self.record.unsettled, **told})
 
@@ -207,14 +174,12 @@ class Environment:
         assert self.workflow is not None
         return self.record.overlay.get(self.workflow.roles[0].path, {}).get(name)
 
-    # tasks
+    # workflow and tasks
 
     def set_workflow(self, workflow: Workflow) -> None:
         """Take over the expanded workflow."""
         self.workflow = workflow
-        self.tree = RoleTree(workflow)
-        self.has_min = any(role.min for role in workflow.roles)
-        self.has_drop = any(one.on_exit == "drop" for one in workflow.classes.values())
+        self.cast = Cast(self.id, workflow)
         self.launcher = Launcher(workflow, self._functions)
         self.changed = True
 
@@ -225,160 +190,23 @@ class Environment:
         assert self.launcher is not None
         return self.workflow, self.launcher
 
-    def set_placed(self, placed: Iterable[Placed]) -> None:
-        """Take over where tasks are. Tasks whose id stays keep what is known of them."""
-        assert self.workflow is not None
-        old = self.tasks
-        self.placed = {one.role: one for one in placed}
-        self.tasks, self.by_role, self.by_node, self.wiring, self.strays = {}, {}, {}, None, None
-        for index, one in self.placed.items():
-            role = self.workflow.roles[index]
-            assert role.task is not None
-            task = old.get(one.task) or Task(
-                id=one.task,
-                role=index,
-                path=role.path,
-                node=one.node,
-                mode=role.task.mode,
-                critical=role.critical,
-                hook=role.task.trigger is not None,
-                own=one.task.startswith(f"{self.id}t"),
-            )
-            self.tasks[one.task] = self.by_role[index] = task
-            self.by_node.setdefault(one.node, []).append(task)
-        for tasks in self.by_node.values():
-            tasks.sort(key=lambda task: task.role)
-
     def set_out(self, modification: ModificationRecord | None = None) -> None:
         """Let those roles count for nothing that are excluded, or are being taken out or put back."""
         assert self.workflow is not None
-        assert self.tree is not None
         self.modification = modification
         out = members.outside(self.workflow, self.record.excluded)
         if modification is not None:
             out = out.union(modification.leaving, modification.joining)
-        if out != self.out:
-            self.out = out
-            self.tree.set_out(out)
-        self.wiring = self.streams = self.strays = None
+        self.cast.set_out(out)
 
-    def matters(self, task: Task) -> bool:
-        """Return whether the environment can't go on without a task that is dead."""
-        assert self.tree is not None
-        if not task.critical or task.role in self.out:
-            return False
-        if self.has_drop and self.task_class(task.role).on_exit == "drop":
-            group = self.tree.group_of(task.role)
-            alone = all(other.dead for other in self.runners())
-            return alone or (group >= 0 and self.tree.breaks_root(group))
-        return not self.has_min or self.tree.breaks_root(task.role)
-
-    def lost_roles(self) -> set[int]:
-        """Return the critical tasks that are dead or have no place, but for excluded ones."""
-        assert self.workflow is not None
-        found = set()
-        for index in members.runners(self.workflow):
-            task = self.by_role.get(index)
-            if index not in self.out and self.workflow.roles[index].critical and (task is None or task.dead):
-                found.add(index)
-        return found
-
-    def tolerates(self, roles: Iterable[int]) -> bool:
-        """Return whether the environment can do without these critical roles, besides those that it lacks already."""
-        assert self.workflow is not None
-        if not self.has_min and not self.has_drop:
-            return False
-        lost = self.lost_roles().union(roles)
-        if self.has_drop:
-            dropped = {index for index in lost if (task := self.by_role.get(index)) and self._is_dropped(task)}
-            if members.short_groups(self.workflow, lost, self.out):
-                dropped = set()
-            lost -= dropped
-        return not members.is_broken(self.workflow, lost, self.out)
-
-    def tolerates_absence(self, wanted: Iterable[int], absent: Set[int]) -> bool:
-        """Return whether of these roles, which have no place yet, some may stay without one."""
-        assert self.workflow is not None
-        lost = self.lost_roles().difference(wanted) | absent
-        return not members.is_broken(self.workflow, lost, self.out)
-
-    def may_lack(self, index: int) -> bool:
-        """Return whether a role may be absent though it is critical: it is excluded, or its group does without it."""
-        return index in self.out or (self.tree is not None and self.tree.group_of(index) >= 0)
-
-    def _is_dropped(self, task: Task) -> bool:
-        return task.dead and self.task_class(task.role).on_exit == "drop"
-
-    def runners(self) -> Iterable[Task]:
-        """Return the tasks that take part in transitions: all but hooks."""
-        return (task for task in self.tasks.values() if not task.hook)
-
-    def learn(self, task: Task, status: TaskStatus, sequence: int) -> bool:
-        """Take over what a node says of a task as of `sequence`; tell whether anything changed."""
-        if sequence <= task.as_of:
-            return False
-        elsewhere = status.use != self.id and (status.use or not task.own)
-        if elsewhere and task.as_of < 0 and self._is_launching(task) and status.phase is not Phase.EXITED:
-            return False  # of its use in another environment: it has not been told of this one yet
-        task.as_of = sequence
-        before = task.known()
-        task.phase, task.state, task.pid = status.phase, status.state, status.pid
-        task.exit, task.error, task.last_log = status.exit, status.error, status.last_log or task.last_log
-        task.end_of_stream, task.stalled = status.end_of_stream, status.stalled
-        task.lost = False
-        if before == task.known():
-            return False
-        self.show(task)
-        return True
-
-    def _is_launching(self, task: Task) -> bool:
+    def is_launching(self, task: Task) -> bool:
+        """Whether the present step waits for a task to be launched."""
         step = self.step
         return step is not None and step.kind is StepKind.LAUNCH and task.id in self.waiting
 
-    def learn_state(self, task: Task, state: TaskState, sequence: int) -> None:
-        """Take over that a task has reached a state as of `sequence`; the rest is as it was."""
-        if sequence <= task.as_of:
-            return
-        task.as_of = sequence
-        if task.state is not state or task.lost:
-            task.state = state
-            task.lost = False
-            self.show(task)
-
-    def ended(self, name: str) -> None:
-        """A task that was condemned is gone. If no plan of ours has ended it, somebody has by force: it is broken."""
-        task = self.tasks.get(name)
-        if task is not None:
-            by_force = self.plan is None and task.role not in self.out
-            task.phase, task.lost = Phase.EXITED, False
-            task.state = TaskState.ERROR if by_force else TaskState.DONE
-            task.error = task.error or ("was ended by force" if by_force else "")
-            self.show(task)
-
-    def new_session(self, node: str) -> None:
-        """A node begins to count its messages anew; what it said before is older than all it will say."""
-        for task in self.by_node.get(node, ()):
-            if task.as_of > 0:
-                task.as_of = 0
-
-    def show(self, task: Task) -> None:
-        """Carry the state of a task up the tree, and remember to publish it."""
-        assert self.tree is not None
-        state = TaskState.UNKNOWN if task.lost else task.state
-        if task.hook:
-            return
-        if self.streams is not None:
-            self.streams.changed(task)
-        if self.strays is not None:
-            self.strays.changed(task)
-        if self.tree.set(task.role, state, task.status):
-            self.moved[task.path] = state
-
     def publish_moved(self, ctx: Context) -> None:
         """Publish the tasks that changed since the last time, as one event."""
-        if self.moved:
-            tasks = tuple(self.moved.items())
-            self.moved = {}
+        if tasks := self.cast.take_moved():
             ctx.event("tasks", self.id, state=self.state.name, tasks=tasks)
 
     # the plan
@@ -386,7 +214,7 @@ class Environment:
     def begin(self, ctx: Context, event: str) -> None:
         """Make the plan of a transition and start on it."""
         assert self.workflow is not None
-        self.strays = None
+        self.cast.strays = None
         if event == plans.DESTROY:
             self.plan = plans.destruction(self.workflow, self.state, self.record.keep_tasks)
         elif event == plans.RECONFIGURE:
@@ -451,7 +279,7 @@ class Environment:
         ctx.leave(self)
         self.deadline = self.telling = None
         critical = {path: reason for path, (counts, reason) in self.step_failures.items() if counts}
-        if critical and (self.has_min or self.has_drop):
+        if critical and (self.cast.has_min or self.cast.has_drop):
             critical = self._untolerated(ctx, critical)
         for path, (counts, reason) in self.step_failures.items():
             if not counts:
@@ -483,7 +311,7 @@ class Environment:
         """Return those failures of the present step that the environment can't do without."""
         assert self.workflow is not None
         failed = {index for index, role in enumerate(self.workflow.roles) if role.path in critical}
-        if (self.modification is not None and failed & self.out) or not self.tolerates(failed):
+        if (self.modification is not None and failed & self.cast.out) or not self.cast.tolerates(failed):
             return critical
         for path, reason in critical.items():
             self.step_failures[path] = (False, reason)
@@ -521,7 +349,7 @@ class Environment:
             return
         if event == EnvEvent.RECOVER.name:
             self.update(cause="", error_failures={}, unsettled={})
-        if self.has_drop:
+        if self.cast.has_drop:
             ctx.drop_dead(self)
         broken = self.first_dead()
         if broken is not None:
@@ -596,7 +424,8 @@ class Environment:
         """Return a critical task that can't go on, if the environment holds one."""
         if self.state in (EnvState.STANDBY, EnvState.ERROR, EnvState.DONE):
             return None
-        return next((task for task in self.runners() if task.critical and task.dead and self.matters(task)), None)
+        dead = (task for task in self.cast.runners() if task.critical and task.dead)
+        return next((task for task in dead if self.cast.matters(task)), None)
 
     def _cause(self, task: Task) -> str:
         return f"critical task {task.path} {task.why()}"
@@ -608,13 +437,13 @@ class Environment:
             return
         if self.state in (EnvState.STANDBY, EnvState.ERROR, EnvState.DONE):
             return
-        if task.role in self.out:
+        if task.role in self.cast.out:
             if self.modification is not None and task.role in self.modification.joining:
                 self.note_failure(task.path, task.critical, task.why())
             return
-        if self.matters(task):
+        if self.cast.matters(task):
             self.fail(ctx, self._cause(task), {task.path: task.why()})
             return
         ctx.event("task.lost", self.id, role=task.path, ok=False, text=task.why(), run_number=self.record.run_number)
-        if self.has_drop and self.plan is None:
+        if self.cast.has_drop and self.plan is None:
             ctx.drop_dead(self)

@@ -39,7 +39,7 @@ def place_all(env: Environment, ctx: Context, step: Step) -> None:
     """Choose nodes and addresses for all tasks, once."""
     workflow = env.workflow
     assert workflow is not None
-    if env.placed:
+    if env.cast.placed:
         return
     ids = {index: f"{env.id}t{index}" for index in runnable(workflow)}
     placed = find_places(env, ctx, ids)
@@ -62,12 +62,12 @@ def find_places(
     roles were, and are best again.
     """
     workflow, _ = env.expanded
-    indices = {role.path: index for index, role in enumerate(workflow.roles)} if env.has_min else {}
+    indices = {role.path: index for index, role in enumerate(workflow.roles)} if env.cast.has_min else {}
     left_out: dict[str, str] = {}
 
     def tolerates(reasons: Mapping[str, str]) -> bool:
         left_out.update(reasons)
-        return env.has_min and env.tolerates_absence(ids, {indices[path] for path in reasons})
+        return env.cast.has_min and env.cast.tolerates_absence(ids, {indices[path] for path in reasons})
 
     offers = ctx.offers() if offers is None else offers
     if former:
@@ -124,7 +124,7 @@ class _Idle:
     def take(self, index: int, usable: Callable[[str], bool], best: str) -> tuple[str, str] | None:
         """Return node and id of an idle task for a role, None if none fits; each is given once."""
         env, role = self._env, self._env.role(index)
-        task_class = env.task_class(index)
+        task_class = env.cast.task_class(index)
         if role.task is None or role.task.trigger is not None or task_class.endpoint:
             return None
         by_node = self._of(task_class.name)
@@ -170,7 +170,7 @@ def _without_taken(env: Environment, ctx: Context, placed: tuple[Placed, ...]) -
         return placed
     held: dict[str, str] = {}
     for other in ctx.environments.values():
-        for one in other.placed.values():
+        for one in other.cast.placed.values():
             if (address := payload.attached_address(other, one)) and one.role not in (mine if other is env else ()):
                 path = other.role(one.role).path
                 held[address] = f"environment {other.id} ({other.record.name}) as {path} on node {one.node}"
@@ -193,7 +193,7 @@ def meets(role: Role, offer: NodeOffer) -> bool:
 
 def set_placed(env: Environment, ctx: Context, placed: tuple[Placed, ...]) -> None:
     """Take over where tasks are, and write it down."""
-    env.set_placed(placed)
+    env.cast.set_placed(placed)
     ctx.adopt_tasks(env)
     away = tuple(one for _, one in sorted(env.away.items()))
     ctx.emit(Persist(PLACEMENT, env.id, pack_value(PlacementRecord(placed=placed, away=away))))
@@ -201,7 +201,7 @@ def set_placed(env: Environment, ctx: Context, placed: tuple[Placed, ...]) -> No
 
 def keep_commands(env: Environment, ctx: Context) -> None:
     """Write down with what commands processes were started: that is by what they are used again."""
-    digests = {name: digest for name, digest in env.commands.items() if name in env.tasks}
+    digests = {name: digest for name, digest in env.commands.items() if name in env.cast.tasks}
     ctx.emit(Persist(LAUNCHED, env.id, pack_value(LaunchedRecord(digests=digests))))
 
 
@@ -213,12 +213,12 @@ def launch(env: Environment, ctx: Context, step: Step) -> None:
     assert env.workflow is not None
     roles = set(step.roles)
     _replace_spent(env, ctx, roles)
-    for task in env.runners():
+    for task in env.cast.runners():
         if roles and task.role not in roles:
             continue
         judge(env, task, first=True)
     if env.waiting:
-        longest = max(payload.start_s(env, env.tasks[name]) for name in env.waiting) + GRACE_S
+        longest = max(payload.start_s(env, env.cast.tasks[name]) for name in env.waiting) + GRACE_S
         env.wait(ctx.now, payload.duration(env, "deploy_timeout", max(DEPLOY_S, longest)))
         send(env, ctx)
 
@@ -227,13 +227,13 @@ def _replace_spent(env: Environment, ctx: Context, roles: Set[int]) -> None:
     """Idle tasks that have died between being chosen and being used are nobody's fault: others are launched instead."""
     spent = {
         task.role: task
-        for task in env.runners()
-        if task.dead and (not roles or task.role in roles) and env.placed[task.role].reason.startswith(IDLE_TASK)
+        for task in env.cast.runners()
+        if task.dead and (not roles or task.role in roles) and env.cast.placed[task.role].reason.startswith(IDLE_TASK)
     }
     if not spent:
         return
     placed = []
-    for index, one in env.placed.items():
+    for index, one in env.cast.placed.items():
         if index in spent:
             ctx.condemn(one.node, [one.task])
             fresh = f"{env.id}t{index}n{env.record.plan_number}"
@@ -257,10 +257,10 @@ def send(env: Environment, ctx: Context, only: str = "") -> None:
     """Tell nodes, or one of them, of the tasks of which they have not spoken yet."""
     telling = env.telling
     assert telling is not None
-    for name in (only,) if only else sorted(env.by_node):
+    for name in (only,) if only else sorted(env.cast.by_node):
         if not telling.is_due(name, ctx.now.mono_s):
             continue
-        tasks = [task for task in env.by_node.get(name, ()) if task.id in env.waiting and task.as_of < 0]
+        tasks = [task for task in env.cast.by_node.get(name, ()) if task.id in env.waiting and task.as_of < 0]
         if tasks:
             telling.queued(name)
             ctx.defer(_launch_node(env, ctx, name, tasks, telling))
@@ -293,7 +293,7 @@ def _launch_node(env: Environment, ctx: Context, name: str, tasks: list[Task], t
 
 def await_nodes(env: Environment, ctx: Context) -> None:
     """Before judging tasks, hear of them: what is not known is not dead. A node that stays away is not waited for."""
-    for name in {task.node for task in env.runners()}:
+    for name in {task.node for task in env.cast.runners()}:
         if ctx.node_problem(name):
             env.waiting.add(f"{NODE}{name}")
     if env.waiting:
@@ -334,8 +334,8 @@ def revive(env: Environment, ctx: Context) -> None:
     fresh: dict[int, str] = {}
     kept: list[Placed] = []
     over: list[Task] = []
-    for index, placed in sorted(env.placed.items()):
-        task = env.by_role[index]
+    for index, placed in sorted(env.cast.placed.items()):
+        task = env.cast.by_role[index]
         stuck = task.mode is Mode.FAIRMQ and task.state in (TaskState.ERROR, TaskState.UNKNOWN)
         basic = task.mode is Mode.BASIC and task.state is TaskState.ERROR
         if not task.hook and (task.phase is Phase.EXITED or stuck or basic or task.phase is Phase.SUSPECT):
@@ -347,11 +347,11 @@ def revive(env: Environment, ctx: Context) -> None:
             over.append(task)
         else:
             kept.append(placed)
-    wanted = {i: f"{env.id}t{i}" for i in runnable(env.workflow) if i not in env.placed and i not in env.out}
+    wanted = {i: f"{env.id}t{i}" for i in runnable(env.workflow) if i not in env.cast.placed and i not in env.cast.out}
     fresh.update({i: f"{name}r{env.record.plan_number}" for i, name in wanted.items()})
     if not fresh:
         return
-    keep = {i: env.placed[i].node for i in fresh if i in env.placed}
+    keep = {i: env.cast.placed[i].node for i in fresh if i in env.cast.placed}
     placed_now = find_places(env, ctx, fresh, keep=keep, offers=_with_used(ctx.offers(), kept))
     if placed_now is None:
         return
@@ -365,7 +365,7 @@ def renew(env: Environment, ctx: Context) -> None:
     assert env.plan is not None
     wanted = set(env.plan.steps[env.record.index].roles)
     placed = []
-    for index, one in env.placed.items():
+    for index, one in env.cast.placed.items():
         name = f"{env.id}t{index}r{env.record.plan_number}"
         if index in wanted and one.task != name:
             ctx.condemn(one.node, [one.task])

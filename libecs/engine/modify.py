@@ -109,13 +109,13 @@ def _resolve(
 
 def check_start(env: Environment) -> None:
     """Refuse a run for which a group has too few members. Raises InvalidInput."""
-    if not env.has_min:
+    if not env.cast.has_min:
         return
     workflow, _ = env.expanded
-    lost = env.lost_roles().union(task.role for task in env.runners() if task.critical and task.lost)
-    for index, whole in members.short_groups(workflow, lost | env.out, set()).items():
+    lost = env.cast.lost_roles().union(task.role for task in env.cast.runners() if task.critical and task.lost)
+    for index, whole in members.short_groups(workflow, lost | env.cast.out, set()).items():
         role = workflow.roles[index]
-        if index not in env.out:
+        if index not in env.cast.out:
             raise InvalidInput(
                 f"{role.path} needs {role.min} whole members and has {whole}",
                 hint="coconut role query shows what is missing; mend it, or RESET and recover",
@@ -158,7 +158,7 @@ def _named(env: Environment, globs: Iterable[str], among: Set[int], verb: str) -
 
 def _on_nodes(env: Environment, nodes: Iterable[str], among: Set[int], verb: str) -> set[int]:
     found: set[int] = set()
-    places = {**env.away, **env.placed}
+    places = {**env.away, **env.cast.placed}
     for name in nodes:
         tasks = {index for index in among if index in places and places[index].node == name}
         if not tasks:
@@ -177,11 +177,11 @@ def _present(env: Environment) -> str:
 
 def _check_min(env: Environment, workflow: Workflow, away: Set[int], leaving: Set[int]) -> None:
     """Refuse what leaves a group fewer whole members than it needs. A member is whole with all its critical tasks."""
-    if not env.has_min or not leaving:
+    if not env.cast.has_min or not leaving:
         return
     gone = members.topmost(workflow, away | leaving)
     out = members.outside(workflow, gone)
-    dead = env.lost_roles()
+    dead = env.cast.lost_roles()
 
     def short(tasks: Set[int], roles: Set[int]) -> dict[int, int]:
         return members.short_groups(
@@ -216,16 +216,16 @@ def _taken(env: Environment, ctx: Context, joining: Iterable[int], name: str) ->
         raise Conflict(f"environment {name} gives up no tasks now: {going}", hint="it must be CONFIGURED or RUNNING")
     workflow, _ = env.expanded
     offers = {offer.name: offer for offer in ctx.offers()}
-    free = {task.role: task for task in other.runners() if task.role not in other.out}
+    free = {task.role: task for task in other.cast.runners() if task.role not in other.cast.out}
     taken: list[int] = []
     for index in sorted(joining):
         role = workflow.roles[index]
         former = env.away.get(index)
-        wanted = class_key(env.task_class(index).name)
+        wanted = class_key(env.cast.task_class(index).name)
         fitting = [
             task
             for task in free.values()
-            if class_key(other.class_name(task)) == wanted
+            if class_key(other.cast.class_name(task)) == wanted
             and task.node in offers
             and launching.meets(role, offers[task.node])
         ]
@@ -249,14 +249,14 @@ def take(env: Environment, ctx: Context) -> None:
     record = env.modification
     assert record is not None
     other = ctx.environments.get(record.take_from)
-    if other is None or other.workflow is None or not any(index in other.placed for index in record.taken):
+    if other is None or other.workflow is None or not any(index in other.cast.placed for index in record.taken):
         return  # gone, or done
     going = other.modification
     if going is None or going.given_to != env.id:
         if other.busy or other.state not in STATES:
             env.note_failure(env.role(0).path, True, f"environment {record.take_from} can't give up tasks now")
             return
-        here = tuple(index for index in record.taken if index in other.placed)
+        here = tuple(index for index in record.taken if index in other.cast.placed)
         other.update(requester=record.requester or other.record.requester)
         _begin(other, ctx, ModificationRecord(leaving=here, requester=record.requester, given_to=env.id))
         ctx.defer(partial(other.advance, ctx))
@@ -298,20 +298,19 @@ def release(env: Environment, ctx: Context) -> None:
 
 def let_go(env: Environment, ctx: Context, roles: Iterable[int]) -> None:
     """Take tasks off an environment: to the idle pool, or to their end."""
-    gone = {index for index in roles if index in env.placed}
-    ctx.released(env, [env.placed[index].task for index in sorted(gone)])
+    gone = {index for index in roles if index in env.cast.placed}
+    ctx.released(env, [env.cast.placed[index].task for index in sorted(gone)])
     by_node: dict[str, list[str]] = {}
-    kept = [task for index in sorted(gone) if ctx.pool.fits(env, ctx, task := env.by_role[index])]
+    kept = [task for index in sorted(gone) if ctx.pool.fits(env, ctx, task := env.cast.by_role[index])]
     ctx.pool.add(env, ctx, kept)
     for index in sorted(gone):
-        task = env.by_role[index]
+        task = env.cast.by_role[index]
         if task.id not in ctx.pool.idle:
             by_node.setdefault(task.node, []).append(task.id)
-    env.away = {**env.away, **{index: env.placed[index] for index in gone}}
-    launching.set_placed(env, ctx, tuple(one for index, one in env.placed.items() if index not in gone))
-    if env.tree is not None:
-        for index in gone:
-            env.tree.set(index, TaskState.STANDBY, Status.INACTIVE)
+    env.away = {**env.away, **{index: env.cast.placed[index] for index in gone}}
+    launching.set_placed(env, ctx, tuple(one for index, one in env.cast.placed.items() if index not in gone))
+    for index in gone:
+        env.cast.tree.set(index, TaskState.STANDBY, Status.INACTIVE)
     for node, tasks in by_node.items():
         ctx.condemn(node, tasks)
 
@@ -329,7 +328,7 @@ def admit(env: Environment, ctx: Context) -> None:
     record = env.modification
     assert record is not None
     workflow, _ = env.expanded
-    wanted = [index for index in record.joining if index not in env.placed]
+    wanted = [index for index in record.joining if index not in env.cast.placed]
     if not wanted:
         return  # done before a restart of the core
     after = members.topmost(workflow, _excluded(env).difference(record.joining))
@@ -341,7 +340,7 @@ def admit(env: Environment, ctx: Context) -> None:
     if placed is None:
         return
     env.away = {index: one for index, one in env.away.items() if index not in ids}
-    launching.settle(env, ctx, placed, tuple(env.placed.values()))
+    launching.settle(env, ctx, placed, tuple(env.cast.placed.values()))
 
 
 def join(env: Environment, ctx: Context) -> None:
@@ -357,8 +356,8 @@ def join(env: Environment, ctx: Context) -> None:
     env.update(excluded=members.topmost(workflow, _excluded(env).difference(record.joining)))
     _keep(env, ctx, None)
     transits.keep_configuration(env, ctx)
-    for task in env.runners():
-        env.show(task)
+    for task in env.cast.runners():
+        env.cast.show(task)
     who = f" by {record.requester}" if record.requester else ""
     for path in sorted(before.difference(env.record.excluded)):
         _tell(env, ctx, path, "INCLUDED", f"included{who}{_deaf(env, workflow, record.joining)}")
@@ -367,7 +366,7 @@ def join(env: Environment, ctx: Context) -> None:
         if path not in before:  # a part of a larger one is back
             spans.exclude(env, ctx, path, f"{spans.EXCLUDED}taken out")
     for index in record.joining:
-        back = env.by_role.get(index)
+        back = env.cast.by_role.get(index)
         if back is not None and back.dead:
             spans.degrade(env, ctx, back.path, back.why())
     note_in_run(env, ctx)
@@ -379,7 +378,7 @@ def _not_back(env: Environment, workflow: Workflow, joining: Sequence[int]) -> d
     well = set()
     wanted = TaskState[env.state.name]
     for index in joining:
-        task = env.by_role.get(index)
+        task = env.cast.by_role.get(index)
         role = workflow.roles[index]
         if task is None or task.dead:
             if role.critical:
@@ -388,7 +387,7 @@ def _not_back(env: Environment, workflow: Workflow, joining: Sequence[int]) -> d
             well.add(index)
     if not wrong and not well:
         for index in joining:
-            task = env.by_role.get(index)
+            task = env.cast.by_role.get(index)
             wrong[workflow.roles[index].path] = _why_not(task)
     return wrong
 
@@ -402,7 +401,7 @@ def _why_not(task: Task | None) -> str:
 def _deaf(env: Environment, workflow: Workflow, joining: Iterable[int]) -> str:
     """Return who can't reach what is put back, because its address is another now."""
     # Tasks are told of their channels when they are configured; those that stayed keep what they were told.
-    moved = {index for index in joining if (p := env.placed.get(index)) is not None and "new address" in p.reason}
+    moved = {index for index in joining if (p := env.cast.placed.get(index)) is not None and "new address" in p.reason}
     if not moved:
         return ""
     paths = ", ".join(workflow.roles[index].path for index in sorted(moved))
@@ -459,10 +458,10 @@ def drop_dead(env: Environment, ctx: Context) -> None:
     workflow, _ = env.expanded
     over = [
         task
-        for task in env.runners()
-        if task.dead and task.role not in env.out and env.task_class(task.role).on_exit == "drop"
+        for task in env.cast.runners()
+        if task.dead and task.role not in env.cast.out and env.cast.task_class(task.role).on_exit == "drop"
     ]
-    over = [task for task in over if not env.matters(task)]
+    over = [task for task in over if not env.cast.matters(task)]
     if not over:
         return
     before = set(env.record.excluded)
@@ -490,6 +489,6 @@ def note_in_run(env: Environment, ctx: Context) -> None:
     """Keep in the record of the run what is excluded."""
     if env.record.run_number:
         run = ctx.run(env.record.run_number)
-        nodes = tuple(sorted({*run.nodes, *(placed.node for placed in env.placed.values())}))
+        nodes = tuple(sorted({*run.nodes, *(placed.node for placed in env.cast.placed.values())}))
         if (run.excluded, run.nodes) != (env.record.excluded, nodes):
             ctx.save_run(attrs.evolve(run, excluded=env.record.excluded, nodes=nodes))

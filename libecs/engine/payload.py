@@ -54,7 +54,7 @@ def spec(env: Environment, index: int, task_id: str) -> TaskSpec:
         made = command(env, index, task_id)
         told = Command(
             argv=made.argv,
-            environment={"O2_ROLE": env.placed[index].node, "O2_SYSTEM": "FLP", **made.environment},
+            environment={"O2_ROLE": env.cast.placed[index].node, "O2_SYSTEM": "FLP", **made.environment},
             user=made.user,
             stdout=made.stdout,
             stderr=made.stderr,
@@ -74,7 +74,7 @@ def spec(env: Environment, index: int, task_id: str) -> TaskSpec:
         timeout_s=role.task.timeout_s,
         liveness=task_class.liveness,
         stop_signal=_signal_number(task_class.stop),
-        start_s=start_s(env, env.by_role[index]),
+        start_s=start_s(env, env.cast.by_role[index]),
         exit_is_error=task_class.on_exit == "error",
         exit_s=task_class.transition_s.get("EXIT", 0.0),
         stop_s=task_class.stop_s or task_class.transition_s.get("STOP", 0.0),
@@ -86,7 +86,7 @@ def command_digest(env: Environment, index: int, spec: TaskSpec) -> str:
     told = spec.command
     text = _command_text(env, index, told.argv, told.environment, (told.user, told.cwd, told.stdout, told.stderr))
     if spec.task in text or env.id in text:  # ids differ in each use
-        placed = env.placed[index]
+        placed = env.cast.placed[index]
         return fresh_digest(env, index, placed.node, placed.host)
     return _short_digest(text)
 
@@ -110,7 +110,7 @@ def fresh_digest(env: Environment, index: int, node: str, host: str) -> str:
 def _command_text(
     env: Environment, index: int, argv: Iterable[str], environment: Mapping[str, str], more: Iterable[str]
 ) -> str:
-    limits = env.task_class(index).limits
+    limits = env.cast.task_class(index).limits
     names = sorted(environment)
     numbers = (limits.cpu, limits.memory_mb, *limits.ports)
     return "\0".join((*argv, "", *chain(*((name, environment[name]) for name in names)), *more, *map(str, numbers)))
@@ -123,7 +123,7 @@ def _short_digest(text: str) -> str:
 def attached_address(env: Environment, placed: Placed) -> str:
     """Return the endpoint of a task that somebody else starts, "" if it is none of those, or has none."""
     _, launcher = env.expanded
-    if not env.task_class(placed.role).endpoint:
+    if not env.cast.task_class(placed.role).endpoint:
         return ""
     role = env.role(placed.role)
     specials = launch.task_specials(role, task_id=placed.task, host=placed.host, environment_id=env.id)
@@ -135,7 +135,7 @@ def attached_address(env: Environment, placed: Placed) -> str:
 
 def start_s(env: Environment, task: Task) -> float:
     """Return the seconds that a task has from its launch until it is ready."""
-    return env.task_class(task.role).transition_s.get("DEPLOY", START_S)
+    return env.cast.task_class(task.role).transition_s.get("DEPLOY", START_S)
 
 
 def command(env: Environment, index: int, task_id: str, overlay: Overlay | None = None) -> launch.Command:
@@ -189,17 +189,17 @@ def configuration(
 
 def channel_properties(env: Environment, task: Task) -> Mapping[str, str]:
     """Return what a task is told of its channels. Raises TemplateError."""
-    if env.wiring is None:
+    if env.cast.wiring is None:
         workflow, _ = env.expanded
         # who connects to what is excluded now may go on doing so: the address is kept for it
-        places = {**env.away, **env.placed} if env.away else env.placed
-        env.wiring = channels.Wiring(workflow, partial(_endpoint, places), env.may_lack)
-    return env.wiring.properties(task.role) or {}
+        places = {**env.away, **env.cast.placed} if env.away else env.cast.placed
+        env.cast.wiring = channels.Wiring(workflow, partial(_endpoint, places), env.cast.may_lack)
+    return env.cast.wiring.properties(task.role) or {}
 
 
 def exit_s(env: Environment, task: Task) -> float:
     """Return the seconds that a task has for each step of its way out, 0 = the usual ones."""
-    return env.task_class(task.role).transition_s.get("EXIT", 0.0)
+    return env.cast.task_class(task.role).transition_s.get("EXIT", 0.0)
 
 
 def digest(properties: Mapping[str, str], task_id: str) -> str:
@@ -272,9 +272,9 @@ def duration(env: Environment, name: str, default: float) -> float:
 
 def _specials(env: Environment, index: int, task_id: str) -> dict[str, str]:
     workflow, _ = env.expanded
-    host = env.placed[index].host if index in env.placed else ""
+    host = env.cast.placed[index].host if index in env.cast.placed else ""
     specials = launch.task_specials(workflow.roles[index], task_id=task_id, host=host, environment_id=env.id)
-    task = env.by_role[index]
+    task = env.cast.by_role[index]
     if not task.hook and task.mode is not Mode.BASIC and not env.record.run_number and not _has(env, index, RUN_DIR):
         specials[RUN_DIR] = ""  # told by START, too late for texts
     return specials

@@ -101,7 +101,7 @@ class Pool:
         controlled = task.mode in (Mode.DIRECT, Mode.FAIRMQ) and not task.hook
         well = task.state is TaskState.STANDBY and task.phase is Phase.ACTIVE and not task.lost and task.as_of >= 0
         known = task.id in env.commands and task.id not in env.record.unsettled
-        if not (controlled and well and known) or ctx.is_condemned(task.id) or env.task_class(task.role).endpoint:
+        if not (controlled and well and known) or ctx.is_condemned(task.id) or env.cast.task_class(task.role).endpoint:
             return False
         return not ctx.node_problem(task.node) and ctx.takes_tasks(task.node)
 
@@ -109,12 +109,12 @@ class Pool:
         """Keep tasks of an environment."""
         kept = []
         for task in tasks:
-            limits = env.task_class(task.role).wants
+            limits = env.cast.task_class(task.role).wants
             record = IdleRecord(
                 task=task.id,
                 node=task.node,
-                host=env.placed[task.role].host,
-                class_name=env.class_name(task),
+                host=env.cast.placed[task.role].host,
+                class_name=env.cast.class_name(task),
                 digest=env.commands.pop(task.id),
                 mode=int(task.mode),
                 environment=env.id,

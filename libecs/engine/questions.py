@@ -237,7 +237,7 @@ class Questions:
         ages = desk.ages()
         for env in desk.environments.values():
             if environment in ("", env.id):
-                for task in env.tasks.values():
+                for task in env.cast.tasks.values():
                     yield attrs.evolve(task_info(env, task, ages), environment=env.id)
         if environment in ("", "-"):
             yield from desk.idle_tasks()
@@ -292,10 +292,10 @@ class Questions:
         """Return the node of a task."""
         desk = self._desk
         for env in desk.environments.values():
-            if task in env.tasks:
-                return env.tasks[task].node
+            if task in env.cast.tasks:
+                return env.cast.tasks[task].node
             if task in env.hooks:
-                return env.by_role[env.hooks[task]].node
+                return env.cast.by_role[env.hooks[task]].node
         for info in desk.idle_tasks():
             if info.task == task:
                 return info.node
@@ -362,7 +362,7 @@ class Questions:
             raise UsageError(f"{quoted(unknown[0])} is no argument of role.query (possible: environment, glob)")
         name = arguments.get("environment", "")
         env = self._desk.environments.get(name)
-        if env is None or env.workflow is None or env.tree is None:
+        if env is None or env.workflow is None:
             known = ", ".join(self._desk.environments) or "none"
             raise NotFound(f"no environment {quoted(name)} (there are: {known})")
         pattern = role_pattern(arguments.get("glob") or "**")
@@ -372,14 +372,14 @@ class Questions:
             if not matches(pattern, role.path):
                 continue
             variables = launcher.variables(index, env.record.overlay)
-            placed = env.placed.get(index)
+            placed = env.cast.placed.get(index)
             roles.append(
                 {
                     "path": role.path,
                     "kind": role.kind.name.lower(),
                     "critical": role.critical,
-                    "state": env.tree.state(index).name,
-                    "status": env.tree.status(index).name,
+                    "state": env.cast.tree.state(index).name,
+                    "status": env.cast.tree.status(index).name,
                     "excluded": any(role.path == out or role.path.startswith(f"{out}.") for out in env.record.excluded),
                     "task": placed.task if placed else "",
                     "node": placed.node if placed else "",

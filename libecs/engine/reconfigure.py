@@ -71,7 +71,7 @@ def check(env: Environment, message: client.Reconfigure) -> None:
         raise not_possible(env, RECONFIGURE)
     chosen = _chosen(env, message.tasks)
     if not chosen:
-        paths = [task.path for _, task in zip(range(SUGGESTED), env.runners(), strict=False)]
+        paths = [task.path for _, task in zip(range(SUGGESTED), env.cast.runners(), strict=False)]
         raise InvalidInput(
             f"no task of environment {env.id} matches {message.tasks!r}", hint=suggest(message.tasks, paths)
         )
@@ -87,13 +87,13 @@ def check(env: Environment, message: client.Reconfigure) -> None:
 
 def _chosen(env: Environment, glob: str) -> list[Task]:
     pattern = role_pattern(glob)
-    return [task for task in env.runners() if matches(pattern, task.path)]
+    return [task for task in env.cast.runners() if matches(pattern, task.path)]
 
 
 def _meaning(env: Environment, task: Task, key: str) -> str:
     """Return what a key is to a task: "property", "variable" or nothing."""
     _, launcher = env.expanded
-    task_class = env.task_class(task.role)
+    task_class = env.cast.task_class(task.role)
     if task.mode is not Mode.BASIC and key in task_class.properties:
         return "property"
     seen = key in task_class.vars or key in task_class.defaults or launcher.stack(task.role).get(key) is not None
@@ -109,7 +109,7 @@ def _complaint(env: Environment, chosen: Iterable[Task], key: str) -> str:
 def _hint(env: Environment, chosen: Iterable[Task], unknown: Iterable[str]) -> str:
     _, launcher = env.expanded
     known: set[str] = set()
-    classes = {id(one): one for one in (env.task_class(task.role) for task in chosen)}
+    classes = {id(one): one for one in (env.cast.task_class(task.role) for task in chosen)}
     for one in classes.values():
         known.update(one.properties, one.vars, one.defaults)
     for _, task in zip(range(SUGGESTED), chosen, strict=False):
@@ -189,7 +189,7 @@ def _compare_one(env: Environment, comparison: Comparison, task: Task) -> None:
     changed = {name: value for name, value in after.items() if before.get(name) != value}
     if not changed:
         return
-    if env.task_class(task.role).reconfigure == "live" and task.mode is Mode.DIRECT:
+    if env.cast.task_class(task.role).reconfigure == "live" and task.mode is Mode.DIRECT:
         comparison.live.append(task.role)
         comparison.changed[path] = changed
         comparison.digests[path] = payload.digest(after, task.id)

@@ -121,8 +121,8 @@ def begin(env: Environment, ctx: Context, run: RunInfo, done: Done) -> None:
         path, was = workflow.roles[one.role].path, keep.get(one.role)
         if was is not None and one.node != was:
             found.add(path, f"was on node {was} and would be on {one.node}")
-    env.set_placed(placed)
-    comparison.rest = [task for task in env.runners() if task.mode is not Mode.BASIC][::-1]
+    env.cast.set_placed(placed)
+    comparison.rest = [task for task in env.cast.runners() if task.mode is not Mode.BASIC][::-1]
     ctx.defer(partial(_go_on, env, ctx, comparison, done))
 
 
@@ -173,5 +173,5 @@ def _compare_one(env: Environment, comparison: _Comparison, task: Task) -> None:
 def keep_placement(env: Environment, ctx: Context) -> None:
     """Write down where the tasks are: the environment is made."""
     ctx.adopt_tasks(env)
-    placed = tuple(env.placed.values())
+    placed = tuple(env.cast.placed.values())
     ctx.emit(Persist(PLACEMENT, env.id, pack_value(PlacementRecord(placed=placed))))

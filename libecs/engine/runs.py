@@ -56,7 +56,7 @@ def begin(env: Environment, ctx: Context, number: int) -> None:
             user_variables=env.record.variables,
             excluded=env.record.excluded,
             detectors=ctx.detectors(env),
-            nodes=tuple(sorted({placed.node for placed in env.placed.values()})),
+            nodes=tuple(sorted({placed.node for placed in env.cast.placed.values()})),
         )
     )
     ctx.run_began(env, number)

@@ -109,7 +109,7 @@ class Sessions:
             one.replaced = tuple(process for process in before if process != process_of(hello))[-MAX_REPLACED:]
             self._open.pop(old.session or 0, None)
         for env in hub.environments.values():
-            env.new_session(hello.node)
+            env.cast.new_session(hello.node)
         hub.pool.new_session(hello.node)
         self.nodes[hello.node] = one
         self._open[session] = one
@@ -214,7 +214,7 @@ class Sessions:
         hub = self._hub
         ages = {}
         for env in hub.environments.values():
-            for name in env.by_node:
+            for name in env.cast.by_node:
                 one = self.nodes.get(name)
                 if one is None:
                     ages[name] = 0
@@ -285,7 +285,7 @@ class Sessions:
         for id in (task, task.rpartition("h")[0]):  # one life of a hook: the task's id, h, the plan's number
             env = self._hub.owner(id)
             if env is not None:
-                return env.tasks[id].node == name
+                return env.cast.tasks[id].node == name
         idle = self._hub.pool.idle.get(task)
         place = self.condemned.node_of(task) if idle is None else idle.record.node
         return place is None or place == name
@@ -327,12 +327,12 @@ class Sessions:
             if env is None:
                 self._hub.pool.learn(self._hub, status, sequence)
                 continue
-            task = env.tasks[name]
+            task = env.cast.tasks[name]
             was_dead, was_over = task.dead, task.end_of_stream
             was_stalled = task.stalled or (task.as_of < 0 and spans.is_open(env, self._hub, task.path, spans.STALLED))
             if task.as_of < 0:
                 spans.restore(env, self._hub, task.path, spans.UNKNOWN)
-            if env.learn(task, status, sequence):
+            if env.cast.learn(task, status, sequence, launching=env.is_launching(task)):
                 touched[env.id] = env
                 if task.end_of_stream and not was_over:
                     self._hub.event("task.end_of_stream", env.id, role=task.path, run_number=env.record.run_number)
@@ -362,7 +362,7 @@ class Sessions:
                 transits.judge(env, task, step)
                 return
         if task.dead and not was_dead and not task.hook:
-            if task.role not in env.out and not env.matters(task):
+            if task.role not in env.cast.out and not env.cast.matters(task):
                 spans.degrade(env, self._hub, task.path, task.why())
             env.broken(self._hub, task)
 
@@ -374,9 +374,9 @@ class Sessions:
                 self._gone(name)
             return
         for name in message.done:
-            task = env.tasks.get(name)
+            task = env.cast.tasks.get(name)
             if task is not None:
-                env.learn_state(task, message.state, message.sequence)
+                env.cast.learn_state(task, message.state, message.sequence)
             else:
                 hub.pool.learn_state(name, message.state, message.sequence)
         steps.answered(env, hub, one.name, message)
@@ -389,7 +389,7 @@ class Sessions:
         known = [
             Known(task=task.id, launched=_was_launched(env, task))
             for env in hub.environments.values()
-            for task in env.by_node.get(one.name, ())
+            for task in env.cast.by_node.get(one.name, ())
             if not task.hook
         ]
         known += [Known(task=name, launched=True) for name in hub.pool.of(one.name)]
@@ -423,7 +423,7 @@ class Sessions:
         if env is None:
             self._hub.pool.lost(self._hub, name, sequence)
             return
-        if sequence <= env.tasks[name].as_of:
+        if sequence <= env.cast.tasks[name].as_of:
             return
         exit = node.Exit(cause=node.ExitCause.UNKNOWN)
         error = "its node does not hold it any more"
@@ -453,7 +453,7 @@ class Sessions:
             one.orphans.pop(name, None)
         env = self._hub.owner(name)
         if env is not None:
-            task, was_dead = env.tasks[name], env.tasks[name].dead
+            task, was_dead = env.cast.tasks[name], env.cast.tasks[name].dead
             steps.gone(env, name)
             if not (env.plan is not None and env.plan.event == DESTROY):  # somebody has ended it by force
                 self._consider(env, task, was_dead)
@@ -504,9 +504,9 @@ class Sessions:
 
     def _mark_lost(self, name: str, lost: bool) -> None:
         for env in self._hub.environments.values():
-            for task in env.by_node.get(name, ()):
+            for task in env.cast.by_node.get(name, ()):
                 task.lost = lost
-                env.show(task)
+                env.cast.show(task)
                 if task.hook or task.dead:
                     continue
                 if lost:

@@ -60,8 +60,8 @@ def expire(env: Environment, ctx: Context) -> None:
     launching.place_again(env)
     env.unsettle(sorted(env.waiting))
     for name in sorted(env.waiting):
-        if name in env.tasks:
-            task = env.tasks[name]
+        if name in env.cast.tasks:
+            task = env.cast.tasks[name]
             problem = ctx.node_problem(task.node)
             reason = problem or f"did not answer in time; last state {task.state.name}"
             env.note_failure(task.path, task.critical, f"on node {task.node} {reason}")
@@ -92,7 +92,7 @@ def leave(env: Environment, ctx: Context) -> None:
         return
     by_node: dict[str, list[str]] = {}
     for name, index in env.hooks.items():
-        by_node.setdefault(env.by_role[index].node, []).append(name)
+        by_node.setdefault(env.cast.by_role[index].node, []).append(name)
     for node_name, names in by_node.items():
         ctx.condemn(node_name, names)
 
@@ -104,9 +104,9 @@ def _enter_hooks(env: Environment, ctx: Context, step: Step) -> None:
     env.hooks = {}
     longest = 0.0
     for index in step.roles:
-        if index in env.out:
+        if index in env.cast.out:
             continue
-        task = env.by_role.get(index)
+        task = env.cast.by_role.get(index)
         role = env.role(index)
         if task is None:
             env.note_failure(role.path, role.critical, "has no place to run")
@@ -124,7 +124,7 @@ def _enter_hooks(env: Environment, ctx: Context, step: Step) -> None:
 def _send_trigger(env: Environment, ctx: Context, step: Step) -> None:
     by_node: dict[str, list[node.TaskSpec]] = {}
     for name in sorted(env.waiting):
-        task = env.by_role[env.hooks[name]]
+        task = env.cast.by_role[env.hooks[name]]
         role = env.role(env.hooks[name])
         try:
             spec = payload.spec(env, task.role, name)
@@ -154,7 +154,7 @@ def answered(env: Environment, ctx: Context, name: str, answer: Answer) -> None:
         _hooks_answered(env, ctx, name, answer)
     elif step.kind is StepKind.TASKS:
         for failure in answer.failed:
-            task = env.tasks.get(failure.task)
+            task = env.cast.tasks.get(failure.task)
             if task is not None and failure.task in env.waiting:
                 env.unsettle([failure.task], answered=True)
                 env.waiting.discard(failure.task)
@@ -172,7 +172,7 @@ def _tasks_done(env: Environment, step: Step, answer: Answer) -> None:
             env.settled(answer.done)
     elif answer.state is not TaskState.UNKNOWN:  # else its node will know
         for name in env.waiting.intersection(answer.done):
-            task = env.tasks[name]
+            task = env.cast.tasks[name]
             reason = f"on node {task.node} went through {step.event} and is {answer.state.name} since"
             env.note_failure(task.path, task.critical, reason)
         env.waiting.difference_update(answer.done)
@@ -249,20 +249,20 @@ def _enter_enter(env: Environment, ctx: Context, step: Step) -> None:
 def _enter_kill(env: Environment, ctx: Context, step: Step) -> None:
     calls.cancel_all(env, ctx)
     if env.record.keep_tasks:
-        modify.let_go(env, ctx, [task.role for task in env.runners() if ctx.pool.fits(env, ctx, task)])
+        modify.let_go(env, ctx, [task.role for task in env.cast.runners() if ctx.pool.fits(env, ctx, task)])
     by_node: dict[str, list[str]] = {}
-    for task in env.runners():
+    for task in env.cast.runners():
         by_node.setdefault(task.node, []).append(task.id)
         env.waiting.add(task.id)
     for name, tasks in by_node.items():
         ctx.condemn(name, tasks)
     if env.waiting:
-        env.deadline = ctx.now.mono_s + KILL_S + WALK * max(payload.exit_s(env, task) for task in env.runners())
+        env.deadline = ctx.now.mono_s + KILL_S + WALK * max(payload.exit_s(env, task) for task in env.cast.runners())
 
 
 def gone(env: Environment, task: str) -> None:
     """A condemned task has ended."""
-    env.ended(task)
+    env.cast.ended(task, planned=env.plan is not None)
     step = env.step
     if step is not None and step.kind is StepKind.KILL:
         env.waiting.discard(task)

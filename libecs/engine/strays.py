@@ -32,11 +32,11 @@ def consider(env: Environment, ctx: Context) -> None:
     """Look at the tasks that have changed, and judge those whose grace is over."""
     wanted = None if env.busy else WANTED.get(env.state)
     if wanted is None:
-        env.strays = None
+        env.cast.strays = None
         return
-    if env.strays is None:
-        env.strays = _begin(env, ctx, wanted)
-    strays = env.strays
+    if env.cast.strays is None:
+        env.cast.strays = _begin(env, ctx, wanted)
+    strays = env.cast.strays
     for task in strays.take():
         _look(env, ctx, strays, task)
     if strays.since and ctx.now.mono_s >= min(strays.since.values()) + GRACE_S:
@@ -45,22 +45,22 @@ def consider(env: Environment, ctx: Context) -> None:
 
 def deadline(env: Environment) -> float | None:
     """Return the monotonic seconds at which `consider` will judge a task, None if there is none to judge."""
-    strays = env.strays
+    strays = env.cast.strays
     return min(strays.since.values()) + GRACE_S if strays is not None and strays.since else None
 
 
 def forgive(env: Environment, ctx: Context) -> None:
     """We were stopped, not the tasks: what they have said since waits behind what we hear first."""
-    if env.strays is not None:
-        env.strays.since = dict.fromkeys(env.strays.since, ctx.now.mono_s)
+    if env.cast.strays is not None:
+        env.cast.strays.since = dict.fromkeys(env.cast.strays.since, ctx.now.mono_s)
 
 
 def _begin(env: Environment, ctx: Context, wanted: TaskState) -> Straying:
     """Nothing goes on any more: see who is where. Who could not follow was told of when that happened."""
     strays = Straying(wanted)
     open_spans = spans.open_of(env, ctx, spans.INCONSISTENT)
-    for task in env.runners():
-        if not strays.speaks(task) or task.role in env.out:
+    for task in env.cast.runners():
+        if not strays.speaks(task) or task.role in env.cast.out:
             continue
         if task.path in open_spans:
             strays.told.add(task.id)
@@ -72,7 +72,7 @@ def _begin(env: Environment, ctx: Context, wanted: TaskState) -> Straying:
 
 def _look(env: Environment, ctx: Context, strays: Straying, task: Task) -> None:
     """A task may have left, or be back."""
-    if task.role in env.out or env.tasks.get(task.id) is not task:
+    if task.role in env.cast.out or env.cast.tasks.get(task.id) is not task:
         return
     name = task.id
     if strays.is_there(task):
@@ -91,9 +91,9 @@ def _look(env: Environment, ctx: Context, strays: Straying, task: Task) -> None:
 
 
 def _judge(env: Environment, ctx: Context, strays: Straying) -> None:
-    due = [env.tasks[name] for name, since in strays.since.items() if ctx.now.mono_s >= since + GRACE_S]
+    due = [env.cast.tasks[name] for name, since in strays.since.items() if ctx.now.mono_s >= since + GRACE_S]
     fatal: dict[str, str] = {}
-    lost = {env.tasks[name].role for name in strays.told if name in env.tasks}
+    lost = {env.cast.tasks[name].role for name in strays.told if name in env.cast.tasks}
     for task in due:
         del strays.since[task.id]
         strays.told.add(task.id)
@@ -117,9 +117,9 @@ def _is_spared(env: Environment, task: Task, lost: Iterable[int]) -> bool:
         return True
     workflow, _ = env.expanded
     roles = {role for role in lost if workflow.roles[role].critical} | {task.role}
-    if env.has_drop and env.task_class(task.role).on_exit == "drop":
-        return not members.short_groups(workflow, env.lost_roles() | roles, env.out)
-    return env.tolerates(roles)
+    if env.cast.has_drop and env.cast.task_class(task.role).on_exit == "drop":
+        return not members.short_groups(workflow, env.cast.lost_roles() | roles, env.cast.out)
+    return env.cast.tolerates(roles)
 
 
 def _tell(env: Environment, ctx: Context, task: Task, text: str, *, ok: bool) -> None:

@@ -177,7 +177,7 @@ class Telemetry:
         number = env.record.run_number or env.record.last_run_number
         for name in tasks:
             present = env.record.run_number or -1
-            self._released[name] = until, number, _Origin(env.id, env.tasks[name].path, present)
+            self._released[name] = until, number, _Origin(env.id, env.cast.tasks[name].path, present)
 
     def _who(self, place: str, task: str, run: int) -> _Origin | None:
         """Return where a task of node `place` belongs, or one life of a hook: the task's id, h, the plan's number."""
@@ -186,10 +186,10 @@ class Telemetry:
             return released[2]
         for name in (task, task.rpartition("h")[0]):
             env = self._hub.owner(name)
-            if env is not None and env.tasks[name].node != place:
+            if env is not None and env.cast.tasks[name].node != place:
                 return None  # a node tells of its own tasks alone
             if env is not None:
-                return _Origin(env.id, env.tasks[name].path, env.record.run_number)
+                return _Origin(env.id, env.cast.tasks[name].path, env.record.run_number)
             if (left := self._left.get(name.rpartition("t")[0], {}).get(name)) is not None:
                 return left
         return self._whose_was(task)
@@ -254,7 +254,7 @@ class Telemetry:
         self._lines.pop(env.id, None)
         self._runs.pop((env.id, 0), None)
         if any(environment == env.id for environment, _ in self._runs):  # their telemetry may still be on its way
-            self._left[env.id] = {task.id: _Origin(env.id, task.path, -1) for task in env.tasks.values()}
+            self._left[env.id] = {task.id: _Origin(env.id, task.path, -1) for task in env.cast.tasks.values()}
 
     def _forget_losses(self, environment: str) -> None:
         own = f"{environment}t"  # hooks and tasks that were replaced tell under names of their own

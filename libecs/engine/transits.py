@@ -42,10 +42,10 @@ def enter(env: Environment, ctx: Context, step: Step) -> None:
     """Take the tasks of a step, or all of them, through its event."""
     event = TaskEvent[step.event]
     roles = set(step.roles)
-    if event is TaskEvent.START and env.has_min:
-        for index in env.lost_roles().difference(env.by_role):
+    if event is TaskEvent.START and env.cast.has_min:
+        for index in env.cast.lost_roles().difference(env.cast.by_role):
             env.note_failure(env.role(index).path, True, "has no place to run")
-    for task in env.runners():
+    for task in env.cast.runners():
         if roles and task.role not in roles:
             continue
         if event is TaskEvent.START:
@@ -53,7 +53,7 @@ def enter(env: Environment, ctx: Context, step: Step) -> None:
         judge(env, task, step, first=True, unheard=_is_unheard(env, ctx, task))
     if env.waiting:
         times = _times(env, step)
-        longest = max(times[env.class_name(env.tasks[name])] for name in env.waiting)
+        longest = max(times[env.cast.class_name(env.cast.tasks[name])] for name in env.waiting)
         env.wait(ctx.now, longest + GRACE_S)
         send(env, ctx, step)
 
@@ -63,7 +63,7 @@ def deadline(env: Environment, task: Task, step: Step) -> float:
 
     Nobody waits long for the siblings of a task that took the environment to ERROR, whatever their templates say.
     """
-    return _times(env, step)[env.class_name(task)]
+    return _times(env, step)[env.cast.class_name(task)]
 
 
 def _times(env: Environment, step: Step) -> Mapping[str, float]:
@@ -122,13 +122,13 @@ def send(env: Environment, ctx: Context, step: Step, only: str = "") -> None:
     telling = env.telling
     assert telling is not None
     times = _times(env, step)
-    for name in (only,) if only else sorted(env.by_node):
+    for name in (only,) if only else sorted(env.cast.by_node):
         if not telling.is_due(name, ctx.now.mono_s):
             continue
-        tasks = [task for task in env.by_node.get(name, ()) if task.id in env.waiting]
+        tasks = [task for task in env.cast.by_node.get(name, ()) if task.id in env.waiting]
         by_time: dict[float, list[Task]] = {}
         for task in tasks:
-            by_time.setdefault(times[env.class_name(task)], []).append(task)
+            by_time.setdefault(times[env.cast.class_name(task)], []).append(task)
         for seconds in sorted(by_time):
             telling.queued(name)
             ctx.defer(_transit_node(env, ctx, name, by_time[seconds], step, seconds, telling))

@@ -62,8 +62,8 @@ class RoleTree:
                 node.status = Status.INACTIVE
                 continue
             self._count(node.parent, node.state, node.status)
-        root = self._nodes[0]
-        if workflow.roles[0].kind is RoleKind.AGGREGATOR:
+        if workflow.roles and workflow.roles[0].kind is RoleKind.AGGREGATOR:
+            root = self._nodes[0]
             root.state, root.status = root.merged()
 
     def _count(self, parent: int, state: TaskState, status: Status, by: int = 1) -> None:

@@ -43,7 +43,7 @@ def environment_info(
         cause=record.cause,
         failures=record.error_failures,
         requester=record.requester,
-        tasks=(*(task_info(env, task, ages) for task in env.tasks.values()), *_away_infos(env)) if tasks else (),
+        tasks=(*(task_info(env, task, ages) for task in env.cast.tasks.values()), *_away_infos(env)) if tasks else (),
         roles=_role_infos(env) if tasks else (),
         detectors=tuple(sorted(detectors)),
         auto=record.auto,
@@ -81,7 +81,7 @@ def task_info(env: Environment, task: Task, ages: Mapping[str, int]) -> TaskInfo
         age_ms=ages.get(task.node, 0),
         stalled=task.stalled,
         end_of_stream=task.end_of_stream,
-        attached=bool(env.task_class(task.role).endpoint),
+        attached=bool(env.cast.task_class(task.role).endpoint),
         excluded=is_excluded(task.path, env.record.excluded),
     )
 
@@ -101,7 +101,7 @@ def _away_infos(env: Environment) -> Iterable[TaskInfo]:
             phase=Phase.ASSIGNED,
             state=TaskState.STANDBY,
             hook=role.task.trigger is not None,
-            attached=bool(env.task_class(index).endpoint),
+            attached=bool(env.cast.task_class(index).endpoint),
             excluded=True,
         )
 
@@ -129,9 +129,9 @@ def orphan_info(node: str, held: Held) -> TaskInfo:
 
 
 def _role_infos(env: Environment) -> tuple[RoleInfo, ...]:
-    if env.workflow is None or env.tree is None:
+    if env.workflow is None:
         return ()
-    tree = env.tree
+    tree = env.cast.tree
     return tuple(
         RoleInfo(
             path=role.path,

@@ -61,7 +61,7 @@ def drain(desk: Desk, message: client.Drain) -> str:
     """
     sessions, name = desk.sessions, message.node
     known = {*sessions.nodes, *sessions.known, *sessions.drained}
-    known.update(placed.node for env in desk.environments.values() for placed in env.placed.values())
+    known.update(placed.node for env in desk.environments.values() for placed in env.cast.placed.values())
     if name not in known:
         raise NotFound(f"no node {quoted(name)} (there are: {', '.join(sorted(known)[:50]) or 'none'})")
     was = name in sessions.drained
@@ -100,7 +100,7 @@ def end_tasks(desk: Desk, message: client.EndTasks) -> str:
             raise NotFound(f"no task {quoted(name)} is known", hint="coconut task list shows all")
         if not message.force:
             raise Conflict(
-                f"task {name} is {env.tasks[name].path} of environment {env.id} ({env.state.name})",
+                f"task {name} is {env.cast.tasks[name].path} of environment {env.id} ({env.state.name})",
                 hint="exclude its role, or end it by force: its environment takes that for a death",
             )
         if env.busy:
@@ -108,7 +108,7 @@ def end_tasks(desk: Desk, message: client.EndTasks) -> str:
                 f"task {name} is one of environment {env.id}, which is busy: it may be launched or told something now",
                 hint="wait for that to end, or destroy the environment by force",
             )
-        owned[name] = env.tasks[name].node
+        owned[name] = env.cast.tasks[name].node
     desk.end_idle([name for name in names if name in idle])
     by_node: dict[str, list[str]] = {}
     for name in names:

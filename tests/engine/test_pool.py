@@ -59,7 +59,7 @@ def test_tasks_that_are_kept_are_used_again_with_other_channels_and_properties(s
     assert "chans.data.0.address" in configured(bench, "w.a")
     assert not bench.core.pool.idle
     assert not bench.records.get("idle")
-    placed = bench.core.environments[bench.show().environment].placed
+    placed = bench.core.environments[bench.show().environment].cast.placed
     assert {one.reason for one in placed.values()} == {f"idle task {one.task}" for one in placed.values()}
     said = [
         (event.state, event.name, [role for role, _ in event.tasks]) for event in bench.events if event.kind == "pool"
@@ -381,7 +381,7 @@ def test_an_environment_that_fails_meanwhile_gives_up_nothing_and_nobody_waits_f
     bench.nodes["n1"].deaf = True
     bench.modify(second, include=("its",), take_from=first, operation="m")
     env = bench.core.environments[first]
-    name = env.by_role[next(iter(env.placed))].id
+    name = env.cast.by_role[next(iter(env.cast.placed))].id
     one = next(one for one in bench.nodes.values() if name in one.tasks)
     one.tasks[name] = attrs.evolve(one.tasks[name], phase=Phase.EXITED, state=TaskState.ERROR)
     bench.send(one.name, one.update(name))

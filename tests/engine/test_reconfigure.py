@@ -164,7 +164,7 @@ def test_the_record_of_the_next_run_knows_the_new_configuration(live: bool) -> N
     environment = bench.core.environments[bench.show().environment]
     from libecs.engine import payload
 
-    for one in environment.runners():
+    for one in environment.cast.runners():
         if one.mode is Mode.DIRECT:
             assert payload.digest(payload.configuration(environment, one), one.id) == after[one.path]
 

@@ -320,7 +320,7 @@ def test_hooks_are_heard_under_the_id_of_their_life() -> None:
     bench = Bench(workflow(task("a"), task("h", mode=Mode.BASIC, trigger="before_CONFIGURE")))
     watch(bench, metrics=False, lines=True)
     environment = bench.create()
-    hook = next(one.id for one in bench.core.environments[environment].tasks.values() if one.hook)
+    hook = next(one.id for one in bench.core.environments[environment].cast.tasks.values() if one.hook)
     told = node.TaskTelemetry(task=f"{hook}h2", run=0, lines=(line("from a hook"),))
     bench.send("n1", node.Telemetry(session=bench.nodes["n1"].session, tasks=(told,)))
     bench.wait(1.5)
@@ -418,7 +418,7 @@ def test_numbers_of_a_node_that_cannot_be_stop_no_core(n: int) -> None:
 def test_nothing_is_kept_of_tasks_whose_environment_is_gone() -> None:
     bench = Bench(workflow(task("a"), task("h", trigger="before_START_ACTIVITY")))
     environment = bench.create()
-    hook = next(one.id for one in bench.core.environments[environment].tasks.values() if one.hook)
+    hook = next(one.id for one in bench.core.environments[environment].cast.tasks.values() if one.hook)
     told = node.TaskTelemetry(task=f"{hook}h2", run=0, dropped=3)
     bench.send("n1", node.Telemetry(session=bench.nodes["n1"].session, tasks=(told,)))
     bench.tell("w.a", dropped=2)

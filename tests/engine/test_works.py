@@ -92,13 +92,13 @@ def test_the_end_of_work_that_nobody_asked_for_is_no_news() -> None:
 def test_nothing_new_is_placed_on_a_drained_node_and_what_runs_there_goes_on() -> None:
     bench = Bench(workflow(task("a")), nodes=("n1", "n2"))
     first = bench.create()
-    (place,) = {placed.node for placed in bench.core.environments[first].placed.values()}
+    (place,) = {placed.node for placed in bench.core.environments[first].cast.placed.values()}
 
     done = end(bench.ask(client.Drain(operation="d", node=place, reason="new disk"), "c", ANNA))
     second = bench.create()
 
     assert json.loads(done.message) == {"node": place, "drained": True}
-    assert {placed.node for placed in bench.core.environments[second].placed.values()} == {"n1", "n2"} - {place}
+    assert {placed.node for placed in bench.core.environments[second].cast.placed.values()} == {"n1", "n2"} - {place}
     assert bench.control("START_ACTIVITY", first) is not None
     assert bench.core.environments[first].state is EnvState.RUNNING
     (told,) = bench.ask(client.ShowNodes(request="n"))
