@@ -21,7 +21,7 @@ from ecsd.notify import Notifier, Watchdog
 from libecs.engine.executor import ExecutorSettings
 from libecs.errors import EcsError
 from libecs.io import facts, link
-from libecs.io.enrolment import pin_core
+from libecs.io.enrolment import NodePins
 from libecs.io.node import EmbeddedNode, NodeOptions
 from libecs.io.ports import Ranges, free_ranges
 from libecs.io.process import clean_environment, find_shim
@@ -47,9 +47,12 @@ _STATUS_S = 5.0
 class ExecutorDaemon:
     """The process `ecs-executord`. Make it inside of nothing, `asyncio.run(daemon.run())` once."""
 
-    def __init__(self, options: ExecutorOptions, environment: Mapping[str, str]) -> None:
-        """Nothing is touched yet."""
+    def __init__(
+        self, options: ExecutorOptions, environment: Mapping[str, str], *, core_key_by_hand: bool = False
+    ) -> None:
+        """Nothing is touched yet. `core_key_by_hand`: that key is of the settings, not of what `join` wrote."""
         self.options = options
+        self._core_key_by_hand = core_key_by_hand
         self.failure: BaseException | None = None
         self._environment = environment
         self._notifier = Notifier.from_environment(environment)
@@ -99,10 +102,9 @@ class ExecutorDaemon:
             on_welcome=self._welcomed,
             on_refused=self._refused,
             on_link=self._linked,
-            keep=self._keep_core_keys,
+            keep=NodePins(options.state, curve, by_hand=self._core_key_by_hand),
             node=options.node,
         )
-        self._core_keys = set() if curve is None else {curve.server, curve.next_server} - {""}
         self.node = EmbeddedNode(
             ExecutorSettings(
                 node=options.node,
@@ -186,11 +188,6 @@ class ExecutorDaemon:
     def _troubled(self, trouble: link.Trouble) -> None:
         error = trouble.error(self.options.node, "node")
         self._say(f"no core: {error.message}; {error.hint}")
-
-    def _keep_core_keys(self, core_key: str, next_key: str) -> bool:
-        known = frozenset(self._core_keys)
-        self._core_keys |= {core_key, next_key} - {""}
-        return pin_core(self.options.state, core_key, next_key, known=known)
 
     def _say(self, text: str) -> None:
         """Tell people and systemd how it stands with the core."""

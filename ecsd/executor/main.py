@@ -12,7 +12,7 @@ import attrs
 
 from ecsd import logs
 from ecsd.executor.daemon import ExecutorDaemon
-from ecsd.executor.options import PROGRAM, ExecutorOptions, node_name, state_folder, with_joined
+from ecsd.executor.options import PROGRAM, ExecutorOptions, is_set_by_hand, node_name, state_folder, with_joined
 from ecsd.leaving import leave
 from ecsd.settings import Loaded, Program, load, path, run, setting
 from libecs.errors import EcsError, UsageError
@@ -31,7 +31,8 @@ def start(loaded: Loaded[ExecutorOptions]) -> int:
     """Be the executor until we are told to end; return the exit code. Raises EcsError: it can't be."""
     options = loaded.settings
     logs.set_up(options.log_level, options.log_format, environment=os.environ, program=PROGRAM.name)
-    return asyncio.run(ExecutorDaemon(options, os.environ).run())
+    by_hand = is_set_by_hand(loaded, "core_key")
+    return asyncio.run(ExecutorDaemon(options, os.environ, core_key_by_hand=by_hand).run())
 
 
 def join(words: Sequence[str]) -> int:

@@ -154,6 +154,8 @@ class ExecutorOptions:
 
 
 _OF_JOIN = ("core", "core_key", "key", "node")
+_UNSAID = ("default", "host name")
+"""Sources of what nobody has said."""
 
 
 def with_joined(loaded: Loaded[ExecutorOptions]) -> Loaded[ExecutorOptions]:
@@ -176,13 +178,18 @@ def with_joined(loaded: Loaded[ExecutorOptions]) -> Loaded[ExecutorOptions]:
     readers: Mapping[str, Read] = {"core": core_endpoint, "core_key": key, "key": path, "node": node_name}
     changes: dict[str, Any] = {}
     for name in _OF_JOIN:
-        if name in document and loaded.sources[name] in ("default", "host name"):
+        if name in document and loaded.sources[name] in _UNSAID:
             try:
                 changes[name] = readers[name](str(document[name]))
             except EcsError as error:
                 raise InvalidInput(f"{file}: {name}: {error.message}") from None
     sources = {**loaded.sources, **dict.fromkeys(changes, str(file))}
     return Loaded(settings=attrs.evolve(settings, **changes), sources=sources)
+
+
+def is_set_by_hand(loaded: Loaded[ExecutorOptions], name: str) -> bool:
+    """Return whether a setting that `join` writes, too, is somebody's own, which wins over what is written."""
+    return loaded.sources[name] not in (*_UNSAID, str(loaded.settings.state / CORE_FILE))
 
 
 def curve_of(options: ExecutorOptions) -> ClientCurve | None:

@@ -163,6 +163,22 @@ def pin_core(state: Path, core_key: str, next_key: str, *, known: Collection[str
     return True
 
 
+class NodePins:
+    """Keeps the keys that the executor of a node believes its core to have, in its `core.toml`: a `Keep` of `pins`."""
+
+    def __init__(self, state: Path, curve: ClientCurve | None, *, by_hand: bool) -> None:
+        """`curve`: what is believed now. `by_hand`: the settings name the core's key, and win over the file."""
+        self._state = state
+        self._known = set() if curve is None else {curve.server, curve.next_server} - {""}
+        self._by_hand = by_hand
+
+    def __call__(self, core_key: str, next_key: str) -> bool:
+        """Write them down; return whether they hold at the next start. Raises EcsError as `pin_core`."""
+        known = frozenset(self._known)
+        self._known |= {core_key, next_key} - {""}
+        return pin_core(self._state, core_key, next_key, known=known) and not self._by_hand
+
+
 def _read_core_file(state: Path) -> Mapping[str, object]:
     path = state / CORE_FILE
     try:

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from ecsd.executor.daemon import kept_ports
-from ecsd.executor.options import PROGRAM, ExecutorOptions, curve_of, host_name, state_folder, with_joined
+from ecsd.executor.options import (
+    PROGRAM,
+    ExecutorOptions,
+    curve_of,
+    host_name,
+    is_set_by_hand,
+    state_folder,
+    with_joined,
+)
 from ecsd.settings import Loaded, load
 from libecs.errors import EcsError, InvalidInput, NotFound, UsageError
 from libecs.io.keys import KeyPair, toml_text, write_key_file
@@ -38,6 +46,18 @@ def test_what_join_wrote_is_stronger_than_defaults_only(tmp_path: Path) -> None:
     assert {plain.sources[name] for name in ("core", "core_key", "key", "node")} == {str(file)}
     assert (told.settings.core, told.settings.node, told.settings.core_key) == ("tcp://elsewhere:1", "other", CORE_KEY)
     assert told.sources["node"] == "command line --node"
+
+
+def test_what_somebody_has_set_beside_what_join_wrote_is_known_as_his(tmp_path: Path) -> None:
+    never = with_joined(loaded(tmp_path))
+    joined(tmp_path)
+    plain = with_joined(loaded(tmp_path))
+    told = with_joined(loaded(tmp_path, "--core-key", CORE_KEY))
+
+    assert not is_set_by_hand(never, "core_key")
+    assert not is_set_by_hand(plain, "core_key")
+    assert is_set_by_hand(told, "core_key")
+    assert not is_set_by_hand(told, "core")
 
 
 def test_who_never_joined_has_the_settings_as_they_are(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from libecs.io import contexts
 from libecs.io.clientlink import ClientLink
 from libecs.io.contexts import Context as Place
 from libecs.io.contexts import pin, read_contexts, save_context
-from libecs.io.enrolment import next_core_key, pin_core
+from libecs.io.enrolment import NodePins, next_core_key, pin_core
 from libecs.io.hub import NO_NEWS, Hub
 from libecs.io.keys import DAY_MS, KeyPair, write_key_file, write_private
 from libecs.io.link import ClientCurve, Context, ServerCurve, close_context, new_context
@@ -479,6 +479,22 @@ def test_a_file_of_another_core_is_left_alone(joined: Path) -> None:
     assert not pin_core(joined, PRESENT.public, NEXT.public, known=[OTHER.public])
 
     assert (joined / "core.toml").read_text() == before
+
+
+def test_an_executor_goes_on_to_pin_through_one_change_after_the_other(joined: Path) -> None:
+    keep = NodePins(joined, curve(PRESENT.public), by_hand=False)
+
+    assert keep(PRESENT.public, NEXT.public)
+    assert keep(NEXT.public, "")
+    assert keep(NEXT.public, OTHER.public)
+
+    assert next_core_key(joined, NEXT.public) == OTHER.public
+
+
+def test_what_is_written_for_a_node_does_not_hold_where_its_settings_name_the_key(joined: Path) -> None:
+    keep = NodePins(joined, curve(PRESENT.public), by_hand=True)
+
+    assert not keep(PRESENT.public, NEXT.public)
 
 
 def test_without_a_file_there_is_nothing_to_pin(tmp_path: Path) -> None:
