@@ -29,7 +29,7 @@ from libecs.wire import client
 from libecs.wire.client import CLIENT
 from libecs.wire.lobby import LOBBY, Join
 from libecs.wire.node import NODE, NodeHello, NodeKeepalive
-from tests.security.caller import BY_THEMSELVES, AuditReader, Caller, calm, deeds
+from tests.security.caller import BY_THEMSELVES, LOOK_S, AuditReader, Caller, calm, deeds
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
@@ -327,6 +327,7 @@ async def until_known(world: World, name: str) -> None:
             (answer,) = await world.owner.ask([client.Consult(request=world.id(), subject="key.list", arguments={})])
             if f'"{name}"' in answer.json:
                 return
+            await asyncio.sleep(LOOK_S)
 
 
 # what listens at all
