@@ -16,11 +16,13 @@ class Lateness:
         self._worst_s = 0.0
         self._due_s = float("inf")
         self._over = threading.Event()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def begin(self) -> None:
         """Forget what was."""
-        self._worst_s = 0.0
+        with self._lock:
+            self._worst_s = 0.0
 
     @property
     def worst_s(self) -> float:
@@ -31,7 +33,8 @@ class Lateness:
         while not self._over.is_set():
             self._due_s = time.monotonic() + STEP_S
             self._over.wait(STEP_S)
-            self._worst_s = max(self._worst_s, time.monotonic() - self._due_s)
+            with self._lock:
+                self._worst_s = max(self._worst_s, time.monotonic() - self._due_s)
 
     def __enter__(self) -> Lateness:
         self._thread.start()
