@@ -234,7 +234,7 @@ async def test_task_that_never_answers_is_named_at_its_deadline(cluster: Cluster
 
 async def test_answer_after_the_deadline_changes_nothing(cluster: Cluster) -> None:
     async with connected(cluster) as ecs, Watch(ecs) as watch:
-        variables = {"class": "hasty", "fault": "slow", "moment": "configure", "slow_ms": 2500}
+        variables = {"class": "hasty", "fault": "slow", "moment": "configure", "slow_ms": 5000}  # its deadline is 2 s
         env = await ecs.environment("single", variables, target="DEPLOYED")
         with pytest.raises(libecs.EcsError):
             await env.control("CONFIGURE")

@@ -154,6 +154,7 @@ async def test_locks_survive_a_killed_core_and_bind_every_client(cluster: Cluste
         cluster.core.start()
         await asyncio.to_thread(cluster.core.wait_ready)
         assert await bert.locks() == (lock,)
+        await calm(owner, cluster)  # for the runs below: a core that was started just now waits 3 s for its nodes
         for other in (bert, owner):
             theirs: AsyncEnvironment = await other.get(env.id)
             for action in (
