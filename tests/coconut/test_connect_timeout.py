@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ from fieldkit.cluster import Cluster
 
 from ecsd.coconut.options import connect_timeout_s
 from tests.coconut.conftest import Coconut
+from tests.io.places import own_host
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(240)
 @pytest.fixture
 def nobody() -> str:
     """An address of this machine where nobody listens."""
-    return "tcp://127." + ".".join(str(random.SystemRandom().randint(2, 250)) for _ in range(3)) + ":47102"
+    return f"tcp://{own_host()}:47102"
 
 
 def test_who_waits_shorter_is_told_that_nobody_answers(coconut: Coconut, nobody: str) -> None:

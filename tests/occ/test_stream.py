@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import secrets
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from libecs.fairmq import SEQUENCE, DeviceState
 from libecs.fsm import TASK_SOURCE, TaskEvent, TaskState
 from libecs.wire.task import Happened, Machine, Metric, Result
 from occ.stream import HEADER, Account, Options, Sink, Source, StreamError, read_options, source_name
+from tests.io.places import own_host
 from tests.occ.conftest import Site, Start, StartAtPort
 from tests.occ.harness import TIMEOUT_S, Peer, TaskProcess
 
@@ -230,7 +230,7 @@ def test_a_run_that_is_stopped_at_once_loses_nothing(
 @pytest.mark.parametrize(("form", "other"), [(C, C), (C, PYTHON), (PYTHON, C)], ids=NAMES.get)
 def test_a_source_publishes_to_subscribers_over_tcp(topology: Topology, form: str, other: str) -> None:
     # Nobody else has this address, and no connection that goes out takes its port.
-    place = "127." + ".".join(str(random.SystemRandom().randint(2, 250)) for _ in range(3)) + ":20007"
+    place = f"{own_host()}:20007"
     sinks = ("sink-1", "sink-2")
     topology.add("source", form, "source", {"data": ("pub", "bind", f"tcp://{place}")}, rate=500, count=40)
     for name in sinks:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.io.places import own_host
 from tests.system.place import Left, Place, Waiting
 
 pytestmark = pytest.mark.timeout(400)
@@ -77,7 +77,7 @@ def lab(examples: Path, place: Place) -> Path:
 @pytest.fixture
 def here(lab: Path) -> tuple[Path, str]:
     """The lab, with a trigger board on this machine at an address of its own, and three runs instead of ten."""
-    endpoint = "tcp://127." + ".".join(str(random.SystemRandom().randint(2, 250)) for _ in range(3)) + ":47100"
+    endpoint = f"tcp://{own_host()}:47100"
     text = (lab / "cosmics.py").read_text()
     (lab / "cosmics.py").write_text(text.replace("tcp://pi-trigger:47100", endpoint).replace("range(10)", "range(3)"))
     return lab, endpoint
