@@ -355,7 +355,10 @@ def _write(contexts: Contexts) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary.touch(mode=0o600)  # who can write it chooses which core we trust
-        temporary.write_text("".join(lines), encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write("".join(lines))
+            file.flush()
+            os.fsync(file.fileno())  # programs write it by themselves: a loss of power must not leave it empty
         temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -439,6 +440,21 @@ def test_a_folder_of_contexts_that_cannot_be_made_is_told(tmp_path: Path, monkey
 
     with pytest.raises(EcsError, match="can't be written"):
         pin(Place(name="p2", endpoint="tcp://h:1", core_key=PRESENT.public), PRESENT.public, NEXT.public)
+
+
+def test_contexts_are_on_the_disk_before_they_take_the_place_of_what_was_there(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+
+    def note(descriptor: int) -> None:
+        text = Path(os.readlink(f"/proc/self/fd/{descriptor}")).read_text()
+        synced.append((text, NEXT.public in contexts.contexts_path().read_text()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    pin(place, PRESENT.public, NEXT.public)
+
+    assert synced == [(contexts.contexts_path().read_text(), False)]
 
 
 def test_where_files_cannot_be_locked_contexts_are_written_all_the_same(
