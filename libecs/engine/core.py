@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import attrs
 
-from libecs.access import Principal, Role
-from libecs.engine import auto, autostop, calls, launching, making, modify, operations, rules, steps, strays
+from libecs.access import Principal
+from libecs.engine import auto, autostop, calls, launching, making, modify, operations, steps, strays
 from libecs.engine.effects import (
-    Audit,
     CallDone,
     Connected,
     Continue,
@@ -34,16 +33,16 @@ from libecs.engine.effects import (
     Room,
     RunNumberTaken,
     SaveRun,
-    Send,
     Tick,
     WorkDone,
 )
 from libecs.engine.environment import Environment
+from libecs.engine.gate import QUIET, Gate
 from libecs.engine.locks import FENCE, Locks, detectors_of
 from libecs.engine.placement import NodeOffer, Placed
 from libecs.engine.plan import Plan
 from libecs.engine.pool import Pool
-from libecs.engine.questions import Question, Questions
+from libecs.engine.questions import Questions
 from libecs.engine.records import (
     CONFIGURATION,
     CORE,
@@ -58,7 +57,7 @@ from libecs.engine.records import (
     EnvironmentRecord,
 )
 from libecs.engine.recovery import Records, recover
-from libecs.engine.requests import Mutation, Requests
+from libecs.engine.requests import Requests
 from libecs.engine.runbook import KEEP_RUNS, RunBook, packed_places
 from libecs.engine.sessions import Sessions
 from libecs.engine.telemetry import KEEP_METRICS, Telemetry
@@ -66,7 +65,7 @@ from libecs.errors import EcsError
 from libecs.fsm import EnvState
 from libecs.ids import IdSource
 from libecs.language.functions import FunctionTable
-from libecs.wire import client, node
+from libecs.wire import client
 from libecs.wire.client import CoreInfo, Finished
 from libecs.wire.codec import pack_value
 from libecs.wire.info import Event, RunInfo, TaskInfo
@@ -99,24 +98,8 @@ class CoreSettings:
     """Whether operators, and not admins alone, may bring workflows of their own along."""
 
 
-_FROM_NODE = (
-    node.NodeHello,
-    node.Announce,
-    node.Update,
-    node.Answer,
-    node.NodeKeepalive,
-    node.Fenced,
-    node.Telemetry,
-    node.OutputRead,
-)
-_MUTATIONS = get_args(Mutation)
-_QUESTIONS = get_args(Question)
-_QUIET = frozenset({*_QUESTIONS, node.NodeKeepalive})
-"""Messages that change nothing on record, unless an event tells of it."""
 PATIENCE_S = 3.0
 """So long after its start the core waits for the nodes that it knows before it places anything."""
-MAX_STRANGERS = 1000
-"""Keys that said what is not theirs to say, of which each is named once."""
 
 
 class CoreEngine:
@@ -139,10 +122,9 @@ class CoreEngine:
         self._fence_lost = FENCE in core and not core[FENCE].isdigit()
         self.requests = Requests(self)
         self.questions = Questions(self)
+        self.gate = Gate(self.emit, self.sessions, self.telemetry, self.requests, self.questions)
         self.no_room = ""
         self._places: dict[str, tuple[Mapping[int, Placed], bytes]] = {}
-        self.dropped: dict[tuple[str, str], int] = {}
-        """(who, message) to how often he said what is not his to say."""
         self.quarantine: dict[str, str] = {}
         """Records that can't be read, and why."""
         self._ids = IdSource(settings.instance, self.epoch)
@@ -221,8 +203,8 @@ class CoreEngine:
         if late > 1.0:
             self._forgive_pause(late)
         if isinstance(input, Received):
-            self._received(input.peer, input.message, input.principal)
-            if type(input.message) in _QUIET and not self._events and not self._deferred:
+            self.gate.received(input.peer, input.message, input.principal, self.epoch)
+            if type(input.message) in QUIET and not self._events and not self._deferred:
                 return self._out
         elif isinstance(input, Tick):
             self._tick()
@@ -286,48 +268,6 @@ class CoreEngine:
         if env.plan is not env.saved_plan:
             env.saved_plan = env.plan
             self.emit(Persist(PLAN, env.id, None if env.plan is None else pack_value(env.plan)))
-
-    def _received(self, peer: str, message: object, who: Principal) -> None:
-        if isinstance(message, _FROM_NODE):
-            self._from_node(peer, message, who)
-        elif who.role is Role.NODE:
-            self._strange(message, who, "an executor's key asks for nothing")
-        elif isinstance(message, _MUTATIONS):
-            self.requests.operation(peer, message, who)
-        elif isinstance(message, _QUESTIONS):
-            self.questions.question(peer, message, who)
-
-    def _from_node(self, peer: str, message: rules.FromNode, who: Principal) -> None:
-        """A node's messages are believed under its own key alone."""
-        if isinstance(message, node.NodeHello):
-            if not rules.speaks_for(who, message.node):
-                self._strange(message, who, f"says that it is node {message.node}")
-                reason = f"this key is not that of node {message.node}"
-                self.emit(Send(peer, node.NodeRefused(epoch=self.epoch, reason=reason)))
-                return
-            self.sessions.hello(peer, message)
-            return
-        name = self.sessions.node_of(message.session)
-        if not (rules.is_owner(who) or who.role is Role.NODE) or (name and not rules.speaks_for(who, name)):
-            self._strange(message, who, f"speaks in a session of node {name or '?'}")
-        elif isinstance(message, node.Telemetry):
-            if name is not None:
-                self.telemetry.received(name, message)
-        elif isinstance(message, node.OutputRead):
-            if name is not None:
-                self.questions.output_read(name, message)
-        else:
-            self.sessions.received(peer, message, partial(self._strange, message, who))
-
-    def _strange(self, message: object, who: Principal, text: str) -> None:
-        """Somebody says what is not his to say: it is dropped and counted, and the audit log names him once a life."""
-        verb = type(message).__name__
-        count = self.dropped.get((who.name, verb), 0)
-        if count == 0 and len(self.dropped) >= MAX_STRANGERS:
-            return
-        self.dropped[who.name, verb] = count + 1
-        if count == 0:
-            self.emit(Audit(verb=verb, principal=who, requester=who.name, decision="denied", text=text))
 
     # what environments, sessions and requests need of us
 

@@ -270,7 +270,7 @@ def test_what_is_said_in_the_session_of_another_is_dropped(who: Principal) -> No
 
     assert bench.state is EnvState.CONFIGURED
     assert len(bench.events) == events
-    assert sum(bench.core.dropped.values()) == len(messages) * 3
+    assert sum(bench.core.gate.dropped.values()) == len(messages) * 3
     named = [line.verb for line in bench.audit if line.decision == "denied"]
     assert sorted(named) == sorted(type(message).__name__ for message in messages)
 
@@ -283,7 +283,7 @@ def test_a_node_is_heard_under_its_own_key() -> None:
     assert isinstance(welcome, node.Welcome)
     keepalive = node.NodeKeepalive(session=welcome.session, sequence=0)
     bench.ask(keepalive, "another link of it", NODE)
-    assert bench.core.dropped == {}
+    assert bench.core.gate.dropped == {}
 
 
 def test_strangers_are_counted_and_not_without_bound() -> None:
@@ -291,7 +291,7 @@ def test_strangers_are_counted_and_not_without_bound() -> None:
     for number in range(1100):
         bench.ask(node.NodeKeepalive(session=1, sequence=1), "x", attrs.evolve(VIEWER, name=f"v{number}"))
 
-    assert len(bench.core.dropped) == 1000
+    assert len(bench.core.gate.dropped) == 1000
     assert len([line for line in bench.audit if line.decision == "denied"]) == 1000
 
 
@@ -410,4 +410,4 @@ def test_without_keys_a_link_for_telemetry_is_heard_though_it_has_said_no_name()
     bench.run()
 
     assert len(bench.audit) == lines
-    assert bench.core.dropped == {}
+    assert bench.core.gate.dropped == {}
