@@ -106,7 +106,7 @@ async def test_the_core_listens_at_one_port_and_the_executors_at_none(field: Clu
 async def test_cable_pulled_for_a_second_is_not_noticed_by_the_run(field: Cluster, network: Network) -> None:
     async with running(field) as one:
         with Lateness() as lateness:
-            for _ in range(TRIES):
+            for _ in range(TRIES):  # a machine that is late each time says only that the run and its tasks go on
                 seen = len(one.watch.events)
                 lateness.begin()
                 cut = time.monotonic()
