@@ -62,8 +62,11 @@ class Rates:
         if suspect:
             for key in self._told:
                 self._told[key].heard_s = now_s  # that it is silent says nothing of the task
-        for name in self.names():
-            value, _ = self._whole(name, "", now_s)
+        by_name: dict[str, list[_Told]] = {}
+        for (_, name), told in self._told.items():
+            by_name.setdefault(name, []).append(told)
+        for name, tellers in by_name.items():
+            value = _together(tellers, now_s)
             self._series.setdefault(name, deque(maxlen=KEPT)).append(None if suspect else value)
 
     def names(self) -> list[str]:
@@ -108,11 +111,7 @@ class Rates:
         """Return the sum, or the mean, of a metric over the tasks that tell it, and how many these are."""
         words = pattern.lower()
         told = [one for (role, metric), one in self._told.items() if metric == name and words in role.lower()]
-        values = [value for one in told if (value := _value(one, now_s)) is not None]
-        if not values:
-            return None, len(told)
-        whole = sum(values)
-        return (whole if _adds_up(_unit(told[0].info)) else whole / len(values)), len(told)
+        return _together(told, now_s), len(told)
 
 
 def _growth(before: _Told, info: MetricInfo) -> float | None:
@@ -122,6 +121,14 @@ def _growth(before: _Told, info: MetricInfo) -> float | None:
         return before.rate
     grown = figure(info) - figure(before.info)
     return grown / seconds if seconds > 0 and grown >= 0 else before.rate
+
+
+def _together(told: Sequence[_Told], now_s: float) -> float | None:
+    values = [value for one in told if (value := _value(one, now_s)) is not None]
+    if not values:
+        return None
+    whole = sum(values)
+    return whole if _adds_up(_unit(told[0].info)) else whole / len(values)
 
 
 def _value(told: _Told, now_s: float) -> float | None:
