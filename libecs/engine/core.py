@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import attrs
 
 from libecs.access import Principal
-from libecs.engine import auto, autostop, calls, launching, making, modify, operations, steps, strays
+from libecs.engine import auto, autostop, calls, launching, making, modify, operations, steps, strays, usage
 from libecs.engine.effects import (
     CallDone,
     Connected,
@@ -55,6 +56,7 @@ from libecs.engine.records import (
     RECONFIGURATION,
     WORKFLOW,
     EnvironmentRecord,
+    IdleRecord,
 )
 from libecs.engine.recovery import Records, recover
 from libecs.engine.requests import Requests
@@ -303,31 +305,10 @@ class CoreEngine:
 
     def offers(self) -> list[NodeOffer]:
         """Return the nodes that can take tasks now, less what living environments and idle tasks use of them."""
-        used = self.sessions.offers()
-        for idle in self.pool.idle.values():
-            one = idle.record
-            if (offer := used.get(one.node)) is not None:
-                used[one.node] = attrs.evolve(
-                    offer,
-                    used_cpus=offer.used_cpus + one.cpu,
-                    used_memory_mb=offer.used_memory_mb + one.memory_mb,
-                    used_ports=offer.used_ports | frozenset(one.ports),
-                )
-        for env in self.environments.values():
-            for away in env.away.values():  # their addresses are kept for them
-                if (offer := used.get(away.node)) is not None and away.ports:
-                    used[away.node] = attrs.evolve(offer, used_ports=offer.used_ports | frozenset(away.ports))
-        for env in self.environments.values():
-            for placed in env.cast.placed.values():
-                offer = used.get(placed.node)
-                if offer is not None:
-                    used[placed.node] = attrs.evolve(
-                        offer,
-                        used_cpus=offer.used_cpus + placed.cpu,
-                        used_memory_mb=offer.used_memory_mb + placed.memory_mb,
-                        used_ports=offer.used_ports | frozenset(placed.ports),
-                    )
-        return list(used.values())
+        environments = self.environments.values()
+        placed = chain.from_iterable(env.cast.placed.values() for env in environments)
+        away = chain.from_iterable(env.away.values() for env in environments)
+        return usage.left(self.sessions.offers(), placed, away, self._idle_records())
 
     def node_problem(self, name: str) -> str:
         """Return why a node can't be reached, "" if it can."""
@@ -397,15 +378,11 @@ class CoreEngine:
 
     def used(self) -> Mapping[str, tuple[int, float, float]]:
         """Return, by node, how many tasks environments have there, and the CPUs and memory in MB that they use."""
-        used: dict[str, tuple[int, float, float]] = {}
-        for env in self.environments.values():
-            for placed in env.cast.placed.values():
-                tasks, cpus, memory_mb = used.get(placed.node, (0, 0.0, 0.0))
-                used[placed.node] = (tasks + 1, cpus + placed.cpu, memory_mb + placed.memory_mb)
-        for idle in self.pool.idle.values():
-            tasks, cpus, memory_mb = used.get(idle.record.node, (0, 0.0, 0.0))
-            used[idle.record.node] = (tasks, cpus + idle.record.cpu, memory_mb + idle.record.memory_mb)
-        return used
+        placed = chain.from_iterable(env.cast.placed.values() for env in self.environments.values())
+        return usage.used(placed, self._idle_records())
+
+    def _idle_records(self) -> Iterable[IdleRecord]:
+        return (idle.record for idle in self.pool.idle.values())
 
     def core_info(self, request: str, who: Principal) -> CoreInfo:
         """Return what this core is."""
