@@ -101,11 +101,15 @@ class Conversation:
 
     def resend(self) -> None:
         """Send again what is not answered."""
-        self._parts.clear()
         for operation in tuple(self._operations.values()):
             self.send(operation.message)
-        for message, _ in tuple(self._questions.values()):
-            self.send(message)
+        for message, future in tuple(self._questions.values()):
+            if self._parts.pop(message.request, None) is None:
+                self.send(message)
+                continue
+            # The rest of the answer may come yet, and must not be taken for the whole: so it is asked under another id.
+            del self._questions[message.request]
+            self._ask(attrs.evolve(message, request=self.id()), future)
 
     # what comes in
 
@@ -131,7 +135,7 @@ class Conversation:
         self.wake()
 
     def _answered(self, message: Answer) -> None:
-        if isinstance(message, Tasks | Environments):
+        if isinstance(message, Tasks | Environments) and message.request in self._questions:
             before = self._parts.pop(message.request, None)
             if isinstance(message, Tasks) and isinstance(before, Tasks):
                 message = attrs.evolve(message, tasks=(*before.tasks, *message.tasks))
@@ -208,10 +212,13 @@ class Conversation:
     def question(self, message: Question) -> asyncio.Future[Any]:
         """Send a question, return what will hold its answer, or the error that the core refuses it with."""
         future: asyncio.Future[Any] = self.loop.create_future()
+        self._ask(message, future)
+        return future
+
+    def _ask(self, message: Question, future: asyncio.Future[Any]) -> None:
         self.send(message)
         self._questions[message.request] = (message, future)
         future.add_done_callback(lambda _: self._forget(message.request))
-        return future
 
     async def ask(self, message: Question) -> Any:
         """Send a question, return its answer. Raises the error that the core refuses it with."""

@@ -165,6 +165,27 @@ async def test_parts_that_came_before_a_break_do_not_count_twice(echo: Echo, cli
     assert [one.task for one in await asking] == ["a", "b"]
 
 
+async def test_the_rest_of_an_answer_is_not_taken_for_the_whole_when_it_was_asked_again_meanwhile(
+    echo: Echo, client: AsyncEcs
+) -> None:
+    echo.answers[ShowTasks] = lambda message: [Tasks(request=message.request, tasks=(task("a"),), more=True)]
+    asking = asyncio.create_task(client.tasks())
+    while not any(isinstance(message, ShowTasks) for message in echo.received):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    (asked,) = [message for message in echo.received if isinstance(message, ShowTasks)]
+
+    # A process that was stopped for a while asks again on a link that never broke: all of both answers comes.
+    echo.answers[ShowTasks] = lambda message: [
+        Tasks(request=asked.request, tasks=(task("b"),)),
+        Tasks(request=message.request, tasks=(task("a"),), more=True),
+        Tasks(request=message.request, tasks=(task("b"),)),
+    ]
+    client.resend()
+
+    assert [one.task for one in await asking] == ["a", "b"]
+
+
 async def test_a_document_is_parsed_and_its_error_raised(echo: Echo, client: AsyncEcs) -> None:
     echo.answers[Consult] = lambda message: [Document(request=message.request, json='{"templates": []}')]
     assert await client.consult("template.list", repo="x", all=True) == {"templates": []}
