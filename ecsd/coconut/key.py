@@ -265,6 +265,7 @@ def rotate(output: Output, core: bool, days: str, cancel: bool, context: str | N
     import attrs
 
     from libecs.io.contexts import choose
+    from libecs.io.keyfile import sync_folder
     from libecs.io.keys import KeyPair, read_key_file, shown, write_key_file
 
     here = choose(context or "")
@@ -283,6 +284,7 @@ def rotate(output: Output, core: bool, days: str, cancel: bool, context: str | N
     _with_key(here, {"add": new.public})
     _with_key(attrs.evolve(here, key_file=new_file), None)  # it is tried
     new_file.rename(key_file)
+    sync_folder(key_file.parent)  # before the old one is revoked
     answer = _with_key(here, {"only": new.public})
     words = f"your key is {shown(new.public)} now, in {key_file}; {shown(old.public)} is revoked"
     output.document("key-rotate", {"name": answer["name"], "key": shown(new.public)}, [words])

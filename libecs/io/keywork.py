@@ -134,7 +134,7 @@ class KeyWork:
             detectors=scope,
             auto=bool(arguments.get("auto")),
             rotate=rotate,
-            days=_days(arguments.get("days", "")),
+            days=_days(arguments.get("days", ""), 0),
             by=requester,
         )
         return {
@@ -229,7 +229,7 @@ class KeyWork:
         if cancel:
             self._next_key.cancel()
         elif days or self._next_key.next is None:
-            left = 0 if days == "0" else _days(days) or GRACE_DAYS
+            left = _days(days, GRACE_DAYS, least=0)
             self._next_key.begin(self._now_ms() + left * DAY_MS)
         self._tell_key_news()
         following = self._next_key.next
@@ -317,10 +317,11 @@ class KeyWork:
             raise Conflict("no admin would be left", hint="invite and approve another admin first")
 
 
-def _days(text: str) -> int:
-    """Return the days that a key is good for, 0 = for ever. Raises InvalidInput."""
+def _days(text: str, absent: int, least: int = 1) -> int:
+    """Return a number of days, `absent` if there is none. Raises InvalidInput."""
     if not text:
-        return 0
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) <= MAX_DAYS):
-        raise InvalidInput(f"{text[:40]!r} is no number of days: 1 to {MAX_DAYS}")
+        return absent
+    plain = text.isascii() and text.isdigit() and len(text) < 6 and text == str(int(text))
+    if not (plain and least <= int(text) <= MAX_DAYS):
+        raise InvalidInput(f"{text[:40]!r} is no number of days: {least} to {MAX_DAYS}")
     return int(text)

@@ -56,6 +56,8 @@ async def test_days_count_from_the_day_on_which_they_are_said(core: Core) -> Non
 
     assert core.work.core({"days": "30"}, "owner") == {**first, "from_ms": core.now + 30 * DAY_MS}
     assert core.work.core({"days": "0"}, "owner")["from_ms"] == core.now
+    with pytest.raises(InvalidInput, match="'soon' is no number of days: 0 to 36500"):
+        core.work.core({"days": "soon"}, "owner")
 
 
 async def test_who_may_not_come_in_needs_not_be_told(core: Core) -> None:
