@@ -21,7 +21,7 @@ from ecsd.notify import Notifier, Watchdog
 from libecs.engine.executor import ExecutorSettings
 from libecs.errors import EcsError
 from libecs.io import facts, link
-from libecs.io.enrolment import NodePins
+from libecs.io.corefile import NodePins
 from libecs.io.node import EmbeddedNode, NodeOptions
 from libecs.io.ports import Ranges, free_ranges
 from libecs.io.process import clean_environment, find_shim

@@ -31,7 +31,7 @@ from ecsd.settings import (
 )
 from libecs.errors import EcsError, InvalidInput, UsageError, quoted
 from libecs.io.contexts import is_loopback
-from libecs.io.enrolment import next_core_key
+from libecs.io.corefile import next_core_key
 from libecs.io.keyfile import CORE_FILE, NODE_KEY, KeyPair, check_key, read_key_file
 from libecs.io.keys import check_name
 from libecs.io.link import ClientCurve

@@ -13,7 +13,7 @@ import pytest
 
 from libecs.access import Role
 from libecs.errors import Conflict, Denied, EcsError, InvalidInput, NotFound
-from libecs.io import enrolment
+from libecs.io import corefile, enrolment
 from libecs.io.enrolment import join, join_node
 from libecs.io.keys import read_key_file, write_key_file
 from libecs.io.token import PREFIX, Invitation, proof_of
@@ -136,7 +136,7 @@ async def test_a_core_file_that_cannot_be_written_is_told(
     def full(path: Path, text: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(enrolment, "write_private", full)
+    monkeypatch.setattr(corefile, "write_private", full)
 
     with pytest.raises(EcsError, match="core.toml cannot be written"):
         await asyncio.to_thread(join_node, core.invite("flp1", "node").text(), tmp_path)

@@ -17,11 +17,11 @@ from libecs.access import Principal, Role
 from libecs.engine.effects import Input, Received
 from libecs.engine.outbox import CORE
 from libecs.errors import EcsError, InvalidInput
-from libecs.io import contexts
+from libecs.io import contexts, corefile
 from libecs.io.clientlink import ClientLink
 from libecs.io.contexts import Context as Place
 from libecs.io.contexts import pin, read_contexts, save_context
-from libecs.io.enrolment import NodePins, next_core_key, pin_core
+from libecs.io.corefile import NodePins, next_core_key, pin_core
 from libecs.io.hub import NO_NEWS, Hub
 from libecs.io.keys import DAY_MS, KeyPair, write_key_file, write_private
 from libecs.io.link import ClientCurve, Context, ServerCurve, close_context, new_context
@@ -533,7 +533,7 @@ def test_a_file_that_cannot_be_read_or_written_is_told(joined: Path, monkeypatch
     def full(path: Path, text: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("libecs.io.enrolment.write_private", full)
+    monkeypatch.setattr(corefile, "write_private", full)
     with pytest.raises(EcsError, match="No space"):
         pin_core(joined, PRESENT.public, NEXT.public, known=[PRESENT.public])
 
