@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -23,6 +24,8 @@ LAST_WORDS_MS = 5000
 VERSION = b"\x01"
 
 M = TypeVar("M")
+_orders = itertools.count()
+"""Of all peers: an order whose id a task has heard before is answered as it was then."""
 
 
 class Peer:
@@ -44,7 +47,6 @@ class Peer:
         self.socket.connect(endpoint)
         self.seen: list[Any] = []
         """All that came, in order."""
-        self._orders = 0
 
     def send(self, message: object) -> None:
         self.socket.send_multipart([VERSION, TASK.encode(message)])
@@ -85,8 +87,7 @@ class Peer:
 
     def order(self, event: int, source: int, arguments: Mapping[str, str] | None = None, *, id: str = "") -> str:
         """Send a Transition and return its id."""
-        self._orders += 1
-        id = id or f"order-{self._orders}"
+        id = id or f"order-{next(_orders)}"
         self.send(Transition(id=id, event=event, source=source, arguments=arguments or {}))
         return id
 

