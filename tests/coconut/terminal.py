@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -39,6 +40,8 @@ class Terminal:
         )
         self.raw = ""
         self._seen = 0
+        # What is read at once may end in the middle of a character.
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     @property
     def text(self) -> str:
@@ -91,7 +94,7 @@ class Terminal:
 
     def _read(self, timeout_s: float) -> None:
         while select.select([self._master], [], [], timeout_s)[0]:
-            self.raw += os.read(self._master, 65536).decode(errors="replace")
+            self.raw += self._decoder.decode(os.read(self._master, 65536))
             timeout_s = 0.0
 
     def __enter__(self) -> Terminal:

@@ -306,7 +306,7 @@ async def test_what_a_failed_expansion_quotes_is_told_to_who_asked_and_to_no_vie
     accepted = await root.ask([create])
     (ended,) = await root.ends(accepted)
     (listed,) = await viewer.ask([client.ShowOperations(request=world.id(), limit=1)])
-    (recalled,) = await viewer.ask([client.ShowEvents(request=world.id(), limit=1000)])
+    (recalled,) = await viewer.ask([client.ShowEvents(request=world.id(), limit=1000, last=True)])
     viewer.send(client.Follow(request=world.id(), operation=id))
     await viewer.until(lambda: any(isinstance(one, Finished) and one.operation == id for one in viewer.heard))
 
