@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +15,10 @@ hypothesis.settings.register_profile(
     "ecs", derandomize=True, deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("ecs")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell that started us in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or tasks that we start inherit it
 
 
 @pytest.fixture(scope="session")
