@@ -262,11 +262,11 @@ async def test_killed_at_any_moment_nothing_is_lost_and_nothing_happens_twice(cl
             assert [one.id for one in await ecs.environments()] == []
             numbers.append(started.run_number)
     assert numbers == sorted(set(numbers))
+    await no_task_left(cluster)
     words = [record.words() for record in cluster.read().values()]
     assert sorted(words, key=str) == sorted(
         (["begin", "configure", f"start {n}", f"stop {n}", "reset", "exit", "end"] for n in numbers), key=str
     )
-    await no_task_left(cluster)
 
 
 async def no_task_left(cluster: Cluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -219,7 +220,7 @@ def test_sys_exit_in_a_callback_walks_down_and_ends_the_program(site: Site, tmp_
         "class Leaver(occ.Task):\n"
         "    def iterate_check(self): sys.exit(5)\n"
         "    def exit(self): print('exit', flush=True)\n"
-        f"Leaver().run('ipc://@{tmp_path.name}-{os.getpid()}')\n"
+        f"Leaver().run('ipc://@occ-test-leaver-{secrets.token_hex(8)}')\n"
     )
 
     done = subprocess.run(
@@ -277,7 +278,7 @@ def test_two_copies_of_libzmq_live_in_one_process(site: Site) -> None:
         "loaded = {line.split()[-1] for line in open('/proc/self/maps') if 'libzmq' in line}\n"
         "context = zmq.Context(); a = context.socket(zmq.PAIR); a.bind('inproc://x')\n"
         "import threading; task = occ.Task()\n"
-        "thread = threading.Thread(target=task.run, args=('ipc://@two-copies-%d' % __import__('os').getpid(),))\n"
+        f"thread = threading.Thread(target=task.run, args=('ipc://@occ-test-two-{secrets.token_hex(8)}',))\n"
         "thread.start()\n"
         "b = context.socket(zmq.PAIR); b.connect('inproc://x'); b.send(b'hi'); assert a.recv() == b'hi'\n"
         "while not task.endpoint: pass\n"
