@@ -174,7 +174,9 @@ async def test_death_of_a_task_that_is_not_critical_degrades_the_run(cluster: Cl
         await env.control("STOP")
         record = await ecs.run_record(number)
         assert record.condition.name == "DEGRADED"
-        assert [span.role for span in record.degraded] == [spare.role]
+        # On a busy machine others may be missing for a moment, and be back.
+        lost = [span for span in record.degraded if not span.reason.startswith(("unknown: ", "stalled: "))]
+        assert [span.role for span in lost] == [spare.role]
         await env.destroy()
 
 
