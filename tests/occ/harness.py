@@ -137,7 +137,7 @@ class TaskProcess:
         deadline = time.monotonic() + TIMEOUT_S
         while self._caught() & both != both:
             assert time.monotonic() < deadline, "no handlers"
-            time.sleep(0.001)
+            time.sleep(0.001)  # /proc tells nobody when it changes
 
     def _caught(self) -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text()

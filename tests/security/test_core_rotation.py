@@ -136,7 +136,7 @@ def until(daemon: Daemon, condition: Callable[[str], bool]) -> None:
     end = time.monotonic() + 120
     while not any(map(condition, daemon.hear())):
         assert time.monotonic() < end, daemon.tail()
-        time.sleep(0.02)
+        time.sleep(0.02)  # its notify socket is read without waiting
 
 
 @pytest.mark.timeout(400)

@@ -159,7 +159,7 @@ def wait_until(true: Callable[[], bool], timeout_s: float) -> bool:
     while not true():
         if time.monotonic() > end:
             return False
-        time.sleep(0.05)
+        time.sleep(0.05)  # what is looked at is anything: nothing tells of it
     return True
 
 

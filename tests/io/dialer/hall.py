@@ -43,7 +43,7 @@ class Server:
         self.router = Router(
             context,
             None,
-            **{  # type: ignore[arg-type]
+            **{  # type: ignore[arg-type] # options of a test, by name
                 "on_traced": self._take,
                 "on_gone": self.gone.append,
                 "curve": curve,
@@ -75,7 +75,7 @@ class Client:
             curve=curve,
             on_link=self._keep(self.links),
             on_trouble=self._keep(self.troubles),
-            **options,  # type: ignore[arg-type]
+            **options,  # type: ignore[arg-type] # the same
         )
 
     def _keep(self, where: list[T]) -> Callable[[T], None]:

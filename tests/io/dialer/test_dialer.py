@@ -128,7 +128,7 @@ async def test_each_connection_is_a_new_peer(hall: Hall, dial: Dial) -> None:
     for count in (1, 2):
         await up(client)
         client.dialer.send([b"x"])
-        await client.until(lambda count=count: len(client.messages) == count)  # type: ignore[misc]
+        await client.until(lambda count=count: len(client.messages) == count)  # type: ignore[misc] # a default
         first = [peer for peer, *_ in hall.server.seen]
         if count == 1:
             hall.stop()
