@@ -34,7 +34,7 @@ def press_tab(coconut: Coconut, tmp_path: Path) -> PressTab:
     """Return what the script asks the shell for, when coconut proposes `proposals`."""
     zsh = shutil.which("zsh")
     if zsh is None:
-        pytest.skip("there is no zsh")
+        pytest.skip("there is no zsh")  # an optional shell: ./dev does not install it
     script = tmp_path / "coconut.zsh"
     script.write_text(coconut("completion", "zsh").out)
 

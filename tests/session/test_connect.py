@@ -83,7 +83,7 @@ async def revive(cluster: Cluster) -> None:
 def wait_for_nodes(cluster: Cluster) -> None:
     with cluster.connect() as ecs:
         while [node.reach for node in ecs.nodes()] != ["UP", "UP"]:
-            time.sleep(0.01)
+            time.sleep(0.01)  # the pace of the questions
 
 
 async def until_none_is_idle(ecs: AsyncEcs) -> None:
@@ -119,7 +119,7 @@ def test_a_script_without_asyncio_has_the_same_objects(cluster: Cluster) -> None
         end = time.monotonic() + TIMEOUT_S
         while str(ecs.link) != "UP":  # it is asked again every second: a machine that stood still has to be heard
             assert time.monotonic() < end, str(ecs.link)
-            time.sleep(0.01)
+            time.sleep(0.01)  # the sync face waits for no link
 
 
 async def test_the_state_folder_of_a_core_names_it(cluster: Cluster) -> None:
